@@ -1,0 +1,1 @@
+"""dhcp-lb: balances connections over several Internet links whose addresses come from DHCP."""

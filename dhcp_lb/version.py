@@ -1,0 +1,3 @@
+"""The program's version; a build writes it from debian/changelog (setup.py)."""
+
+VERSION = "unreleased"

@@ -1,0 +1,43 @@
+"""The one list of what is installed where; debian/rules, the lab and a plain `install --root` use it."""
+
+from pathlib import Path
+
+from debian.changelog import Changelog
+from setuptools import setup
+from setuptools.command.build_py import build_py
+from setuptools.command.install import install
+
+VERSION = str(Changelog(Path("debian/changelog").read_text("utf-8"), max_blocks=1).version)
+
+
+class BuildPy(build_py):
+    """Writes the changelog's version into the copy that is installed."""
+
+    def run(self) -> None:
+        super().run()
+        target = Path(self.build_lib, "dhcp_lb", "version.py")
+        target.write_text(target.read_text("utf-8").replace("unreleased", VERSION), "utf-8")
+
+
+class Install(install):
+    """Leaves out the egg-info: the code is private to the program, nothing looks it up."""
+
+    sub_commands = [(name, when) for name, when in install.sub_commands if name != "install_egg_info"]
+
+
+setup(
+    name="dhcp-lb",
+    version=VERSION.replace("~", ""),  # setuptools does not take Debian's ~
+    description="balances connections over several Internet links whose addresses come from DHCP",
+    license="AGPL-3.0-only",
+    python_requires=">=3.11",
+    packages=["dhcp_lb"],
+    scripts=["dhcp_lb/dhcp-lb"],
+    data_files=[
+        ("/etc/dhcp/dhclient-exit-hooks.d", ["etc/dhcp3/dhclient-exit-hooks.d/dhcp-lb"]),
+        ("/usr/lib/sysctl.d", ["etc/sysctl.d/dhcp-lb.conf"]),
+        ("/usr/share/dhcp-lb", ["etc/dhcp-lb"]),
+    ],
+    cmdclass={"build_py": BuildPy, "install": Install},
+    options={"install": {"install_lib": "/usr/share/dhcp-lb", "install_scripts": "/usr/bin"}},
+)
