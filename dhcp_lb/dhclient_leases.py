@@ -1,0 +1,105 @@
+"""Text of dhclient's lease files -> the variables that dhclient gave its script for the newest lease.
+
+Installing on a running router, or booting with links that are already up, must not wait for the next
+renewal: `apply` takes such links up from here. The variables go through the same parse as an event, so
+a hostile value is treated the same whichever way it comes. dhclient.leases(5) has the format.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+DIRECTORY = Path("/var/lib/dhcp")  # Debian's; ifupdown names the files dhclient.IF.leases in it
+
+# One variable of dhclient-script(8) an option. In the file the parts of a list are separated by commas,
+# in the environment by spaces.
+VARIABLES = {
+    "subnet-mask": "new_subnet_mask",
+    "routers": "new_routers",
+    "dhcp-server-identifier": "new_dhcp_server_identifier",
+    "dhcp-lease-time": "new_dhcp_lease_time",
+    "rfc3442-classless-static-routes": "new_rfc3442_classless_static_routes",
+}
+
+# A string may hold anything, braces and semicolons from the server included.
+TOKEN = re.compile(r'\s+|#[^\n]*|("(?:[^"\\]|\\.)*"|[{};]|[^\s{};"#]+)', re.DOTALL)
+
+
+def environments(
+    texts: Iterable[str], now: float, has_address: Callable[[str, str], bool]
+) -> dict[str, dict[str, str]]:
+    """For each interface its last lease that has not expired and whose address the interface has.
+
+    `texts` are whole files, the newest last: within one, dhclient appends.
+    """
+    newest: dict[str, dict[str, str]] = {}
+    for text in texts:
+        for lease in _leases(text):
+            interface = lease.get("interface", "").strip('"')
+            address = lease.get("fixed-address", "")
+            if interface and has_address(interface, address) and _expiry(lease.get("expire", "")) > now:
+                newest[interface] = _environment(interface, address, lease)
+    return newest
+
+
+def read(directory: Path = DIRECTORY) -> list[str]:
+    """Every lease file there is, the one written last at the end."""
+    found = []
+    for path in directory.glob("dhclient*.leases"):
+        try:
+            found.append((path.stat().st_mtime_ns, path.read_text("utf-8", "surrogateescape")))
+        except OSError:
+            continue  # dhclient replaces its file now and then
+    return [text for _, text in sorted(found)]
+
+
+def _environment(interface: str, address: str, lease: dict[str, str]) -> dict[str, str]:
+    known = {VARIABLES[name]: value.replace(",", " ") for name, value in lease.items() if name in VARIABLES}
+    return {"reason": "BOUND", "interface": interface, "new_ip_address": address, **known}
+
+
+def _leases(text: str) -> Iterator[dict[str, str]]:
+    """The finished `lease { … }` blocks in order, without `lease6` and what is still being written."""
+    stack: list[str] = []  # the headings of the blocks that are open
+    statement: list[str] = []
+    lease: dict[str, str] = {}
+    for token in _tokens(text):
+        if token == "{":
+            stack.append(" ".join(statement))
+            if stack == ["lease"]:
+                lease = {}
+        elif token == "}":
+            if stack == ["lease"]:
+                yield lease
+            del stack[-1:]
+        elif token == ";":
+            if stack == ["lease"]:
+                words = statement[1:] if statement[:1] == ["option"] else statement
+                lease.update({word: " ".join(words[1:]) for word in words[:1]})
+        else:
+            statement.append(token)
+            continue
+        statement = []
+
+
+def _tokens(text: str) -> Iterator[str]:
+    position = 0
+    while match := TOKEN.match(text, position):
+        position = match.end()
+        if match[1]:
+            yield match[1]
+
+
+def _expiry(date: str) -> float:
+    """`4 2026/11/26 15:00:00` (UTC), `epoch 1795705200` or `never`; what is neither has expired."""
+    kind, _, rest = date.partition(" ")
+    if kind == "never":
+        return float("inf")
+    try:
+        return int(rest) if kind == "epoch" else calendar.timegm(time.strptime(rest, "%Y/%m/%d %H:%M:%S"))
+    except ValueError:
+        return 0
