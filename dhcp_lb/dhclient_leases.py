@@ -31,12 +31,12 @@ TOKEN = re.compile(r'\s+|#[^\n]*|("(?:[^"\\]|\\.)*"|[{};]|[^\s{};"#]+)', re.DOTA
 
 def environments(
     texts: Iterable[str], now: float, has_address: Callable[[str, str], bool]
-) -> dict[str, dict[str, str]]:
+) -> dict[str, dict[bytes, bytes]]:
     """For each interface its last lease that has not expired and whose address the interface has.
 
     `texts` are whole files, the newest last: within one, dhclient appends.
     """
-    newest: dict[str, dict[str, str]] = {}
+    newest: dict[str, dict[bytes, bytes]] = {}
     for text in texts:
         for lease in _leases(text):
             interface = lease.get("interface", "").strip('"')
@@ -57,9 +57,10 @@ def read(directory: Path = DIRECTORY) -> list[str]:
     return [text for _, text in sorted(found)]
 
 
-def _environment(interface: str, address: str, lease: dict[str, str]) -> dict[str, str]:
+def _environment(interface: str, address: str, lease: dict[str, str]) -> dict[bytes, bytes]:
     known = {VARIABLES[name]: value.replace(",", " ") for name, value in lease.items() if name in VARIABLES}
-    return {"reason": "BOUND", "interface": interface, "new_ip_address": address, **known}
+    variables = {"reason": "BOUND", "interface": interface, "new_ip_address": address, **known}
+    return {name.encode(): value.encode("utf-8", "surrogateescape") for name, value in variables.items()}
 
 
 def _leases(text: str) -> Iterator[dict[str, str]]:

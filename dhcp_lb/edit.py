@@ -1,0 +1,66 @@
+"""The text of /etc/dhcp-lb and the links that debconf was told → the new text.
+
+The administrator owns the file: a line that already says what was answered stays byte for byte, and so
+does everything that debconf knows nothing of, which is comments, options, settings and links whose
+interface's name it cannot express. Run by the package's postinst:
+
+    python3 -IS edit.py FILE [INTERFACE TABLE-ID WEIGHT]... >NEW
+"""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+EXPRESSIBLE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.@+-]*")  # the names that debian/config offers
+
+
+def edit(text: bytes, answers: Mapping[bytes, tuple[bytes, bytes]]) -> bytes:
+    """`text` with exactly the links of `answers`, interface → (table id, weight), of those that debconf
+    can express. A new link goes behind the last link line."""
+    lines = text.splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines[-1] += b"\n"
+    kept: list[bytes] = []
+    end = None  # where the next link line goes
+    missing = dict(answers)
+    for line in lines:
+        fields = _fields(line)
+        if fields and fields[1:2] != [b"="]:
+            if fields[0] not in answers and EXPRESSIBLE.fullmatch(fields[0]):
+                end = len(kept) if end is None else end
+                continue
+            if answer := missing.pop(fields[0], None):
+                line = _with_numbers(line, answer)
+            end = len(kept) + 1
+        kept.append(line)
+    if end is None:
+        end = len(kept)
+    new = [b"%s table-%s %s %s\n" % (interface, interface, *answer) for interface, answer in missing.items()]
+    edited = b"".join(kept[:end] + new + kept[end:])
+    return text if edited == text + b"\n" else edited
+
+
+def _fields(line: bytes) -> list[bytes]:
+    fields = line.split()
+    comment = [index for index, field in enumerate(fields) if field.startswith(b"#")]
+    return fields[:comment[0]] if comment else fields
+
+
+def _with_numbers(line: bytes, answer: tuple[bytes, bytes]) -> bytes:
+    """The third and fourth field replaced, and the space between the fields kept."""
+    head = re.match(rb"(\s*\S+\s+\S+\s+)(\S+)(\s+)(\S+)", line)
+    if head is None or len(_fields(line)) < 4:
+        return line  # a mistake in the file stays where its owner finds it
+    return head[1] + answer[0] + head[3] + answer[1] + line[head.end():]
+
+
+def main(arguments: Sequence[str]) -> None:
+    path, *words = arguments
+    values = [word.encode() for word in words]
+    answers = {values[at]: (values[at + 1], values[at + 2]) for at in range(0, len(values), 3)}
+    sys.stdout.buffer.write(edit(Path(path).read_bytes(), answers))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
