@@ -2,15 +2,11 @@
 
 The administrator owns the file: a line that already says what was answered stays byte for byte, and so
 does everything that debconf knows nothing of, which is comments, options, settings and links whose
-interface's name it cannot express. Run by the package's postinst:
-
-    python3 -IS edit.py FILE [INTERFACE TABLE-ID WEIGHT]... >NEW
+interface's name it cannot express.
 """
 
 import re
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 EXPRESSIBLE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.@+-]*")  # the names that debian/config offers
 
@@ -53,14 +49,3 @@ def _with_numbers(line: bytes, answer: tuple[bytes, bytes]) -> bytes:
     if head is None or len(_fields(line)) < 4:
         return line  # a mistake in the file stays where its owner finds it
     return head[1] + answer[0] + head[3] + answer[1] + line[head.end():]
-
-
-def main(arguments: Sequence[str]) -> None:
-    path, *words = arguments
-    values = [word.encode() for word in words]
-    answers = {values[at]: (values[at + 1], values[at + 2]) for at in range(0, len(values), 3)}
-    sys.stdout.buffer.write(edit(Path(path).read_bytes(), answers))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
