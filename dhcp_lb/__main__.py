@@ -1,0 +1,18 @@
+"""Where the program starts: as a DHCP client's hook, as in 2009, or with a verb."""
+
+from posix import _exit, environ
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the program and ends the process."""
+    if not arguments and b"reason" in environ:
+        from .hook import hook
+        hook()
+        _exit(0)  # without the interpreter's tidying up: a sixth of the whole run
+    from .cli import cli
+    raise SystemExit(cli(arguments))
+
+
+if __name__ == "__main__":
+    import sys
+    main(sys.argv[1:])

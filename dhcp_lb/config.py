@@ -1,0 +1,150 @@
+"""The text of /etc/dhcp-lb → links and settings, with every mistake of the text at once."""
+
+from . import address
+from .model import Link, Settings
+from .record import NamedTuple
+
+PATH = "/etc/dhcp-lb"
+
+MAX_WEIGHT = 100_000_000  # room for a bandwidth in kbit/s; 1e9 and its like are a slip
+MAX_TABLE = 2**32 - 1
+RESERVED_TABLES = {253: "default", 254: "main", 255: "local"}
+RESERVED_NAMES = ("unspec", "default", "main", "local", "all", "cache")  # ids 0, 253-255, and ip(8)'s words
+CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n") + b"\x7f"
+
+
+class Config(NamedTuple):
+    """What a configuration says. With `errors` it may be shown, but must not change the routing."""
+
+    links: tuple[Link, ...] = ()
+    settings: Settings = Settings()
+    errors: tuple[str, ...] = ()  # `FILE:LINE: what is wrong: what is allowed`, in the order of the lines
+    interfaces: frozenset[str] = frozenset()  # of all link lines, those with a mistake too
+    lines: dict[int, int] = {}  # table id → number of the line that names it
+
+
+def parse(text: bytes, path: str = PATH) -> Config:
+    """The configuration in `text`; `path` is how the messages call the file. Never raises."""
+    lines = _Lines()
+    for number, line in enumerate(text.split(b"\n"), 1):
+        lines.number = number
+        lines.read(line)
+    lines.check_balance_table()
+    lines.mistakes.sort(key=lambda mistake: mistake[0])
+    return Config(tuple(lines.links), lines.settings,
+                  tuple([f"{path}:{number}: {message}" for number, message in lines.mistakes]),
+                  frozenset(lines.interfaces), lines.tables)
+
+
+class _Lines:
+    """Reads line after line, and goes on after a mistake."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.links: list[Link] = []
+        self.settings = Settings()
+        self.interfaces: dict[str, int] = {}  # each name or id → the line where it stands
+        self.table_names: dict[str, int] = {}
+        self.tables: dict[int, int] = {}
+        self.balance_line = 0
+        self.mistakes: list[tuple[int, str]] = []
+
+    def wrong(self, message: str) -> None:
+        self.mistakes.append((self.number, message))
+
+    def read(self, line: bytes) -> None:
+        if line.startswith(b"#"):
+            return
+        if line.startswith(b"\xef\xbb\xbf"):
+            return self.wrong("starts with a byte order mark: save the file as plain text")
+        if line.endswith(b"\r"):
+            return self.wrong("ends with a carriage return: save the file with Unix line ends")
+        if line.translate(None, CONTROL) != line:
+            return self.wrong("holds control characters: allowed are printable characters and tabs")
+        fields = [field.decode("utf-8", "surrogateescape") for field in line.split()]
+        if b"#" in line:
+            comment = [index for index, field in enumerate(fields) if field.startswith("#")]
+            del fields[comment[0] if comment else len(fields):]
+        if fields[1:2] == ["="]:
+            self.read_setting(fields[0], fields[2:])
+        elif fields:
+            self.read_link(fields)
+
+    def read_link(self, fields: list[str]) -> None:
+        if len(fields) < 4:
+            return self.wrong(f"{len(fields)} field{'s' * (len(fields) > 1)}: needed are "
+                              "`interface routing-table table-id weight`")
+        before = len(self.mistakes)
+        interface, table_name, table_text, weight_text, *options = fields
+        if (len(interface.encode("utf-8", "surrogateescape")) > 15 or interface in (".", "..")
+                or "/" in interface or ":" in interface):
+            self.wrong(f"interface {interface}: allowed are names of up to 15 bytes without / and :")
+        elif interface in self.interfaces:
+            self.wrong(f"interface {interface} is already on line {self.interfaces[interface]}: "
+                       "allowed is one")
+        else:
+            self.interfaces[interface] = self.number
+        table = self.table(table_name, table_text)
+        weight = self.read_number("weight", weight_text, MAX_WEIGHT)
+        gateway = ""
+        for option in options:
+            key, _, value = option.partition("=")
+            if key != "gateway":
+                self.wrong(f"unknown option {option}: allowed is gateway=ADDRESS")
+            elif gateway:
+                self.wrong("gateway= stands twice: allowed is one")
+            else:
+                try:
+                    gateway = address.unicast(value)
+                except ValueError as error:
+                    self.wrong(f"gateway={value}: {error}: allowed is the IPv4 address of a router")
+        if len(self.mistakes) == before:
+            self.links.append(Link(interface, table_name, table, weight, gateway))
+
+    def read_setting(self, name: str, values: list[str]) -> None:
+        if name != "balance-table":
+            self.wrong(f"unknown setting {name}: allowed is `balance-table = NAME ID`")
+        elif self.balance_line:
+            self.wrong(f"balance-table is already on line {self.balance_line}: allowed is one")
+        elif len(values) != 2:
+            self.wrong(f"balance-table has {len(values)} value{'s' * (len(values) != 1)}: "
+                       "needed are a name and an id")
+        else:
+            self.balance_line = self.number
+            self.settings = Settings(values[0], self.table(values[0], values[1]))
+
+    def check_balance_table(self) -> None:
+        """Where no line names the balance table, its default name and id are nobody else's."""
+        if self.balance_line:
+            return
+        hint = "is the balance table's: take another, or move that one with `balance-table = NAME ID`"
+        if line := self.table_names.get(self.settings.balance_name):
+            self.mistakes.append((line, f"table {self.settings.balance_name} {hint}"))
+        if line := self.tables.get(self.settings.balance_table):
+            self.mistakes.append((line, f"table id {self.settings.balance_table} {hint}"))
+
+    def table(self, name: str, text: str) -> int:
+        """The id of a table that nobody has named before; 0 after a mistake."""
+        if not name.isascii() or name in RESERVED_NAMES or name[0].isdecimal():
+            self.wrong(f"table {name}: allowed are ASCII names that do not start with a digit, but not "
+                       + ", ".join(RESERVED_NAMES))
+        elif name in self.table_names:
+            self.wrong(f"table {name} is already on line {self.table_names[name]}: allowed is one")
+        else:
+            self.table_names[name] = self.number
+        table = self.read_number("table id", text, MAX_TABLE)
+        if table in RESERVED_TABLES:
+            self.wrong(f"table id {table} is the kernel's table {RESERVED_TABLES[table]}: "
+                       f"allowed are 1 to 252 and 256 to {MAX_TABLE}")
+        elif table in self.tables:
+            self.wrong(f"table id {table} is already on line {self.tables[table]}: allowed is one")
+        elif table:
+            self.tables[table] = self.number
+        return table
+
+    def read_number(self, what: str, text: str, most: int) -> int:
+        """1 to `most`; 0 after a mistake. At most 10 digits, so that a number of a million costs nothing."""
+        if len(text) <= 10 and text.isascii() and text.isdecimal() and 1 <= int(text) <= most:
+            return int(text)
+        self.wrong(f"{what} {text}: allowed are 1 to {most}")
+        return 0

@@ -1,0 +1,63 @@
+"""A DHCP client's call: whatever happens here, the client goes on as if we were not there."""
+
+from posix import environ, umask
+
+from .event import parse
+from .lease import NONE, Store
+from .lock import Deadline
+from .log import log
+from .reconcile import Invalid, now_s, read_config, reconcile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .event import Environ
+
+
+def hook() -> None:
+    """Takes the event in the environment. What goes wrong is in the system log."""
+    umask(0o077)
+    try:
+        _take(environ)
+    except Invalid as mistakes:
+        for line in str(mistakes).split("\n"):
+            log(line)
+        log("nothing is changed until this is corrected; then run `dhcp-lb apply`")
+    except Deadline as error:
+        log(f"gave up: {error}; the next event or `dhcp-lb apply` does the rest")
+    except OSError as error:
+        log(f"failed: {error.filename or 'the kernel'}: {error.strerror}; "
+            "the next event or `dhcp-lb apply` repairs it")
+    except Exception as error:
+        log(f"failed, please report it: {_origin(error)}: {error!r}")
+
+
+def _take(environ: "Environ") -> None:
+    event = parse(environ, now_s())
+    if not event:
+        return
+    interface = event.interface
+    config = read_config()
+    if interface not in config.interfaces:
+        return
+    lease = event.lease or NONE
+    store = Store()
+    store.prepare()
+    before = store.load(frozenset([interface]), lease.begin_s).leases.get(interface, NONE)
+    new = before._replace(begin_s=lease.begin_s) != lease
+    if new:
+        for note in event.notes:
+            log(f"{interface}: {note}")
+    unsaved = {}
+    try:
+        store.save(interface, lease)
+    except OSError as error:
+        log(f"{error.filename}: {error.strerror}: the lease of {interface} is used, but not kept")
+        unsaved = {interface: lease}
+    reconcile(config, store, frozenset([interface]) if new else frozenset(), unsaved)
+
+
+def _origin(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""

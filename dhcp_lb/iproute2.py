@@ -1,0 +1,198 @@
+"""What the users of ip(8) see: the names of our tables and of our protocol, and a change as the command that
+means the same."""
+
+from posix import O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY, close, fchmod, fsync, getpid, listdir, mkdir
+from posix import open, read, rename, unlink, write
+
+from .address import EVERYWHERE
+from .config import PATH, Config
+from .model import PROTOCOL, PROTOCOL_NAME, Nexthop, Route, Rule
+from .plan import Change
+from .record import NamedTuple
+
+# Where iproute2 looks: rt_tables in /etc hides the one in /usr; of the drop-ins it reads all (lib/rt_names.c).
+ETC = "/etc/iproute2"
+USR = "/usr/share/iproute2"
+DROP_IN = "dhcp-lb.conf"
+
+SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  # rtnetlink.h, RT_SCOPE_*
+KINDS = {1: "", 2: "local ", 6: "blackhole ", 7: "unreachable ", 8: "prohibit ", 9: "throw "}  # RTN_*
+PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
+
+
+class Name(NamedTuple):
+    """One line of a file of iproute2's: this number is called that."""
+
+    number: int
+    name: str
+    place: str  # FILE:LINE
+
+
+def command(change: Change, interfaces: dict[int, str]) -> str:
+    """The change as an ip(8) command that can be pasted into a shell. `interfaces`: index → name."""
+    add, what = change
+    if isinstance(what, Rule):
+        return f"ip -4 rule {'add' if add else 'del'} {_rule(what)}"
+    return f"ip -4 route {'append' if add else 'del'} {_route(what, interfaces)}"
+
+
+def _rule(rule: Rule) -> str:
+    words = [f"pref {rule.pref} from {rule.source or 'all'}"]
+    if rule.destination:
+        words.append(f"to {rule.destination}")
+    if rule.oif:
+        words.append(f"oif {quoted(rule.oif)}")
+    words.append(f"lookup {rule.table}")
+    if rule.suppress_prefixlength >= 0:
+        words.append(f"suppress_prefixlength {rule.suppress_prefixlength}")
+    words.append(f"protocol {PROTOCOL}")
+    return " ".join(words)
+
+
+def _route(route: Route, interfaces: dict[int, str]) -> str:
+    tos, kind = route.rest[:2] or (0, 1)
+    words = [KINDS.get(kind, f"type {kind} ")
+             + ("default" if route.destination == EVERYWHERE else route.destination)]
+    if len(route.nexthops) == 1:
+        words.append(_nexthop(route.nexthops[0], interfaces))
+    words.append(f"table {route.table} proto {PROTOCOL}")
+    if route.scope:
+        words.append(f"scope {SCOPES.get(route.scope, str(route.scope))}")
+    if tos:
+        words.append(f"tos {tos}")
+    if route.source:
+        words.append(f"src {route.source}")
+    if route.metric:
+        words.append(f"metric {route.metric}")
+    if len(route.nexthops) > 1:
+        words += [f"nexthop {_nexthop(nexthop, interfaces, weight=True)}" for nexthop in route.nexthops]
+    return " ".join(words)
+
+
+def _nexthop(nexthop: Nexthop, interfaces: dict[int, str], weight: bool = False) -> str:
+    # `if7` is what iproute2 itself calls an interface whose name it does not find.
+    words = [f"via {nexthop.gateway}"] if nexthop.gateway else []
+    words.append(f"dev {quoted(interfaces.get(nexthop.oif, f'if{nexthop.oif}'))}")
+    if weight:
+        words.append(f"weight {nexthop.weight}")
+    if nexthop.onlink:
+        words.append("onlink")
+    return " ".join(words)
+
+
+def quoted(word: str) -> str:
+    """A word as a POSIX shell reads it back."""
+    if word and PLAIN.issuperset(word.encode("utf-8", "surrogateescape")):
+        return word
+    return "'" + word.replace("'", "'\"'\"'") + "'"
+
+
+def names(kind: str, etc: str = ETC, usr: str = USR) -> list[Name]:
+    """All that `kind` (rt_tables or rt_protos) and its drop-ins name, without our own drop-in."""
+    paths = [f"{etc}/{kind}" if kind in _listed(etc) else f"{usr}/{kind}"]
+    for directory in f"{usr}/{kind}.d", f"{etc}/{kind}.d":
+        paths += [f"{directory}/{name}" for name in _listed(directory)
+                  if name.endswith(".conf") and name != DROP_IN]
+    return [name for path in paths for name in _parse(_content(path), path)]
+
+
+def clashes(config: Config, path: str = PATH, etc: str = ETC, usr: str = USR) -> tuple[str, ...]:
+    """Where iproute2's files call one of our ids or names something else. Such a table may be somebody's."""
+    errors = []
+    known = names("rt_tables", etc, usr)
+    for table, name in _ours(config):
+        line = config.lines.get(table)
+        place = f"{path}:{line}" if line else path
+        hint = "take another" if line else "move the balance table with `balance-table = NAME ID`"
+        for other in known:
+            if other.number == table and other.name != name:
+                errors.append(f"{place}: table id {table} ({name}) is named {other.name} in {other.place}: {hint}")
+            if other.name == name and other.number != table:
+                errors.append(f"{place}: table {name} ({table}) has the id {other.number} in {other.place}: {hint}")
+    for other in names("rt_protos", etc, usr):
+        if (other.number == PROTOCOL) != (other.name == PROTOCOL_NAME):
+            errors.append(f"{path}: the protocol {PROTOCOL_NAME} has the number {PROTOCOL}, but {other.place} says "
+                          f"{other.number} {other.name}: change that one")
+    return tuple(errors)
+
+
+def write_names(config: Config, etc: str = ETC, usr: str = USR) -> tuple[str, ...]:
+    """Brings our two drop-ins in line with the configuration, and returns the paths of those that changed. What
+    is named elsewhere already is not named again."""
+    tables = _ours(config)
+    protocols = [(PROTOCOL, PROTOCOL_NAME)] if config.links else []
+    return tuple([path for kind, ours in (("rt_tables", tables), ("rt_protos", protocols))
+                  if (path := _write_drop_in(kind, ours, etc, usr))])
+
+
+def remove_names(etc: str = ETC) -> None:
+    """Gives our names back."""
+    write_names(Config(), etc, etc)
+
+
+def _ours(config: Config) -> list[tuple[int, str]]:
+    if not config.links:
+        return []
+    return [*[(link.table, link.table_name) for link in config.links],
+            (config.settings.balance_table, config.settings.balance_name)]
+
+
+def _write_drop_in(kind: str, ours: list[tuple[int, str]], etc: str, usr: str) -> str:
+    known = {name.name for name in names(kind, etc, usr)}
+    lines = [f"{number}\t{name}\n" for number, name in ours if name not in known]
+    text = "".join([f"# Written by dhcp-lb(8) from {PATH}; changes here are lost.\n", *lines]) if lines else ""
+    path = f"{etc}/{kind}.d/{DROP_IN}"
+    if _content(path) == text:
+        return ""
+    if not text:
+        unlink(path)
+        return path
+    for directory in etc, f"{etc}/{kind}.d":
+        try:
+            mkdir(directory, 0o755)
+        except FileExistsError:
+            pass
+    temporary = f"{path}.{getpid()}"  # not read by iproute2: another suffix
+    descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644)
+    try:
+        try:
+            fchmod(descriptor, 0o644)  # whatever the umask: everybody's `ip` reads it
+            write(descriptor, text.encode())
+            fsync(descriptor)
+        finally:
+            close(descriptor)
+        rename(temporary, path)
+    except OSError:
+        unlink(temporary)
+        raise
+    return path
+
+
+def _parse(text: str, path: str) -> list[Name]:
+    found = []
+    for line, words in enumerate([line.split() for line in text.split("\n")], 1):
+        if len(words) > 1 and not words[0].startswith("#"):
+            try:
+                number = int(words[0], 16 if words[0].startswith("0x") else 10)
+            except ValueError:
+                continue
+            found.append(Name(number, words[1], f"{path}:{line}"))
+    return found
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return sorted(listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _content(path: str) -> str:
+    try:
+        descriptor = open(path, O_RDONLY)
+    except FileNotFoundError:
+        return ""
+    try:
+        return read(descriptor, 1 << 20).decode("utf-8", "surrogateescape")
+    finally:
+        close(descriptor)

@@ -1,0 +1,158 @@
+"""The store in /run/dhcp-lb: the last lease of each link, and which links an administrator holds back.
+
+Everything in it may vanish at any time, and nothing in it is text that a DHCP server chose."""
+
+from errno import ENOSPC, EPERM
+from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, close, geteuid, getpid,
+                   kill, listdir, lstat, mkdir, open, read, rename, unlink, write)
+
+from .model import Lease
+from .record import NamedTuple
+
+RUN = "/run/dhcp-lb"
+
+HELD = "held"  # interface → DISABLED or DRAINING
+DISABLED = "disabled"
+DRAINING = "draining"
+
+TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
+
+NONE = Lease("", 0, "", fault="no lease")
+"""What a link has after its lease ended: known to be nothing, where a missing file says that nothing is known."""
+
+_FORMAT = "1"  # the first word of every file; another one is a newer program's
+_DIRECTORY = 0o40000  # S_IFDIR, inode(7)
+_TYPE = 0o170000
+
+
+class State(NamedTuple):
+    """What the store says."""
+
+    leases: dict[str, Lease] = {}  # by interface
+    held: dict[str, str] = {}  # interface → DISABLED or DRAINING
+    corrupt: tuple[str, ...] = ()  # files that make no sense; each is taken for absent
+
+
+class Store:
+    """The files below one directory. Every method raises OSError for what it cannot do."""
+
+    def __init__(self, path: str = RUN) -> None:
+        self.path = path
+
+    def prepare(self) -> None:
+        """Makes the directories that are missing, and refuses those that are somebody else's: a link planted
+        there would be followed."""
+        for path in self.path, f"{self.path}/leases", f"{self.path}/waiting":
+            try:
+                mkdir(path, 0o700)
+            except FileExistsError:
+                status = lstat(path)
+                if status.st_mode & _TYPE != _DIRECTORY or status.st_uid != geteuid() or status.st_mode & 0o022:
+                    raise PermissionError(EPERM, "is not a directory of root's alone", path) from None
+
+    def load(self, interfaces: frozenset[str], now_s: int) -> State:
+        """The state of the links with these interfaces. A lease that began after `now_s` (CLOCK_BOOTTIME) is
+        from before the last boot, and no more."""
+        leases: dict[str, Lease] = {}
+        held: dict[str, str] = {}
+        corrupt: list[str] = []
+        try:
+            names = interfaces.intersection(listdir(f"{self.path}/leases"))
+        except FileNotFoundError:
+            names = frozenset()
+        for name in names:
+            path = f"{self.path}/leases/{name}"
+            try:
+                lease = _decode(_read(path))
+                if lease.begin_s <= now_s:
+                    leases[name] = lease
+            except FileNotFoundError:
+                pass
+            except (OSError, ValueError):
+                corrupt.append(path)
+        try:
+            held = self.words(HELD)
+        except (OSError, ValueError):
+            corrupt.append(f"{self.path}/{HELD}")
+        return State(leases, held, tuple(corrupt))
+
+    def save(self, interface: str, lease: Lease) -> None:
+        """Keeps a link's lease. Who reads it meanwhile sees the old or the new one."""
+        self._write(f"{self.path}/leases/{interface}", _encode(lease))
+
+    def words(self, name: str) -> dict[str, str]:
+        """The pairs of words in a file of the store, HELD or TUNED; ValueError if it holds anything else."""
+        try:
+            return dict([(key, value) for key, value in [line.split(" ") for line in
+                                                         _read(f"{self.path}/{name}").splitlines()]])
+        except FileNotFoundError:
+            return {}
+
+    def keep(self, name: str, words: dict[str, str]) -> None:
+        """Keeps pairs of words in a file of the store."""
+        self._write(f"{self.path}/{name}", "".join([f"{key} {value}\n" for key, value in sorted(words.items())]))
+
+    def tidy(self, interfaces: frozenset[str]) -> None:
+        """Removes the leases of other interfaces, and what writers left that were killed."""
+        for name in listdir(f"{self.path}/leases"):
+            _, temporary, pid = name.partition(" ")
+            stale = not (pid.isdecimal() and lives(int(pid))) if temporary else name not in interfaces
+            if stale:
+                self.discard(f"{self.path}/leases/{name}")
+
+    def discard(self, path: str) -> None:
+        """Removes a file of the store if it is there."""
+        try:
+            unlink(path)
+        except FileNotFoundError:
+            pass
+
+    def _write(self, path: str, text: str) -> None:
+        # No interface name holds a space, so a temporary file is never taken for a lease.
+        temporary = f"{path} {getpid()}"
+        self.discard(temporary)
+        descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+        try:
+            try:
+                data = text.encode("utf-8", "surrogateescape")
+                if write(descriptor, data) < len(data):
+                    raise OSError(ENOSPC, "no room for", temporary)
+            finally:
+                close(descriptor)
+            rename(temporary, path)
+        except OSError:
+            unlink(temporary)
+            raise
+
+
+def _read(path: str) -> str:
+    # O_NONBLOCK: a FIFO in a file's place must not hold up a DHCP client.
+    descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+    try:
+        return read(descriptor, 1 << 16).decode("utf-8", "surrogateescape")
+    finally:
+        close(descriptor)
+
+
+def _encode(lease: Lease) -> str:
+    address, length, gateway, server, begin_s, duration_s, fault = lease
+    return f"{_FORMAT} {address or '-'} {length} {gateway or '-'} {server or '-'} {begin_s} {duration_s} {fault}\n"
+
+
+def _decode(text: str) -> Lease:
+    """The lease in a file's text; ValueError if this program cannot have written it."""
+    form, address, length, gateway, server, begin_s, duration_s, fault = text.split(" ", 7)
+    lease = Lease("" if address == "-" else address, int(length), "" if gateway == "-" else gateway,
+                  "" if server == "-" else server, int(begin_s), int(duration_s), fault.removesuffix("\n"))
+    if form != _FORMAT or _encode(lease) != text:
+        raise ValueError(text)
+    return lease
+
+
+def lives(pid: int) -> bool:
+    """Whether a process with this number exists."""
+    try:
+        kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

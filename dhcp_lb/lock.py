@@ -1,0 +1,163 @@
+"""One reconciliation at a time, a deadline for everything, and no work that somebody else has done already."""
+
+from fcntl import LOCK_EX, LOCK_NB, flock
+from posix import (O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR, close, fstat, geteuid, getpid, listdir, open,
+                   stat, unlink)
+from time import monotonic, monotonic_ns
+
+from .lease import Store, lives
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    Result = TypeVar("Result")
+
+    from signal import ITIMER_REAL, SIGALRM, setitimer, signal
+else:
+    from _signal import ITIMER_REAL, SIGALRM, setitimer, signal
+
+WAIT_S = 20.0
+RUN_S = 30.0
+
+_REGULAR = 0o100000  # S_IFREG, inode(7)
+_TYPE = 0o170000
+
+
+class Deadline(Exception):
+    """Something took longer than a DHCP client may be held up."""
+
+
+class Lost(Exception):
+    """Somebody removed the lock file while it was held, so another process may hold another one."""
+
+
+def alone(store: Store, work: "Callable[[Lock], Result]", needed: bool = False) -> "Result | None":
+    """Does `work` while nobody else does any, and returns its result; None if another process did it meanwhile,
+    unless it is `needed` all the same.
+
+    Work asks `lock.check()` before it writes. What those leave who gave up waiting is done, too."""
+    started_s = monotonic()
+    limit(WAIT_S, "to wait for the lock")
+    lock = Lock(store.path)
+    try:
+        while True:
+            store.prepare()
+            if not lock.acquire() and not needed:
+                return None
+            limit(RUN_S - (monotonic() - started_s), "the run")
+            try:
+                result = work(lock)
+                lock.served()
+                while lock.abandoned():
+                    result = work(lock)
+                    lock.served()
+                return result
+            except Lost:
+                lock.release()
+    finally:
+        limit(0, "")
+        lock.release()
+
+
+def limit(seconds: float, what: str) -> None:
+    """Raises Deadline, saying `what` was done, in this process in `seconds`, instead of an earlier limit."""
+    def expired(*_: object) -> None:
+        raise Deadline(f"{what} took more than {seconds:.0f} s")
+    signal(SIGALRM, expired)
+    setitimer(ITIMER_REAL, seconds)
+
+
+class Lock:
+    """The lock of a store. The file is never unlinked, and nothing inherits its descriptor."""
+
+    def __init__(self, store: str) -> None:
+        self.path = f"{store}/lock"
+        self.waiting = f"{store}/waiting"
+        self.descriptor = -1
+        self.seen: list[str] = []
+
+    def acquire(self) -> bool:
+        """Waits for the lock. False: another process began to read the store after this one had to wait, and has
+        finished; so it saw all that this one had put there.
+
+        A process that waits leaves a file named after it in waiting/. The holder lists that directory before it
+        reads the store, and removes what it listed when it is done (`served`)."""
+        marker = ""
+        try:
+            while True:
+                descriptor = self._open()
+                try:
+                    flock(descriptor, LOCK_EX | LOCK_NB)
+                except BlockingIOError:
+                    if not marker:
+                        marker = f"{self.waiting}/{getpid()}-{monotonic_ns()}"
+                        close(open(marker, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600))
+                    flock(descriptor, LOCK_EX)
+                self.descriptor = descriptor
+                try:
+                    self.check()
+                    break
+                except Lost:
+                    self.release()
+            self.seen = self._waiting()
+            return not marker or marker.rpartition("/")[2] in self.seen
+        except Deadline:
+            marker = ""  # stays for the holder, which does this one's work after its own
+            raise
+        finally:
+            if marker:
+                _discard(marker)
+
+    def check(self) -> None:
+        """Raises Lost if the file that is locked is not the one that others would lock now."""
+        try:
+            there = stat(self.path)
+        except FileNotFoundError:
+            raise Lost(self.path) from None
+        mine = fstat(self.descriptor)
+        if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
+            raise Lost(self.path)
+
+    def served(self) -> None:
+        """Tells those who waited when this one began that their work is done."""
+        for name in self.seen:
+            _discard(f"{self.waiting}/{name}")
+
+    def abandoned(self) -> bool:
+        """Whether a process that gave up waiting has left work behind."""
+        self.seen = [name for name in self._waiting() if not _waits(name)]
+        return bool(self.seen)
+
+    def release(self) -> None:
+        """Lets the next one in."""
+        if self.descriptor >= 0:
+            close(self.descriptor)
+        self.descriptor = -1
+
+    def _waiting(self) -> list[str]:
+        try:
+            return listdir(self.waiting)
+        except FileNotFoundError:  # wiped, with all that was in it
+            return []
+
+    def _open(self) -> int:
+        descriptor = open(self.path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600)
+        status = fstat(descriptor)
+        if status.st_mode & _TYPE != _REGULAR or status.st_uid != geteuid():
+            close(descriptor)
+            raise PermissionError(1, "is not a file of root's", self.path)
+        return descriptor
+
+
+def _waits(marker: str) -> bool:
+    pid = marker.partition("-")[0]
+    return pid.isdecimal() and lives(int(pid))
+
+
+def _discard(path: str) -> None:
+    try:
+        unlink(path)
+    except FileNotFoundError:
+        pass

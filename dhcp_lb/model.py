@@ -1,0 +1,88 @@
+"""The nouns. Frozen, comparable, without I/O; addresses are dotted quads in canonical form."""
+
+from .record import NamedTuple
+
+
+class Link(NamedTuple):
+    """One line of /etc/dhcp-lb: an uplink and its share of the new connections."""
+
+    interface: str  # as in `ip link`; bytes that are not UTF-8 as surrogates
+    table_name: str
+    table: int  # 1 to 2**32 - 1
+    weight: int  # 1 or more; the kernel's 1 to 256 are routing.py's concern
+    gateway: str = ""  # for an address that comes without one, or to overrule the one it comes with
+
+
+class Lease(NamedTuple):
+    """What a link was given, by DHCP or by hand. What cannot be used is left out, and `fault` says why."""
+
+    address: str
+    length: int  # of the prefix, in bits: 1 to 32
+    gateway: str  # where it is left out, the link's own gateway= can stand in
+    server: str = ""  # the DHCP server that renewals are sent to; "" = none
+    begin_s: int = 0  # CLOCK_BOOTTIME when it was given or last renewed
+    duration_s: int = 0  # of the lease; 0 = it does not end
+    fault: str = ""
+
+
+class Interface(NamedTuple):
+    """A network device as the kernel has it now."""
+
+    ifindex: int
+    up: bool
+    carrier: bool
+    addresses: tuple[str, ...]
+
+
+class Nexthop(NamedTuple):
+    """One way out. A gateway of "" is none: the device alone leads there, as with PPP."""
+
+    gateway: str
+    oif: int  # interface index
+    weight: int = 1  # 1 to 256
+    onlink: bool = False  # the gateway is reached through oif although no route says so
+
+
+class Route(NamedTuple):
+    """One IPv4 route. `rest` holds attributes that this program never writes, so that a route that somebody
+    altered differs from what is wanted and can still be named exactly when it is deleted."""
+
+    table: int
+    destination: str  # PREFIX/LENGTH
+    metric: int
+    source: str  # preferred source address; "" = the kernel chooses
+    scope: int  # RT_SCOPE_*
+    nexthops: tuple[Nexthop, ...]
+    rest: bytes = b""
+
+
+class Rule(NamedTuple):
+    """One IPv4 policy rule: look up `table` for what fits. `rest` as in Route."""
+
+    pref: int
+    table: int
+    source: str = ""  # ADDRESS/LENGTH; "" = all
+    destination: str = ""  # PREFIX/LENGTH; "" = all
+    oif: str = ""  # sockets bound to this interface; "" = all
+    suppress_prefixlength: int = -1  # ignore what the table says if it is this short; -1 = never
+    rest: bytes = b""
+
+
+class Routing(NamedTuple):
+    """Everything that is ours in the kernel, or should be."""
+
+    routes: frozenset[Route] = frozenset()
+    rules: frozenset[Rule] = frozenset()
+
+
+class Settings(NamedTuple):
+    """The `name = value` lines of /etc/dhcp-lb."""
+
+    balance_name: str = "dhcp-lb"
+    balance_table: int = 252
+
+
+PROTOCOL = 109
+"""The owner of every route and rule of ours (`proto dhcp-lb`). Free in iproute2's rt_protos and the kernel's
+uapi/linux/rtnetlink.h (RTPROT_*): 2-4, 8-18, 42, 99 and 186-192 are taken."""
+PROTOCOL_NAME = "dhcp-lb"

@@ -1,0 +1,30 @@
+"""Pure: the routing that is and the routing that should be → changes, in the order in which they are made."""
+
+from .model import Route, Routing, Rule
+from .record import NamedTuple
+
+
+class Change(NamedTuple):
+    """One route or rule that is added or deleted."""
+
+    add: bool
+    what: Route | Rule
+
+
+def changes(have: Routing, want: Routing, balance_table: int) -> tuple[Change, ...]:
+    """What leads from `have` to `want`, so that every lookup on the way finds a link.
+
+    First what is pointed to, then what points there: the links' tables, the rules, the balance table. Removals
+    come last, in the opposite order. A route that differs is added behind the old one, which serves until it is
+    deleted; to replace it would leave a moment without either (doc/design.md, "Append and delete")."""
+    if have == want:
+        return ()
+    return (*[Change(True, what) for what in _sorted(want, have, balance_table)],
+            *[Change(False, what) for what in reversed(_sorted(have, want, balance_table))])
+
+
+def _sorted(of: Routing, without: Routing, balance_table: int) -> list[Route | Rule]:
+    routes = sorted(of.routes - without.routes)
+    return [*[route for route in routes if route.table != balance_table],
+            *sorted(of.rules - without.rules),
+            *[route for route in routes if route.table == balance_table]]

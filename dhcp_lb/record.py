@@ -1,0 +1,39 @@
+"""NamedTuple for the path of a DHCP event, where importing `typing` costs more than all of its work."""
+
+TYPE_CHECKING = False  # type checkers take this name for true
+
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from _collections import _tuplegetter
+
+    class NamedTuple(tuple):
+        """What `typing.NamedTuple` makes, as far as this program uses it: fields, defaults, `_replace`."""
+
+        _fields = ()
+
+        def __init_subclass__(cls):
+            cls._fields = tuple(cls.__annotations__)
+            cls._defaults = {name: cls.__dict__[name] for name in cls._fields if name in cls.__dict__}
+            for index, name in enumerate(cls._fields):
+                setattr(cls, name, _tuplegetter(index, ""))
+
+        def __new__(cls, *values, **named):
+            missing = cls._fields[len(values):]
+            if missing:
+                values += tuple([named.pop(name) if name in named else cls._defaults[name]
+                                 for name in missing])
+            if named or len(values) != len(cls._fields):
+                raise TypeError(f"{cls.__name__} has the fields {cls._fields}, not {values} {named}")
+            return tuple.__new__(cls, values)
+
+        def __repr__(self):
+            values = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
+            return f"{type(self).__name__}({values})"
+
+        def _replace(self, **changes):
+            values = [changes.pop(name, value) for name, value in zip(self._fields, self)]
+            return type(self)(*values, **changes)
+
+
+__all__ = ["NamedTuple"]

@@ -1,0 +1,145 @@
+"""Pure: links, what they were given and what the kernel's interfaces are → the routing that should be."""
+
+from . import address
+from .lease import DISABLED, DRAINING, NONE
+from .model import Interface, Lease, Link, Nexthop, Route, Routing, Rule, Settings
+from .record import NamedTuple
+
+# The rules, in the order in which the kernel asks them. Gaps are for the administrator.
+PREF_PREFIX = 19900  # a link's address to the link's own prefix: its table. Two links may have the same prefix
+PREF_MAIN = 20000  # main, but for its default routes: the LAN, VPNs and static routes win
+PREF_SOURCE = 20100  # a link's address: its table. Replies leave by the link that was asked
+PREF_DEVICE = 20200  # sockets bound to a link's interface: its table
+PREF_BALANCE = 32765  # everything else: the balance table, the last word before main itself (32766)
+
+METRIC_NET = 1000  # of the single defaults in the balance table; they carry on when the multipath is gone
+
+MAIN_TABLE = 254  # RT_TABLE_MAIN and the scopes: uapi/linux/rtnetlink.h
+SCOPE_UNIVERSE = 0
+SCOPE_LINK = 253
+MAX_WEIGHT = 256  # rtnh_hops is 8 bits, and holds the weight less one
+
+UP = "up"
+NO_LEASE = "no lease"
+NO_CARRIER = "no carrier"
+NO_INTERFACE = "no interface"
+DOWN = "down"
+UNUSABLE = "unusable"
+
+
+class Uplink(NamedTuple):
+    """A configured link as it is now. It is routed if it has a gateway."""
+
+    link: Link
+    lease: Lease
+    ifindex: int
+    state: str
+    reason: str = ""  # of UNUSABLE
+
+    @property
+    def routed(self) -> bool:
+        """Whether the link has a table and rules."""
+        return self.state in (UP, NO_CARRIER, DRAINING)
+
+
+def judge(links: tuple[Link, ...], leases: dict[str, Lease], held: dict[str, str],
+          interfaces: dict[str, Interface], refused: dict[str, str]) -> tuple[Uplink, ...]:
+    """Each link with its state. `refused` says why the kernel would not have a link (interface → its words)."""
+    taken: dict[str, str] = {}  # address → the link that has it
+    own = frozenset([quad for interface in interfaces.values() for quad in interface.addresses])
+    return tuple([_judge(link, leases.get(link.interface, NONE), held.get(link.interface, ""),
+                         interfaces.get(link.interface), refused.get(link.interface, ""), own, taken)
+                  for link in links])
+
+
+def _judge(link: Link, lease: Lease, held: str, interface: Interface | None, refusal: str,
+           own: frozenset[str], taken: dict[str, str]) -> Uplink:
+    if not interface:
+        return Uplink(link, lease, 0, NO_INTERFACE)
+    uplink = Uplink(link, lease, interface.ifindex, UNUSABLE)
+    gateway = link.gateway or lease.gateway
+    if lease == NONE:
+        return uplink._replace(state=NO_LEASE)
+    if held == DISABLED:
+        return uplink._replace(state=DISABLED)
+    if not interface.up:
+        return uplink._replace(state=DOWN)
+    if not lease.address or not lease.length or not gateway:
+        return uplink._replace(reason=lease.fault or "gateway is missing")
+    if lease.address not in interface.addresses:
+        return uplink._replace(reason=f"the interface does not have the address {lease.address}")
+    if gateway in own:
+        its_own = "its own address" if gateway == lease.address else f"{gateway}, an address of this machine"
+        return uplink._replace(reason=f"gateway is {its_own}")
+    if address.reserved(gateway, address.network(lease.address, lease.length)):
+        return uplink._replace(reason=f"gateway {gateway} is the network or broadcast address")
+    if lease.address in taken:
+        return uplink._replace(reason=f"{taken[lease.address]} has the same address {lease.address}")
+    if refusal:
+        return uplink._replace(reason=refusal)
+    taken[lease.address] = link.interface
+    state = DRAINING if held == DRAINING else UP if interface.carrier else NO_CARRIER
+    return uplink._replace(lease=lease._replace(gateway=gateway), state=state)
+
+
+def desired(uplinks: tuple[Uplink, ...], settings: Settings) -> Routing:
+    """All of our rules and routes for these links."""
+    routes: list[Route] = []
+    rules: list[Rule] = []
+    nexthops: list[Nexthop] = []
+    weights = scaled([uplink.link.weight for uplink in uplinks])
+    ranking = sorted(range(len(uplinks)), key=lambda i: (-uplinks[i].link.weight, uplinks[i].link.table))
+    ranks = {place: rank for rank, place in enumerate(ranking)}
+    for place, (link, lease, ifindex, state, _) in enumerate(uplinks):
+        if not uplinks[place].routed:
+            continue
+        table, quad = link.table, lease.address
+        prefix = address.network(quad, lease.length)
+        nexthop = Nexthop(lease.gateway, ifindex, 1, not address.within(lease.gateway, prefix))
+        if lease.length < 32:
+            routes.append(Route(table, prefix, 0, quad, SCOPE_LINK, (Nexthop("", ifindex),)))
+            rules.append(Rule(PREF_PREFIX, table, f"{quad}/32", prefix))
+        routes.append(Route(table, address.EVERYWHERE, 0, quad, SCOPE_UNIVERSE, (nexthop,)))
+        rules.append(Rule(PREF_SOURCE, table, f"{quad}/32"))
+        rules.append(Rule(PREF_DEVICE, table, oif=link.interface))
+        # The rank counts links that are out, too: a link that comes or goes must not change the others' routes.
+        net = Route(settings.balance_table, address.EVERYWHERE, METRIC_NET + ranks[place], quad, SCOPE_UNIVERSE,
+                    (nexthop,))
+        routes.append(net)
+        # A unicast renewal has no source address to go by; balanced, it would leave by any link.
+        if lease.server and not address.within(lease.server, prefix):
+            routes.append(net._replace(destination=f"{lease.server}/32"))
+        if state != DRAINING:
+            nexthops.append(nexthop._replace(weight=weights[place]))
+    if rules:
+        rules.append(Rule(PREF_MAIN, MAIN_TABLE, suppress_prefixlength=0))
+        rules.append(Rule(PREF_BALANCE, settings.balance_table))
+    if nexthops:
+        tables = {uplink.ifindex: uplink.link.table for uplink in uplinks}
+        # In any other order the kernel would hash the flows that live behind masquerading onto other links.
+        nexthops.sort(key=lambda nexthop: tables[nexthop.oif])
+        if len(nexthops) == 1:
+            nexthops = [nexthops[0]._replace(weight=1)]
+        routes.append(Route(settings.balance_table, address.EVERYWHERE, 0, "", SCOPE_UNIVERSE, tuple(nexthops)))
+    return Routing(frozenset(routes), frozenset(rules))
+
+
+def scaled(weights: list[int]) -> list[int]:
+    """Weights as the kernel takes them, 1 to 256, with their ratios kept as near as they can be."""
+    most = max(weights, default=1)
+    if most <= MAX_WEIGHT:
+        return weights
+    return [max(1, (weight * MAX_WEIGHT + most // 2) // most) for weight in weights]
+
+
+def recovered(links: tuple[Link, ...], routing: Routing, settings: Settings) -> dict[str, Lease]:
+    """The leases that our own routes in the kernel come from, by interface, for a store that was lost."""
+    interfaces = {link.table: link.interface for link in links}
+    lengths = {route.table: int(route.destination.partition("/")[2]) for route in routing.routes
+               if route.scope == SCOPE_LINK}
+    servers = {route.nexthops[0].oif: route.destination.partition("/")[0] for route in routing.routes
+               if route.table == settings.balance_table and route.destination != address.EVERYWHERE}
+    return {interfaces[route.table]: Lease(route.source, lengths.get(route.table, 32), route.nexthops[0].gateway,
+                                           servers.get(route.nexthops[0].oif, ""))
+            for route in routing.routes
+            if route.table in interfaces and route.destination == address.EVERYWHERE and route.source}

@@ -1,0 +1,363 @@
+"""The only door to the kernel's routing: routes and rules ↔ rtnetlink messages (rtnetlink(7)).
+
+Numbers are from uapi/linux: netlink.h (NLM_F_*, NLMSG_*), rtnetlink.h (RTM_*, RTA_*, RTNH_F_*), fib_rules.h
+(FRA_*, FR_ACT_*), if_addr.h (IFA_*), netconf.h (NETCONFA_*), sockios.h (SIOC*), if.h (IFF_*). All of them are IPv4."""
+
+from _socket import AF_INET, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, inet_aton, inet_ntoa, socket
+from errno import EEXIST, ENODEV, ENOENT, EPERM, ESRCH
+from fcntl import ioctl
+from struct import Struct
+
+from .address import EVERYWHERE
+from .model import PROTOCOL, Interface, Nexthop, Route, Routing, Rule
+from .plan import Change
+from .record import NamedTuple
+
+AF_NETLINK = 16
+SOL_NETLINK = 270
+NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 10, 11, 12
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h
+
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x4, 0x10, 0x300
+NLM_F_CREATE, NLM_F_APPEND = 0x400, 0x800
+NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLMSGERR_ATTR_MSG = 1
+
+RTM_GETADDR = 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
+RTM_GETNETCONF = 82
+
+RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE = 1, 2, 4, 5, 6, 7, 9, 15
+RTN_UNICAST = 1
+RTNH_F_ONLINK = 4
+RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x1000, 0x2000
+
+FRA_DST, FRA_SRC, FRA_PRIORITY, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_OIFNAME, FRA_PROTOCOL = 1, 2, 6, 14, 15, 17, 21
+FR_ACT_TO_TBL = 1
+FIB_RULE_DETACHED = 0x8 | 0x10  # the rule's interface is not there at the moment
+
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+NETCONFA_IFINDEX, NETCONFA_RP_FILTER, NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN = 1, 3, 6
+SIOCGIFFLAGS, SIOCGIFINDEX = 0x8913, 0x8933
+IFF_UP, IFF_RUNNING = 0x1, 0x40
+
+HEADER = Struct("=LHHLL")  # struct nlmsghdr: length, type, flags, sequence, port
+ATTRIBUTE = Struct("=HH")  # struct rtattr: length, type
+BODY = Struct("=8BL")  # struct rtmsg and struct fib_rule_hdr
+NEXTHOP = Struct("=HBBl")  # struct rtnexthop: length, flags, hops, interface
+U16 = Struct("=H")
+U32 = Struct("=L")
+S32 = Struct("=l")
+
+RECEIVE = 1 << 16
+DUMP_TRIES = 10
+DEFAULT_BUFFER = 200_000  # a little less than net.core.[rw]mem_default
+
+
+class Refusal(NamedTuple):
+    """A change that the kernel would not make."""
+
+    change: Change
+    errno: int
+    words: str  # the kernel's own; "" = it only gave the number
+
+
+class Sysctl(NamedTuple):
+    """Of one interface, net.ipv4.conf.IF.*; index -1 is `all`."""
+
+    rp_filter: int
+    ignore_routes_with_linkdown: int
+
+
+class Rtnetlink:
+    """A socket to the kernel's routing. Its methods raise OSError for what the kernel would not tell or do."""
+
+    def __init__(self) -> None:
+        self.socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)
+        self.sequence = 0
+        for option in NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK:
+            self.socket.setsockopt(SOL_NETLINK, option, 1)
+
+    def routing(self) -> Routing:
+        """Our rules and routes. The rules come first: only after a receive with a large buffer does the kernel
+        dump a multipath of more than some 230 nexthops; before, it leaves it out without a word."""
+        rules = [rule(message) for message in self._dump(RTM_GETRULE, BODY.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
+                 if OUR_RULE in message]
+        routes = [route(message) for message
+                  in self._dump(RTM_GETROUTE, BODY.pack(AF_INET, 0, 0, 0, 0, PROTOCOL, 0, 0, 0))]
+        return Routing(frozenset(routes), frozenset([rule for rule in rules if rule]))
+
+    def interfaces(self, names: "frozenset[str]") -> dict[str, Interface]:
+        """The interfaces with these names, as far as they are there."""
+        addresses: dict[int, list[str]] = {}
+        for message in self._dump(RTM_GETADDR, b"\x02" + bytes(7)):
+            found = attributes(message, 24)
+            quad = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS)
+            if quad:
+                addresses.setdefault(U32.unpack_from(message, 20)[0], []).append(inet_ntoa(quad))
+        interfaces = {}
+        for name in names:
+            request = name.encode("utf-8", "surrogateescape").ljust(40, b"\0")
+            try:
+                ifindex = S32.unpack_from(ioctl(self.socket.fileno(), SIOCGIFINDEX, request), 16)[0]
+                flags = U16.unpack_from(ioctl(self.socket.fileno(), SIOCGIFFLAGS, request), 16)[0]
+            except OSError as error:
+                if error.errno != ENODEV:
+                    raise
+            else:
+                interfaces[name] = Interface(ifindex, bool(flags & IFF_UP), bool(flags & IFF_RUNNING),
+                                             tuple(addresses.get(ifindex, ())))
+        return interfaces
+
+    def sysctls(self) -> dict[int, Sysctl]:
+        """The sysctls of every interface, by index."""
+        found = [attributes(message, 20) for message in self._dump(RTM_GETNETCONF, b"\x02" + bytes(3))]
+        return {S32.unpack(one[NETCONFA_IFINDEX])[0]:
+                Sysctl(one[NETCONFA_RP_FILTER][0], one[NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN][0]) for one in found}
+
+    def lookup(self, destination: str, source: str, oif: int) -> Route:
+        """The route that a connection of this machine takes, with the table that it is in and all its nexthops;
+        a `source` of "" and an `oif` of 0 are an unbound socket."""
+        body = BODY.pack(AF_INET, 32, 32 if source else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH)
+        body += attribute(RTA_DST, inet_aton(destination))
+        if source:
+            body += attribute(RTA_SRC, inet_aton(source))
+        if oif:
+            body += attribute(RTA_OIF, U32.pack(oif))
+        self.sequence += 1
+        self.socket.send(message(RTM_GETROUTE, NLM_F_REQUEST, self.sequence, body))
+        reply = next(iter(messages(self.socket.recv(RECEIVE))))
+        if HEADER.unpack_from(reply)[1] == NLMSG_ERROR:
+            errno, words = refusal(reply)
+            raise OSError(errno, words)
+        return route(reply)
+
+    def write(self, changes: tuple[Change, ...]) -> tuple[Refusal, ...]:
+        """Makes the changes in this order, and returns those that the kernel refused; it has made the others.
+        To add what is there and to delete what is not is no refusal.
+
+        All messages go in one send, which the kernel works off before the call returns: a process that is killed
+        has made all of the changes or none. The kernel tells refusals unasked; the last message asks for an
+        acknowledgement, which is the end."""
+        first = self.sequence + 1
+        self.sequence += len(changes)
+        data = b"".join([encode(change, first + place, place + 1 == len(changes))
+                         for place, change in enumerate(changes)])
+        self._size(SO_SNDBUFFORCE, len(data) * 2)
+        self._size(SO_RCVBUFFORCE, len(changes) * 2048)
+        if self.socket.send(data) != len(data):
+            raise OSError(ENOENT, "the kernel took a part of the changes")
+        refusals = []
+        while True:
+            for reply in messages(self.socket.recv(RECEIVE)):
+                place = HEADER.unpack_from(reply)[3] - first
+                errno, words = refusal(reply)
+                change = changes[place]
+                if errno == EPERM:
+                    raise PermissionError(errno, words or "only root can change the routing")
+                if errno and not (change.add and errno == EEXIST or not change.add and errno in (ENOENT, ESRCH)):
+                    refusals.append(Refusal(change, errno, words))
+                if place + 1 == len(changes):
+                    return tuple(refusals)
+
+    def _size(self, option: int, needed: int) -> None:
+        if needed > DEFAULT_BUFFER:
+            self.socket.setsockopt(SOL_SOCKET, option, needed)
+
+    def _dump(self, kind: int, body: bytes) -> list[bytes]:
+        for _ in range(DUMP_TRIES):
+            found, interrupted = self._dump_once(kind, body)
+            if not interrupted:
+                return found
+        raise InterruptedError(f"the routing changed during each of {DUMP_TRIES} attempts to read it")
+
+    def _dump_once(self, kind: int, body: bytes) -> tuple[list[bytes], bool]:
+        """The messages of a dump, and whether something changed meanwhile, so that they may not fit together."""
+        self.sequence += 1
+        self.socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, body))
+        found: list[bytes] = []
+        interrupted = 0
+        while True:
+            for reply in messages(self.socket.recv(RECEIVE)):
+                _, kind, flags, _, _ = HEADER.unpack_from(reply)
+                interrupted |= flags & NLM_F_DUMP_INTR
+                if kind == NLMSG_DONE:
+                    return found, bool(interrupted)
+                if kind == NLMSG_ERROR:
+                    errno, words = refusal(reply)
+                    if errno == ENOENT:  # nobody has ever had a table of this kind
+                        return [], False
+                    raise OSError(errno, words)
+                found.append(reply)
+
+
+def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """A netlink message. `body` is padded already, as a body and its attributes are."""
+    return HEADER.pack(16 + len(body), kind, flags, sequence, 0) + body
+
+
+def messages(data: bytes) -> list[bytes]:
+    """The netlink messages in what was received."""
+    found = []
+    start = 0
+    while start < len(data):
+        length = U32.unpack_from(data, start)[0]
+        found.append(data[start:start + length])
+        start += length + 3 & ~3
+    return found
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded."""
+    return ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def attributes(data: bytes, start: int) -> dict[int, bytes]:
+    """The attributes from `start` to the end."""
+    found = {}
+    while start < len(data):
+        length, kind = ATTRIBUTE.unpack_from(data, start)
+        found[kind & 0x3fff] = data[start + 4:start + length]  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+        start += length + 3 & ~3
+    return found
+
+
+OUR_RULE = attribute(FRA_PROTOCOL, bytes([PROTOCOL]))
+
+
+def route(message: bytes) -> Route:
+    """The route in a message from the kernel."""
+    _, length, _, tos, table, _, scope, kind, flags = BODY.unpack_from(message, 16)
+    found = attributes(message, 28)
+    destination = found.pop(RTA_DST, b"")
+    metric = found.pop(RTA_PRIORITY, b"")
+    source = found.pop(RTA_PREFSRC, b"")
+    nexthops: list[Nexthop] = []
+    if RTA_OIF in found:
+        gateway = found.pop(RTA_GATEWAY, b"")
+        nexthops.append(Nexthop(inet_ntoa(gateway) if gateway else "", U32.unpack(found.pop(RTA_OIF))[0], 1,
+                                bool(flags & RTNH_F_ONLINK)))
+    elif RTA_MULTIPATH in found:
+        nexthops = _nexthops(found[RTA_MULTIPATH])
+        if nexthops:
+            del found[RTA_MULTIPATH]
+    table = U32.unpack(found.pop(RTA_TABLE))[0] if RTA_TABLE in found else table
+    rest = b"".join([attribute(kind, found[kind]) for kind in sorted(found)])
+    if rest or tos or kind != RTN_UNICAST:
+        rest = bytes([tos, kind]) + rest
+    return Route(table, f"{inet_ntoa(destination)}/{length}" if destination else EVERYWHERE,
+                 U32.unpack(metric)[0] if metric else 0, inet_ntoa(source) if source else "", scope,
+                 tuple(nexthops), rest)
+
+
+def _nexthops(data: bytes) -> list[Nexthop]:
+    """The nexthops of a multipath; none if there is something about them that this program never writes."""
+    nexthops = []
+    start = 0
+    while start < len(data):
+        length, flags, hops, oif = NEXTHOP.unpack_from(data, start)
+        found = attributes(data[start:start + length], 8)
+        gateway = found.pop(RTA_GATEWAY, b"")
+        if found:
+            return []
+        nexthops.append(Nexthop(inet_ntoa(gateway) if gateway else "", oif, hops + 1, bool(flags & RTNH_F_ONLINK)))
+        start += length
+    return nexthops
+
+
+def rule(message: bytes) -> Rule | None:
+    """The rule in a message from the kernel; None if it is not ours."""
+    _, destination_length, source_length, tos, table, _, _, action, flags = BODY.unpack_from(message, 16)
+    found = attributes(message, 28)
+    if found.pop(FRA_PROTOCOL, b"") != bytes([PROTOCOL]):
+        return None
+    source, destination = found.pop(FRA_SRC, b""), found.pop(FRA_DST, b"")
+    pref, suppress = found.pop(FRA_PRIORITY, bytes(4)), found.pop(FRA_SUPPRESS_PREFIXLEN, b"\xff\xff\xff\xff")
+    oif = found.pop(FRA_OIFNAME, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
+    table = U32.unpack(found.pop(FRA_TABLE))[0] if FRA_TABLE in found else table
+    rest = b"".join([attribute(kind, found[kind]) for kind in sorted(found)])
+    flags &= ~FIB_RULE_DETACHED
+    if rest or tos or action != FR_ACT_TO_TBL or flags:
+        rest = BODY.pack(0, 0, 0, tos, 0, 0, 0, action, flags) + rest
+    return Rule(U32.unpack(pref)[0], table, f"{inet_ntoa(source)}/{source_length}" if source else "",
+                f"{inet_ntoa(destination)}/{destination_length}" if destination else "", oif,
+                S32.unpack(suppress)[0], rest)
+
+
+def encode(change: Change, sequence: int, acknowledge: bool) -> bytes:
+    """The message that makes a change.
+
+    A route is appended, not replaced, so that one which somebody else has put there is left alone; it is deleted
+    with all that is known of it, its protocol included. Rules have no NLM_F_EXCL: the same rule of somebody else
+    must not stop ours, because it may go at any time."""
+    add, what = change
+    flags = NLM_F_REQUEST | (NLM_F_ACK if acknowledge else 0)
+    if isinstance(what, Route):
+        flags |= NLM_F_CREATE | NLM_F_APPEND if add else 0
+        return message(RTM_NEWROUTE if add else RTM_DELROUTE, flags, sequence, _route_body(what))
+    flags |= NLM_F_CREATE if add else 0
+    return message(RTM_NEWRULE if add else RTM_DELRULE, flags, sequence, _rule_body(what))
+
+
+def _route_body(route: Route) -> bytes:
+    table, destination, metric, source, scope, nexthops, rest = route
+    quad, _, length = destination.partition("/")
+    tos, kind = rest[:2] or (0, RTN_UNICAST)
+    flags = RTNH_F_ONLINK if len(nexthops) == 1 and nexthops[0].onlink else 0
+    parts = [BODY.pack(AF_INET, int(length), 0, tos, 0, PROTOCOL, scope, kind, flags),
+             attribute(RTA_TABLE, U32.pack(table))]
+    if length != "0":
+        parts.append(attribute(RTA_DST, inet_aton(quad)))
+    if metric:
+        parts.append(attribute(RTA_PRIORITY, U32.pack(metric)))
+    if source:
+        parts.append(attribute(RTA_PREFSRC, inet_aton(source)))
+    if len(nexthops) == 1:
+        gateway, oif, _, _ = nexthops[0]
+        if gateway:
+            parts.append(attribute(RTA_GATEWAY, inet_aton(gateway)))
+        parts.append(attribute(RTA_OIF, U32.pack(oif)))
+    elif nexthops:
+        parts.append(attribute(RTA_MULTIPATH, b"".join([_nexthop(nexthop) for nexthop in nexthops])))
+    parts.append(rest[2:])
+    return b"".join(parts)
+
+
+def _nexthop(nexthop: Nexthop) -> bytes:
+    gateway, oif, weight, onlink = nexthop
+    via = attribute(RTA_GATEWAY, inet_aton(gateway)) if gateway else b""
+    return NEXTHOP.pack(8 + len(via), RTNH_F_ONLINK if onlink else 0, weight - 1, oif) + via
+
+
+def _rule_body(rule: Rule) -> bytes:
+    pref, table, source, destination, oif, suppress, rest = rule
+    _, _, _, tos, _, _, _, action, flags = BODY.unpack_from(rest) if rest else (0,) * 7 + (FR_ACT_TO_TBL, 0)
+    source_quad, _, source_length = source.partition("/")
+    destination_quad, _, destination_length = destination.partition("/")
+    parts = [BODY.pack(AF_INET, int(destination_length or 0), int(source_length or 0), tos, 0, 0, 0, action, flags),
+             OUR_RULE, attribute(FRA_PRIORITY, U32.pack(pref))]
+    if table:
+        parts.append(attribute(FRA_TABLE, U32.pack(table)))
+    if destination:
+        parts.append(attribute(FRA_DST, inet_aton(destination_quad)))
+    if source:
+        parts.append(attribute(FRA_SRC, inet_aton(source_quad)))
+    if oif:
+        parts.append(attribute(FRA_OIFNAME, oif.encode("utf-8", "surrogateescape") + b"\0"))
+    if suppress >= 0:
+        parts.append(attribute(FRA_SUPPRESS_PREFIXLEN, U32.pack(suppress)))
+    parts.append(rest[BODY.size:])
+    return b"".join(parts)
+
+
+def refusal(reply: bytes) -> tuple[int, str]:
+    """The errno (0 = done) and the kernel's words in an acknowledgement."""
+    length, _, flags, _, _ = HEADER.unpack_from(reply)
+    errno = -S32.unpack_from(reply, 16)[0]
+    words = b""
+    if flags & NLM_F_ACK_TLVS:
+        asked = 16 if flags & NLM_F_CAPPED else U32.unpack_from(reply, 20)[0]
+        words = attributes(reply, 20 + (asked + 3 & ~3)).get(NLMSGERR_ATTR_MSG, b"")
+    return errno, words.rstrip(b"\0").decode("utf-8", "replace")

@@ -1,0 +1,77 @@
+"""The sysctls without which a link's routes do not work, and what they were before (ip-sysctl.rst)."""
+
+from posix import O_RDONLY, O_TRUNC, O_WRONLY, close, open, read, write
+
+from .lease import TUNED, Store
+from .log import log
+from .model import Interface
+from .rtnetlink import Rtnetlink, Sysctl
+
+CONF = "/proc/sys/net/ipv4/conf"
+STRICT = "1"  # drops what comes in by a link that the route back does not take; the greater of `all` and IF counts
+LOOSE = "2"
+ALL = -1  # the index of `all`
+
+
+def wanted(interfaces: dict[str, Interface], now: dict[int, Sysctl]) -> dict[str, tuple[str, str]]:
+    """INTERFACE/KEY → (its value now, the value that it needs), for what differs."""
+    need = {}
+    for name, interface in interfaces.items():
+        values = now.get(interface.ifindex)
+        if not values:
+            continue
+        if not values.ignore_routes_with_linkdown:  # it counts only if it was set before the carrier went
+            need[f"{name}/ignore_routes_with_linkdown"] = ("0", "1")
+        if str(max(values.rp_filter, now[ALL].rp_filter)) == STRICT:
+            need[f"{name}/rp_filter"] = (str(values.rp_filter), LOOSE)
+    return need
+
+
+def tune(kernel: Rtnetlink, store: Store, interfaces: dict[str, Interface]) -> None:
+    """Sets what differs, and keeps in the store what it was."""
+    need = wanted(interfaces, kernel.sysctls())
+    if not need:
+        return
+    try:
+        store.keep(TUNED, {**{key: before for key, (before, _) in need.items()}, **_tuned(store)})
+        for key, (_, value) in need.items():
+            _set(key, value)
+    except OSError as error:
+        log(f"{error.filename}: {error.strerror}: set it by hand, or a link without carrier may be used")
+
+
+def restore(store: Store) -> None:
+    """Sets what `tune` has changed to what it was, unless somebody has changed it since."""
+    for key, before in _tuned(store).items():
+        ours = LOOSE if key.endswith("/rp_filter") else "1"
+        try:
+            if _get(key) == ours:
+                _set(key, before)
+        except FileNotFoundError:
+            pass  # the interface has gone, and its sysctls with it
+    store.discard(f"{store.path}/{TUNED}")
+
+
+def _tuned(store: Store) -> dict[str, str]:
+    try:
+        return store.words(TUNED)
+    except (OSError, ValueError):
+        return {}
+
+
+def _get(key: str) -> str:
+    descriptor = open(f"{CONF}/{key}", O_RDONLY)
+    try:
+        return read(descriptor, 64).decode().strip()
+    finally:
+        close(descriptor)
+
+
+def _set(key: str, value: str) -> None:
+    descriptor = open(f"{CONF}/{key}", O_WRONLY | O_TRUNC)
+    try:
+        write(descriptor, value.encode())
+    finally:
+        close(descriptor)
+    interface, _, name = key.partition("/")
+    log(f"sysctl -w net/ipv4/conf/{interface}/{name}={value}")
