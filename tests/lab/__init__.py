@@ -1,0 +1,16 @@
+"""The lab: a router with several DHCP uplinks, the providers behind them, the Internet, a LAN.
+
+Every machine is a set of kernel namespaces with a Debian system of its own (`node.py`), so what runs in it
+is real: the DHCP servers are dnsmasq, the clients are Debian's, started by its ifupdown, and the routing
+is the kernel's. Nothing of the machine that runs the lab is touched, and nothing is left behind.
+
+        lan ---------- router ==+== isp eth0 ==+== internet
+     10.0.0.0/24     dhcp-lb,   |              |    a server at 198.51.100.1 to .254
+                     masquerade +== isp eth1 ==+    that answers with the address it saw
+"""
+
+from .lab import Isp, Lab
+from .node import CommandFailed, Node, wait_for
+from .root import CHECKOUT, debian_root
+
+__all__ = ["CHECKOUT", "CommandFailed", "Isp", "Lab", "Node", "debian_root", "wait_for"]

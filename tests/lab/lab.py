@@ -1,0 +1,321 @@
+"""The machines and how they are wired; see the figure in `__init__.py`."""
+
+import collections
+import contextlib
+import ipaddress
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .node import CommandFailed, Node, wait_for
+from .root import CHECKOUT, debian_root
+
+SERVERS = [f"198.51.100.{host}" for host in range(1, 255)]  # one machine, all of the network's addresses
+PORT = 80
+TRAFFIC = Path(__file__).with_name("traffic.py")
+Counts = collections.Counter[str]
+
+
+class Isp:
+    """One provider: its side of the cable, its DHCP server, its way to the Internet.
+
+    It takes from its customer only packets that come from the addresses it gave, as providers do, and
+    translates no address: what leaves by the wrong link is lost, and the server sees which link was used.
+    """
+
+    def __init__(self, interface: str, weight: int = 1, *, network: str = "", gateway: str = "",
+                 pool: str = "", netmask: str = "", lease_s: int = 3600, renew_s: int = 0,
+                 options: Mapping[int, str] | None = None) -> None:
+        """`network`, `gateway`, `pool` (the network of addresses it gives out) have defaults, a network for
+        each provider. `renew_s`: when clients are to renew, if not after half the lease; twice that, they ask
+        any server. `options`: more options to send, as dnsmasq writes them."""
+        self.interface, self.weight = interface, weight
+        self.network, self.gateway, self.pool, self.netmask = network, gateway, pool, netmask
+        self.lease_s, self.renew_s, self.options = lease_s, renew_s, dict(options or {})
+
+    def connect(self, number: int, root: Path, stack: contextlib.ExitStack) -> None:
+        """Start its machine; the lab calls this before all others, so that they start at the same time."""
+        self.number = number
+        self.node = Node(f"isp-{self.interface}", root)
+        stack.push(self.node)
+        self.network = self.network or f"192.0.2.{32 * number}/27"
+        network = ipaddress.IPv4Network(self.network)
+        self.gateway = self.gateway or str(network[1])
+        self.pool = self.pool or str(list(network.subnets())[1])
+
+    def wire(self, router: "Router", internet: Node) -> None:
+        """A cable to the router, which ends in a bridge so that pulling it leaves the provider in order, and
+        a network of two with the Internet."""
+        self.router, self.internet = router, internet
+        here, there = f"203.0.113.{4 * self.number + 2}", f"203.0.113.{4 * self.number + 1}"
+        self.node.sh(f"""
+            sysctl -qw net.ipv4.ip_forward=1
+            ip link add customers address 02:00:00:00:01:{self.number:02x} type bridge
+            ip link set customers up
+            sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.customers.rp_filter=0
+        """)
+        add_cable(self.node, "upstream", internet, self.interface)
+        self.node.sh(f"ip address add {here}/30 dev upstream; ip route add default via {there}")
+        internet.sh(f"ip link set {self.interface} up; ip address add {there}/30 dev {self.interface}")
+        self.hand_out()
+        self.replug()
+
+    def hand_out(self, **changes: Any) -> None:
+        """From now on other leases: any of the constructor's keywords. Its gateway and its addresses move
+        along; clients hear of it when they renew."""
+        for name, value in changes.items():
+            assert hasattr(self, name), name
+            setattr(self, name, value)
+        network = ipaddress.IPv4Network(self.network)
+        self.node.sh(f"""
+            ip address flush dev customers
+            ip address replace {network[1]}/{network.prefixlen} dev customers
+            ip address replace {self.gateway}/32 dev customers
+            nft flush ruleset
+            nft add table ip lab
+            nft 'add chain ip lab forward {{ type filter hook forward priority 0; }}'
+            nft add rule ip lab forward iifname customers ip saddr != {self.pool} drop
+        """)
+        self.internet.sh(f"""
+            ip route flush dev {self.interface} proto static
+            ip route add {self.pool} via 203.0.113.{4 * self.number + 2} proto static
+        """)
+        self.restart_dhcp()
+
+    def restart_dhcp(self) -> None:
+        """Its leases survive that, as they do in any provider's server."""
+        self.stop_dhcp()
+        network, pool = ipaddress.IPv4Network(self.network), ipaddress.IPv4Network(self.pool)
+        options = {1: self.netmask or str(network.netmask), 3: self.gateway, **self.options}
+        if self.renew_s:
+            options |= {58: str(self.renew_s), 59: str(2 * self.renew_s)}
+        self.node.path("/etc/dnsmasq.conf").write_text("\n".join([
+            "port=0", "interface=customers", "bind-dynamic", "no-ping", "dhcp-authoritative", "user=root",
+            "dhcp-leasefile=/var/lib/misc/leases", "log-dhcp",
+            f"dhcp-range={pool[1]},{pool[-2]},{network.netmask},{self.lease_s}",
+            *(f"dhcp-option-force={number},{value}" for number, value in options.items()), "",
+        ]))
+        self.node.run("dnsmasq", "--pid-file=/run/dnsmasq.pid")
+
+    def stop_dhcp(self) -> None:
+        """The server is gone: nobody renews, until `restart_dhcp`."""
+        self.node.sh("""
+            [ -e /run/dnsmasq.pid ] || exit 0
+            pid=$(cat /run/dnsmasq.pid)
+            kill "$pid"
+            while [ -e "/proc/$pid" ]; do sleep 0.02; done
+        """)
+
+    def cut_cable(self) -> None:
+        """The router's interface stays, and stays up; its carrier is gone. No DHCP client is told."""
+        self.node.run("ip", "link", "set", "cable", "down")
+
+    def plug_cable(self) -> None:
+        self.node.run("ip", "link", "set", "cable", "up")
+
+    def unplug(self) -> None:
+        """The router's interface is gone, as when a USB modem is pulled."""
+        self.node.run("ip", "link", "delete", "cable")
+
+    def replug(self) -> None:
+        """It is back, with another index, down and without an address."""
+        add_cable(self.node, "cable", self.router, self.interface, f"02:00:00:00:02:{self.number:02x}")
+        self.node.run("ip", "link", "set", "cable", "master", "customers")
+
+    def gave(self, address: str) -> bool:
+        """Whether this address is one of its customers'."""
+        return ipaddress.IPv4Address(address) in ipaddress.IPv4Network(self.pool)
+
+
+class Router(Node):
+    """The Debian machine that dhcp-lb is installed on."""
+
+    def __init__(self, isps: Sequence[Isp], root: Path) -> None:
+        super().__init__("router", root)
+        self.isps = isps
+
+    def configure(self) -> None:
+        """As a router's administrator does, and with Debian's defaults for what matters to routing."""
+        install_program(self)
+        self.path("/etc/dhcp-lb").write_text("".join(
+            f"{isp.interface} table-{isp.interface} {200 + isp.number} {isp.weight}\n" for isp in self.isps))
+        self.path("/etc/network/interfaces").write_text("".join(
+            f"allow-hotplug {isp.interface}\niface {isp.interface} inet dhcp\n" for isp in self.isps))
+        self.path("/etc/dhcp/dhclient-exit-hooks.d/zz-lab").write_text(
+            'echo "$reason $interface ${new_ip_address-}" >>/run/dhcp-events\n')
+        self.path("/run/dhcp-events").touch()
+        self.path("/etc/nftables.conf").write_text("""
+            table ip nat {
+                chain postrouting {
+                    type nat hook postrouting priority srcnat
+                    ip saddr 10.0.0.0/24 oifname != "lan0" masquerade
+                }
+            }
+        """)
+        self.sh("""
+            sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=2
+            sysctl -qp /usr/lib/sysctl.d/dhcp-lb.conf
+            ip address add 10.0.0.1/24 dev lan0
+            nft -f /etc/nftables.conf
+        """)
+
+    def dhcp_lb(self, *arguments: str) -> str:
+        return self.run("dhcp-lb", *arguments)
+
+    def ifup(self, *interfaces: str) -> None:
+        """Bring these up, or all."""
+        for interface in interfaces or [isp.interface for isp in self.isps]:
+            self.run("ifup", interface)
+
+    def ifdown(self, interface: str) -> None:
+        self.run("ifdown", interface)
+
+    def dhclient(self, interface: str, *arguments: str) -> None:
+        """The client by hand, with the files that ifup names. More arguments: `-r` gives the lease back, `-x`
+        only ends the client."""
+        self.run("dhclient", "-4", "-i", "-pf", f"/run/dhclient.{interface}.pid",
+                 "-lf", f"/var/lib/dhcp/dhclient.{interface}.leases", *arguments, interface)
+
+    def addresses(self, interface: str) -> list[str]:
+        return [address["local"] for link in self.ip(f"-4 address show dev {interface}")
+                for address in link["addr_info"]]
+
+    def events(self, interface: str) -> list[str]:
+        """What the DHCP client reported about it, as `REASON ADDRESS`, after all of its hooks have run."""
+        lines = (line.split(" ") for line in self.path("/run/dhcp-events").read_text().splitlines())
+        return [f"{reason} {address}".strip() for reason, name, address in lines if name == interface]
+
+    @contextlib.contextmanager
+    def event(self, interface: str, reason: str, timeout_s: float = 30) -> Iterator[None]:
+        """What the block does makes the client report this; goes on when its hooks have run."""
+        before = len(self.events(interface))
+        yield
+        wait_for(f"{reason} of {interface}", lambda: any(
+            event.split()[0] == reason for event in self.events(interface)[before:]), timeout_s)
+
+
+class Prober:
+    """What happened to a prober's attempts, known when its block has ended."""
+
+    def __init__(self) -> None:
+        self.connections, self.lookups = Counts(), Counts()
+
+    def failed(self) -> Counts:
+        """Connections that got no answer, by the name of the error."""
+        return errors(self.connections)
+
+
+class Lab:
+    """All of it, from `with Lab([Isp("eth0"), Isp("eth1", weight=2)])` to the end of the block. The router's
+    links are down at first: `lab.router.ifup()`."""
+
+    def __init__(self, isps: Sequence[Isp], root: Path | None = None) -> None:
+        self.isps = list(isps)
+        self.root = root or debian_root()
+
+    def __enter__(self) -> "Lab":
+        with contextlib.ExitStack() as stack:
+            for number, isp in enumerate(self.isps):
+                isp.connect(number, self.root, stack)
+            self.internet, self.lan = Node("internet", self.root), Node("lan", self.root)
+            self.router = Router(self.isps, self.root)
+            machines = [self.internet, self.lan, self.router]
+            for machine in machines:
+                stack.push(machine)
+            for machine in [*(isp.node for isp in self.isps), *machines]:
+                machine.await_ready()
+            add_cable(self.lan, "eth0", self.router, "lan0")
+            self.lan.sh("ip address add 10.0.0.2/24 dev eth0; ip route add default via 10.0.0.1")
+            self.router.run("ip", "link", "set", "lan0", "up")
+            self.internet.run("ip", "route", "add", "local", "198.51.100.0/24", "dev", "lo")
+            self.internet.sh("sysctl -qw net.ipv4.conf.all.rp_filter=0")
+            for isp in self.isps:
+                isp.wire(self.router, self.internet)
+            self.router.configure()
+            for machine in (self.internet, self.router):
+                _start(machine, "serve")
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def isp(self, interface: str) -> Isp:
+        return next(isp for isp in self.isps if isp.interface == interface)
+
+    def connect(self, machine: Node, count: int, *, device: str = "", source: str = "", at_once: int = 100,
+                timeout_s: float = 5) -> Counts:
+        """Open connections from this machine to the Internet, so many at a time. How many went by each
+        provider; failed ones by the name of the error."""
+        return self._name_isps(_traffic(machine, "connect", count=count, at_once=at_once, addresses=SERVERS,
+                                        device=device, source=source, timeout_s=timeout_s))
+
+    def connect_to_router(self, interface: str, count: int, timeout_s: float = 5) -> Counts:
+        """Open connections from the Internet to the router's address on this link. How many were `answered`;
+        failed ones by the name of the error. One that leaves by another link is lost at its provider."""
+        counts = _traffic(self.internet, "connect", count=count, at_once=100, timeout_s=timeout_s, device="",
+                          addresses=self.router.addresses(interface), source=SERVERS[0])
+        return Counts({"answered" if name == SERVERS[0] else name: count for name, count in counts.items()})
+
+    @contextlib.contextmanager
+    def prober(self, machine: Node, timeout_s: float = 5) -> Iterator[Prober]:
+        """Connects without a pause during the block."""
+        prober = Prober()
+        running = _start(machine, "probe", addresses=SERVERS, device="", source="", timeout_s=timeout_s)
+        try:
+            yield prober
+        finally:
+            result = json.loads(running.communicate()[0])
+            prober.connections = self._name_isps(Counts(result["connections"]))
+            prober.lookups = Counts(result["lookups"])
+
+    def _name_isps(self, by_address: Counts) -> Counts:
+        counts = errors(by_address)
+        for address, count in (by_address - counts).items():
+            isps = [isp.interface for isp in self.isps if isp.gave(address)]
+            counts[isps[0] if isps else address] += count
+        return counts
+
+
+def _traffic(machine: Node, job: str, **wanted: Any) -> Counts:
+    return Counts(json.loads(_python(machine, job, **wanted).communicate()[0]))
+
+
+def _start(machine: Node, job: str, **wanted: Any) -> "subprocess.Popen[str]":
+    running = _python(machine, job, **wanted)
+    assert running.stdout
+    if running.stdout.readline() != "ready\n":
+        raise CommandFailed(f"{machine.name}: {job} did not start")
+    return running
+
+
+def _python(machine: Node, job: str, **wanted: Any) -> "subprocess.Popen[str]":
+    return machine.python(TRAFFIC, job, json.dumps({"port": PORT, **wanted}))
+
+
+def errors(counts: Counts) -> Counts:
+    """Those of the answers that are no provider and no address but the name of an error."""
+    return Counts({name: count for name, count in counts.items() if name.isupper()})
+
+
+def add_cable(one: Node, name: str, other: Node, other_name: str, other_address: str = "") -> None:
+    """A pair of interfaces, one in each machine and never in the host's network; this machine's is up."""
+    address = ["address", other_address] if other_address else []
+    subprocess.run(
+        ["nsenter", f"--target={one.pid}", "--net", "ip", "link", "add", name, "type", "veth",
+         "peer", "name", other_name, *address, "netns", str(other.pid)], check=True)
+    one.run("ip", "link", "set", name, "up")
+
+
+def install_program(router: Node) -> None:
+    """As the package does: setup.py says where what goes, and the code is compiled beforehand."""
+    with tempfile.TemporaryDirectory() as build:
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "setup.py", "--quiet", "build", "--build-base", build,
+             "install", "--no-compile", "--root", router.path("/")],
+            check=True, cwd=CHECKOUT, stdout=subprocess.DEVNULL)
+    router.run("python3", "-m", "compileall", "-q", "/usr/share/dhcp-lb")

@@ -1,0 +1,145 @@
+"""What runs inside a machine's network: a server, many connections, a prober. Talks JSON on its pipes.
+
+serve     answers each connection with the address it came from, then echoes
+connect   opens connections and prints how often each answer, or each error, came
+probe     connects without a pause until its standard input ends, then prints the same
+hold      opens connections and keeps them; at each line it reads, it tells how many are alive
+"""
+
+import collections
+import concurrent.futures
+import errno
+import json
+import selectors
+import socket
+import sys
+import threading
+import time
+from typing import Any
+
+
+def serve(port: int) -> None:
+    listener = socket.create_server(("0.0.0.0", port), backlog=4096)
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    print("ready", flush=True)
+    while True:
+        for key, _ in selector.select():
+            ready = key.fileobj
+            assert isinstance(ready, socket.socket)
+            try:
+                if ready is listener:
+                    client, (address, _) = listener.accept()
+                    client.sendall(address.encode())
+                    selector.register(client, selectors.EVENT_READ)
+                elif data := ready.recv(4096):
+                    ready.sendall(data)
+                else:
+                    raise ConnectionResetError
+            except OSError:
+                if ready is not listener:
+                    selector.unregister(ready)
+                    ready.close()
+
+
+class Target:
+    """Where to connect and from what; destinations take turns."""
+
+    def __init__(self, addresses: list[str], port: int, device: str, source: str, timeout_s: float) -> None:
+        self.addresses, self.port, self.device, self.source = addresses, port, device, source
+        self.timeout_s = timeout_s
+
+    def open(self, number: int) -> tuple[socket.socket | None, str]:
+        """The connection and its answer, or none and the error's name."""
+        connection = socket.socket()
+        try:
+            connection.settimeout(self.timeout_s)
+            if self.device:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.device.encode())
+            if self.source:
+                connection.bind((self.source, 0))
+            connection.connect((self.addresses[number % len(self.addresses)], self.port))
+            return connection, connection.recv(64).decode()
+        except OSError as error:
+            connection.close()
+            return None, error_name(error)
+
+    def ask(self, number: int) -> str:
+        connection, answer = self.open(number)
+        if connection:
+            connection.close()
+        return answer
+
+    def has_route(self, number: int) -> str:
+        """One lookup in the routing tables and no packet, which is what connecting a datagram socket is."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            try:
+                datagrams.connect((self.addresses[number % len(self.addresses)], self.port))
+                return "found"
+            except OSError as error:
+                return error_name(error)
+
+
+def error_name(error: OSError) -> str:
+    return errno.errorcode[error.errno] if error.errno else "ETIMEDOUT"
+
+
+def connect(count: int, at_once: int, target: Target) -> None:
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        say(collections.Counter(pool.map(target.ask, range(count))))
+
+
+def probe(target: Target) -> None:
+    """Four connections at any time, and some thousand lookups a second."""
+    ended = threading.Event()
+
+    def repeat(attempt: Any, pause_s: float) -> "collections.Counter[str]":
+        answers: collections.Counter[str] = collections.Counter()
+        while not ended.is_set():
+            answers[attempt(answers.total())] += 1
+            time.sleep(pause_s)
+        return answers
+
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        lookups = pool.submit(repeat, target.has_route, 0.0002)
+        connections = [pool.submit(repeat, target.ask, 0.005) for _ in range(4)]
+        print("ready", flush=True)
+        sys.stdin.read()
+        ended.set()
+    answers = sum((run.result() for run in connections), collections.Counter[str]())
+    print(json.dumps({"connections": answers, "lookups": lookups.result()}))
+
+
+def hold(count: int, target: Target) -> None:
+    opened = [target.open(number) for number in range(count)]
+    say(collections.Counter(answer for _, answer in opened))
+    for _ in sys.stdin:
+        say(collections.Counter(echo(connection) for connection, _ in opened if connection))
+
+
+def echo(connection: socket.socket) -> str:
+    try:
+        connection.sendall(b"?")
+        return "alive" if connection.recv(1) == b"?" else "closed"
+    except OSError as error:
+        return error_name(error)
+
+
+def say(answers: "collections.Counter[str]") -> None:
+    print(json.dumps(answers), flush=True)
+
+
+def main(job: str, argument: str) -> None:
+    wanted = json.loads(argument)
+    if job == "serve":
+        serve(**wanted)
+    elif job == "connect":
+        connect(wanted.pop("count"), wanted.pop("at_once"), Target(**wanted))
+    elif job == "probe":
+        probe(Target(**wanted))
+    elif job == "hold":
+        hold(wanted.pop("count"), Target(**wanted))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
