@@ -1,8 +1,8 @@
 """What the Debian package's maintainer scripts need beyond the command line:
 
-    python3 -IS package.py edit FILE [INTERFACE TABLE-ID WEIGHT]... >NEW   debconf's answers → /etc/dhcp-lb
-    python3 -IS package.py names                                           reserve the names of the tables
-    python3 -IS package.py hand-back                                       leave main a default route that works
+    python3 -IS package.py edit FILE [INTERFACE TABLE-ID WEIGHT]... >NEW   debconf's answers brought in
+    python3 -IS package.py names                                           table names reserved for ip(8)
+    python3 -IS package.py hand-back                                       a default route in table main
 """
 
 from __future__ import annotations

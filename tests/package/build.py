@@ -1,0 +1,69 @@
+"""Builds the Debian package from the checkout, in a clean root of a release: `python3 -m tests.package.build`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from debian.deb822 import Deb822, PkgRelation
+
+from tests.lab.node import ENVIRONMENT, Node
+from tests.lab.root import CHECKOUT, debian_root
+
+RELEASES = ("bookworm", "trixie")
+DIST = CHECKOUT / "dist"
+
+
+def build(release: str, into: Path, version: str = "", *, directory: str = "/build", shell: str = "") -> Path:
+    """The .deb, with the rest of a build's products beside it. `version` instead of the changelog's;
+    `directory` and `shell` (run before the build, as `umask 077`) must make no difference."""
+    into.mkdir(parents=True, exist_ok=True)
+    with Node("build", debian_root(release, ["build-essential", "iproute2", *_build_depends()])) as node:
+        source = f"{directory}/dhcp-lb"
+        node.run("mkdir", "-p", source)
+        _pipe(_tar(), node.argv("tar", "-x", "-C", source))
+        if version:
+            changelog = node.path(f"{source}/debian/changelog")
+            changelog.write_text(re.sub(r"\(.*?\)", f"({version})", changelog.read_text(), count=1))
+        built = node.try_run("sh", "-ec", f"{shell}\ncd {source}\ndpkg-buildpackage --no-sign 2>&1", timeout_s=600)
+        (into / "log").write_text(built.stdout)
+        if built.returncode:
+            raise RuntimeError(f"{release}: the build failed:\n{built.stdout[-4000:]}")
+        node.run("rm", "-r", source)
+        _pipe(node.argv("tar", "-c", "-C", directory, "."), ["tar", "-x", "--no-same-owner", "-C", str(into)])
+    return next(into.glob("*.deb"))
+
+
+def _build_depends() -> list[str]:
+    with open(CHECKOUT / "debian" / "control") as file:
+        source = Deb822(file)
+    return sorted(str(choices[0]["name"]) for choices in PkgRelation.parse_relations(source["Build-Depends"].rstrip(", \n")))
+
+
+def _tar() -> list[str]:
+    """What a checkout holds, with what is not committed yet and without what git ignores."""
+    script = """
+        git ls-files --cached --others --exclude-standard | sort -u |
+        while IFS= read -r path; do [ ! -f "$path" ] || printf '%s\\n' "$path"; done | tar -c --files-from=-"""
+    return ["sh", "-c", f"cd '{CHECKOUT}' && {script}"]
+
+
+def _pipe(source: Sequence[str], sink: Sequence[str]) -> None:
+    with subprocess.Popen(source, stdout=subprocess.PIPE) as producer:
+        subprocess.run(sink, stdin=producer.stdout, env=ENVIRONMENT, check=True)
+    if producer.returncode:
+        raise subprocess.CalledProcessError(producer.returncode, source)
+
+
+def main(releases: Sequence[str]) -> None:
+    for release in releases or RELEASES:
+        for old in (DIST / release).glob("*"):
+            old.unlink()
+        print(build(release, DIST / release).relative_to(CHECKOUT))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
