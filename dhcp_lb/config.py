@@ -21,6 +21,7 @@ class Config(NamedTuple):
     errors: tuple[str, ...] = ()  # `FILE:LINE: what is wrong: what is allowed`, in the order of the lines
     interfaces: frozenset[str] = frozenset()  # of all link lines, those with a mistake too
     lines: dict[int, int] = {}  # table id → number of the line that names it
+    text: bytes = b""
 
 
 def parse(text: bytes, path: str = PATH) -> Config:
@@ -33,7 +34,7 @@ def parse(text: bytes, path: str = PATH) -> Config:
     lines.mistakes.sort(key=lambda mistake: mistake[0])
     return Config(tuple(lines.links), lines.settings,
                   tuple([f"{path}:{number}: {message}" for number, message in lines.mistakes]),
-                  frozenset(lines.interfaces), lines.tables)
+                  frozenset(lines.interfaces), lines.tables, text)
 
 
 class _Lines:

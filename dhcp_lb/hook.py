@@ -1,5 +1,6 @@
 """A DHCP client's call: whatever happens here, the client goes on as if we were not there."""
 
+from gc import disable
 from posix import environ, umask
 
 from .event import parse
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 def hook() -> None:
     """Takes the event in the environment. What goes wrong is in the system log."""
     umask(0o077)
+    disable()  # nothing lives long enough to be worth collecting
     try:
         _take(environ)
     except Invalid as mistakes:
@@ -53,7 +55,7 @@ def _take(environ: "Environ") -> None:
     except OSError as error:
         log(f"{error.filename}: {error.strerror}: the lease of {interface} is used, but not kept")
         unsaved = {interface: lease}
-    reconcile(config, store, frozenset([interface]) if new else frozenset(), unsaved)
+    reconcile(config, store, interface if new else "", unsaved)
 
 
 def _origin(error: BaseException) -> str:

@@ -32,11 +32,12 @@ def command(change: Change, interfaces: dict[int, str]) -> str:
     """The change as an ip(8) command that can be pasted into a shell. `interfaces`: index → name."""
     add, what = change
     if isinstance(what, Rule):
-        return f"ip -4 rule {'add' if add else 'del'} {_rule(what)}"
+        return f"ip -4 rule {'add' if add else 'del'} {rule_text(what)} protocol {PROTOCOL}"
     return f"ip -4 route {'append' if add else 'del'} {_route(what, interfaces)}"
 
 
-def _rule(rule: Rule) -> str:
+def rule_text(rule: Rule) -> str:
+    """A rule in the words of ip(8)."""
     words = [f"pref {rule.pref} from {rule.source or 'all'}"]
     if rule.destination:
         words.append(f"to {rule.destination}")
@@ -45,7 +46,6 @@ def _rule(rule: Rule) -> str:
     words.append(f"lookup {rule.table}")
     if rule.suppress_prefixlength >= 0:
         words.append(f"suppress_prefixlength {rule.suppress_prefixlength}")
-    words.append(f"protocol {PROTOCOL}")
     return " ".join(words)
 
 

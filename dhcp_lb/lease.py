@@ -15,6 +15,7 @@ HELD = "held"  # interface → DISABLED or DRAINING
 DISABLED = "disabled"
 DRAINING = "draining"
 
+SETTLED = "settled"  # what a run saw that had nothing left to do
 TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 
 NONE = Lease("", 0, "", fault="no lease")
@@ -63,7 +64,7 @@ class Store:
         for name in names:
             path = f"{self.path}/leases/{name}"
             try:
-                lease = _decode(_read(path))
+                lease = _decode(_read(path).decode())
                 if lease.begin_s <= now_s:
                     leases[name] = lease
             except FileNotFoundError:
@@ -78,19 +79,34 @@ class Store:
 
     def save(self, interface: str, lease: Lease) -> None:
         """Keeps a link's lease. Who reads it meanwhile sees the old or the new one."""
-        self._write(f"{self.path}/leases/{interface}", _encode(lease))
+        self._write(f"{self.path}/leases/{interface}", _encode(lease).encode())
 
     def words(self, name: str) -> dict[str, str]:
         """The pairs of words in a file of the store, HELD or TUNED; ValueError if it holds anything else."""
         try:
-            return dict([(key, value) for key, value in [line.split(" ") for line in
-                                                         _read(f"{self.path}/{name}").splitlines()]])
+            lines = _read(f"{self.path}/{name}", 1 << 20).decode("utf-8", "surrogateescape").splitlines()
+            return dict([(key, value) for key, value in [line.split(" ") for line in lines]])
         except FileNotFoundError:
             return {}
 
     def keep(self, name: str, words: dict[str, str]) -> None:
         """Keeps pairs of words in a file of the store."""
-        self._write(f"{self.path}/{name}", "".join([f"{key} {value}\n" for key, value in sorted(words.items())]))
+        text = "".join([f"{key} {value}\n" for key, value in sorted(words.items())])
+        self._write(f"{self.path}/{name}", text.encode("utf-8", "surrogateescape"))
+
+    def settled(self) -> bytes:
+        """What the last run saw that had nothing left to do; b"" if that is not known."""
+        try:
+            return _read(f"{self.path}/{SETTLED}", 1 << 24)
+        except OSError:
+            return b""
+
+    def settle(self, sight: bytes) -> None:
+        """Keeps what a run saw that had nothing left to do, if there is room."""
+        try:
+            self._write(f"{self.path}/{SETTLED}", sight)
+        except OSError:
+            pass
 
     def tidy(self, interfaces: frozenset[str]) -> None:
         """Removes the leases of other interfaces, and what writers left that were killed."""
@@ -107,14 +123,13 @@ class Store:
         except FileNotFoundError:
             pass
 
-    def _write(self, path: str, text: str) -> None:
+    def _write(self, path: str, data: bytes) -> None:
         # No interface name holds a space, so a temporary file is never taken for a lease.
         temporary = f"{path} {getpid()}"
         self.discard(temporary)
         descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
         try:
             try:
-                data = text.encode("utf-8", "surrogateescape")
                 if write(descriptor, data) < len(data):
                     raise OSError(ENOSPC, "no room for", temporary)
             finally:
@@ -125,11 +140,11 @@ class Store:
             raise
 
 
-def _read(path: str) -> str:
+def _read(path: str, most: int = 4096) -> bytes:
     # O_NONBLOCK: a FIFO in a file's place must not hold up a DHCP client.
     descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     try:
-        return read(descriptor, 1 << 16).decode("utf-8", "surrogateescape")
+        return read(descriptor, most)
     finally:
         close(descriptor)
 
@@ -142,11 +157,10 @@ def _encode(lease: Lease) -> str:
 def _decode(text: str) -> Lease:
     """The lease in a file's text; ValueError if this program cannot have written it."""
     form, address, length, gateway, server, begin_s, duration_s, fault = text.split(" ", 7)
-    lease = Lease("" if address == "-" else address, int(length), "" if gateway == "-" else gateway,
-                  "" if server == "-" else server, int(begin_s), int(duration_s), fault.removesuffix("\n"))
-    if form != _FORMAT or _encode(lease) != text:
+    if form != _FORMAT or not fault.endswith("\n"):
         raise ValueError(text)
-    return lease
+    return Lease("" if address == "-" else address, int(length), "" if gateway == "-" else gateway,
+                 "" if server == "-" else server, int(begin_s), int(duration_s), fault[:-1])
 
 
 def lives(pid: int) -> bool:

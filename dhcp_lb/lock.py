@@ -10,10 +10,6 @@ from .lease import Store, lives
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
-
-    Result = TypeVar("Result")
-
     from signal import ITIMER_REAL, SIGALRM, setitimer, signal
 else:
     from _signal import ITIMER_REAL, SIGALRM, setitimer, signal
@@ -33,9 +29,9 @@ class Lost(Exception):
     """Somebody removed the lock file while it was held, so another process may hold another one."""
 
 
-def alone(store: Store, work: "Callable[[Lock], Result]", needed: bool = False) -> "Result | None":
-    """Does `work` while nobody else does any, and returns its result; None if another process did it meanwhile,
-    unless it is `needed` all the same.
+def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False) -> None:
+    """Does `work` while nobody else does any; leaves it if another process has done it meanwhile, unless it is
+    `needed` all the same.
 
     Work asks `lock.check()` before it writes. What those leave who gave up waiting is done, too."""
     started_s = monotonic()
@@ -45,15 +41,15 @@ def alone(store: Store, work: "Callable[[Lock], Result]", needed: bool = False) 
         while True:
             store.prepare()
             if not lock.acquire() and not needed:
-                return None
+                return
             limit(RUN_S - (monotonic() - started_s), "the run")
             try:
-                result = work(lock)
+                work(lock)
                 lock.served()
                 while lock.abandoned():
-                    result = work(lock)
+                    work(lock)
                     lock.served()
-                return result
+                return
             except Lost:
                 lock.release()
     finally:

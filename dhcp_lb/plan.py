@@ -24,7 +24,8 @@ def changes(have: Routing, want: Routing, balance_table: int) -> tuple[Change, .
 
 
 def _sorted(of: Routing, without: Routing, balance_table: int) -> list[Route | Rule]:
-    routes = sorted(of.routes - without.routes)
+    # A prefix comes before the default whose gateway is in it.
+    routes = sorted(of.routes - without.routes, key=lambda route: (route.table, -route.scope, route))
     return [*[route for route in routes if route.table != balance_table],
             *sorted(of.rules - without.rules),
             *[route for route in routes if route.table == balance_table]]

@@ -5,37 +5,52 @@ from errno import errorcode
 from posix import O_NONBLOCK, O_RDONLY, close, open, read
 from time import CLOCK_BOOTTIME, clock_gettime
 
-from . import iproute2, sysctl
 from .config import PATH, Config, parse
 from .lease import State, Store
 from .lock import Lock, alone
 from .log import log
-from .model import Interface, Lease, Route, Routing
+from .model import Interface, Lease, Route, Routing, Rule
 from .plan import Change, changes
 from .record import NamedTuple
-from .routing import NO_LEASE, Uplink, desired, judge, recovered
-from .rtnetlink import Refusal, Rtnetlink
+from .routing import NO_LEASE, ROUTED, Uplink, desired, judge, recovered
+from .rtnetlink import Refusal, Rtnetlink, routing
+from .version import VERSION
 
-ATTEMPTS = 3  # a refused link is left out and the rest is tried again; more than two rounds have no new reason
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ATTEMPTS = 3  # a refused link is left out and the rest tried again; a third refusal has no new reason
 
 
 class Invalid(Exception):
     """The configuration has mistakes, a line each; nothing was changed."""
 
 
+class Sight(NamedTuple):
+    """All that decides what is to be done."""
+
+    config: Config
+    state: State
+    interfaces: dict[str, Interface]
+    rules: list[bytes]  # as Rtnetlink.dump gives them
+    routes: list[bytes]
+
+    def fingerprint(self) -> bytes:
+        """The same for the same decision, whatever the age of the leases."""
+        leases = [(name, lease.address, lease.length, lease.gateway, lease.server, lease.fault)
+                  for name, lease in sorted(self.state.leases.items())]
+        facts = f"{VERSION} {leases} {sorted(self.state.held.items())} {sorted(self.interfaces.items())}"
+        return b"\n".join([facts.encode("utf-8", "surrogateescape"), self.config.text, *self.rules, *self.routes])
+
+
 class View(NamedTuple):
     """What there is, and what there should be."""
 
-    config: Config
-    interfaces: dict[str, Interface]
     uplinks: tuple[Uplink, ...]
     have: Routing
     want: Routing
-
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        """What leads from the one to the other."""
-        return changes(self.have, self.want, self.config.settings.balance_table)
+    changes: tuple[Change, ...]  # what leads from the one to the other
 
 
 def now_s() -> int:
@@ -60,56 +75,64 @@ def read_config(path: str = PATH) -> Config:
     return parse(text, path)
 
 
-def observe(kernel: Rtnetlink, config: Config, state: State, refused: dict[str, str] | None = None) -> View:
-    """Reads the kernel and works out what should be in it."""
-    have = kernel.routing()
-    interfaces = kernel.interfaces(frozenset([link.interface for link in config.links]))
+def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
+    """Reads the kernel."""
+    return Sight(config, state, kernel.interfaces(config.interfaces), *kernel.dump())
+
+
+def judged(sight: Sight, refused: dict[str, str] | None = None) -> View:
+    """Pure: what there is, and what there should be without the links that were `refused` (→ why)."""
+    config, state, interfaces, rules, routes = sight
+    have = routing(rules, routes)
     leases = state.leases
     if len(leases) < len(config.links):
         leases = {**recovered(config.links, have, config.settings), **leases}
     uplinks = judge(config.links, leases, state.held, interfaces, refused or {})
-    return View(config, interfaces, uplinks, have, desired(uplinks, config.settings))
+    want = desired(uplinks, config.settings)
+    return View(uplinks, have, want, changes(have, want, config.settings.balance_table))
 
 
-def reconcile(config: Config, store: Store, news: frozenset[str] = frozenset(),
-              unsaved: dict[str, Lease] | None = None, edited: bool = False) -> View | None:
-    """Does what is to be done after an event (or an edit, a boot, a verb), once everybody before has finished.
+def reconcile(config: Config, store: Store, news: str = "", unsaved: dict[str, Lease] | None = None,
+              edited: bool = False) -> None:
+    """Does what is to be done after an event (or an edit, a boot, a verb), unless somebody who began later than
+    this call has done it meanwhile.
 
-    Links in `news` are in the log if they cannot be used; `unsaved` leases are those that the store had no room
-    for; after an edit, names and sysctls are seen to although no route changes.
-
-    Returns what it found and wanted; None if another process has done it meanwhile. Invalid, OSError or Deadline:
-    it could not; what is in the store is taken up by the next run."""
+    The link `news` is in the log if it cannot be used; `unsaved` leases are those that the store had no room for;
+    after an edit, names and sysctls are seen to although no route changes. Invalid, OSError or Deadline: it could
+    not; what is in the store is taken up by the next run."""
     if config.errors:
         raise Invalid("\n".join(config.errors))
 
-    def settle(lock: Lock) -> View:
-        state = _state(config, store, unsaved or {})
+    def settle(lock: Lock) -> None:
         kernel = Rtnetlink()
-        view = observe(kernel, config, state)
-        dropped = {change.what.table for change in view.changes if not change.add}
-        if edited or view.changes:
-            if errors := iproute2.clashes(config):
-                raise Invalid("\n".join(errors))
-            sysctl.tune(kernel, store, view.interfaces)
-            view = _write(kernel, lock, config, state, view)
-            _write_names(config)
+        sight = look(kernel, config, _state(config, store, unsaved or {}))
+        # The decision depends on nothing but what was seen. If that is what it was when there was nothing to do,
+        # there is nothing to do; with hundreds of links, to know it saves most of the work of a renewal.
+        fingerprint = sight.fingerprint()
+        if not edited and not news and fingerprint == store.settled():
+            return
+        view = judged(sight)
+        if view.changes or edited:
+            _change(kernel, store, lock, sight, view)
+        else:
+            store.settle(fingerprint)
         for uplink in view.uplinks:
-            link = uplink.link
-            if not uplink.routed and uplink.state != NO_LEASE and (link.interface in news or link.table in dropped):
-                log(f"{link.interface} is not used: {uplink.reason or uplink.state}")
-        return view
+            if uplink.link.interface == news and uplink.state not in (*ROUTED, NO_LEASE):
+                _tell_unused(uplink)
 
-    return alone(store, settle)
+    alone(store, settle)
 
 
 def flush(store: Store) -> None:
     """Removes everything of ours from the kernel and from iproute2's names. The leases stay for `apply`."""
+    from . import iproute2, sysctl
+
     def remove(lock: Lock) -> None:
         kernel = Rtnetlink()
-        planned = changes(kernel.routing(), Routing(), 0)
-        lock.check()
-        _tell(planned, kernel.write(planned) if planned else ())
+        planned = changes(routing(*kernel.dump()), Routing(), 0)
+        if planned:
+            lock.check()
+            _tell(planned, kernel.write(planned))
         sysctl.restore(store)
         iproute2.remove_names()
 
@@ -117,63 +140,75 @@ def flush(store: Store) -> None:
 
 
 def _state(config: Config, store: Store, unsaved: dict[str, Lease]) -> State:
-    interfaces = frozenset([link.interface for link in config.links])
-    state = store.load(interfaces, now_s())
+    state = store.load(config.interfaces, now_s())
     for path in state.corrupt:
         log(f"{path} makes no sense and is removed")
         store.discard(path)
-    store.tidy(interfaces)
+    store.tidy(config.interfaces)
     return state._replace(leases={**state.leases, **unsaved})
 
 
-def _write(kernel: Rtnetlink, lock: Lock, config: Config, state: State, view: View) -> View:
-    """Makes the changes. A link that the kernel refuses is left out, so that the others are balanced."""
+def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: View) -> None:
+    """Makes the changes, and what they need."""
+    # Imported here: a renewal without change gets by without these.
+    from . import iproute2, sysctl
+    config = sight.config
+    if errors := iproute2.clashes(config):
+        raise Invalid("\n".join(errors))
+    sysctl.tune(kernel, store, sight.interfaces)
+    left = {change.what.table for change in view.changes if not change.add}
     refused: dict[str, str] = {}
     for _ in range(ATTEMPTS):
-        planned = view.changes
-        if not planned:
+        if not view.changes:
             break
         lock.check()
-        refusals = kernel.write(planned)
-        _tell(planned, refusals)
-        # Its own table tells whose fault it is: whatever is wrong with a nexthop is wrong with it there, too.
+        refusals = kernel.write(view.changes)
+        _tell(view.changes, refusals)
+        # Its own table tells whose fault it is: what is wrong with a nexthop is wrong with it there, too.
         culprits = {link.interface: f"the kernel refuses it: {_words(refusal)}"
                     for refusal in refusals for link in config.links
                     if refusal.change.add and refusal.change.what.table == link.table}
+        if refusals:
+            sight = look(kernel, config, sight.state)
+            # To ask again at the next renewal would get the same answer.
+            store.settle(sight.fingerprint())
         if not culprits.keys() - refused.keys():
             break
         refused.update(culprits)
-        view = observe(kernel, config, state, refused)
-    return view
+        view = judged(sight, refused)
+    for uplink in view.uplinks:
+        if uplink.state not in (*ROUTED, NO_LEASE) and uplink.link.table in left:
+            _tell_unused(uplink)
+    try:
+        for path in iproute2.write_names(config):
+            log(f"{path}: written")
+    except OSError as error:
+        log(f"{error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")
 
 
 def _tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...]) -> None:
-    names = interface_names(planned)
+    from .iproute2 import command
+    names = interface_names([change.what for change in planned])
     refused = {refusal.change: refusal for refusal in refusals}
     for change in planned:
-        text = iproute2.command(change, names)
+        text = command(change, names)
         log(f"refused: {text}: {_words(refused[change])}" if change in refused else text)
+
+
+def _tell_unused(uplink: Uplink) -> None:
+    log(f"{uplink.link.interface} is not used: {uplink.reason or uplink.state}")
 
 
 def _words(refusal: Refusal) -> str:
     return f"{refusal.words or 'no reason given'} ({errorcode.get(refusal.errno, refusal.errno)})"
 
 
-def interface_names(planned: tuple[Change, ...]) -> dict[int, str]:
-    """Index → name of the interfaces in these changes, as far as they are still there."""
+def interface_names(objects: "Iterable[Route | Rule]") -> dict[int, str]:
+    """Index → name of the interfaces in these routes, as far as they are still there."""
     names = {}
-    for oif in {nexthop.oif for change in planned if isinstance(change.what, Route)
-                for nexthop in change.what.nexthops}:
+    for oif in {nexthop.oif for one in objects if isinstance(one, Route) for nexthop in one.nexthops}:
         try:
             names[oif] = if_indextoname(oif)
         except OSError:
             pass
     return names
-
-
-def _write_names(config: Config) -> None:
-    try:
-        for path in iproute2.write_names(config):
-            log(f"{path}: written")
-    except OSError as error:
-        log(f"{error.filename}: {error.strerror}: the tables have numbers alone for ip(8)")

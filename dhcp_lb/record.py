@@ -7,6 +7,8 @@ if TYPE_CHECKING:
 else:
     from _collections import _tuplegetter
 
+    _new = tuple.__new__
+
     class NamedTuple(tuple):
         """What `typing.NamedTuple` makes, as far as this program uses it: fields, defaults, `_replace`."""
 
@@ -19,13 +21,17 @@ else:
                 setattr(cls, name, _tuplegetter(index, ""))
 
         def __new__(cls, *values, **named):
-            missing = cls._fields[len(values):]
-            if missing:
-                values += tuple([named.pop(name) if name in named else cls._defaults[name]
-                                 for name in missing])
+            if named or len(values) != len(cls._fields):
+                values = cls._completed(values, named)
+            return _new(cls, values)
+
+        @classmethod
+        def _completed(cls, values, named):
+            values += tuple([named.pop(name) if name in named else cls._defaults[name]
+                             for name in cls._fields[len(values):]])
             if named or len(values) != len(cls._fields):
                 raise TypeError(f"{cls.__name__} has the fields {cls._fields}, not {values} {named}")
-            return tuple.__new__(cls, values)
+            return values
 
         def __repr__(self):
             values = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))

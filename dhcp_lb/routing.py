@@ -25,21 +25,17 @@ NO_CARRIER = "no carrier"
 NO_INTERFACE = "no interface"
 DOWN = "down"
 UNUSABLE = "unusable"
+ROUTED = (UP, NO_CARRIER, DRAINING)  # the states in which a link has a table and rules
 
 
 class Uplink(NamedTuple):
-    """A configured link as it is now. It is routed if it has a gateway."""
+    """A configured link as it is now."""
 
     link: Link
     lease: Lease
     ifindex: int
     state: str
     reason: str = ""  # of UNUSABLE
-
-    @property
-    def routed(self) -> bool:
-        """Whether the link has a table and rules."""
-        return self.state in (UP, NO_CARRIER, DRAINING)
 
 
 def judge(links: tuple[Link, ...], leases: dict[str, Lease], held: dict[str, str],
@@ -55,35 +51,40 @@ def judge(links: tuple[Link, ...], leases: dict[str, Lease], held: dict[str, str
 def _judge(link: Link, lease: Lease, held: str, interface: Interface | None, refusal: str,
            own: frozenset[str], taken: dict[str, str]) -> Uplink:
     if not interface:
-        return Uplink(link, lease, 0, NO_INTERFACE)
-    uplink = Uplink(link, lease, interface.ifindex, UNUSABLE)
+        return Uplink(link, lease, 0, NO_INTERFACE, "")
     gateway = link.gateway or lease.gateway
+    state, reason = UNUSABLE, ""
     if lease == NONE:
-        return uplink._replace(state=NO_LEASE)
-    if held == DISABLED:
-        return uplink._replace(state=DISABLED)
-    if not interface.up:
-        return uplink._replace(state=DOWN)
-    if not lease.address or not lease.length or not gateway:
-        return uplink._replace(reason=lease.fault or "gateway is missing")
-    if lease.address not in interface.addresses:
-        return uplink._replace(reason=f"the interface does not have the address {lease.address}")
-    if gateway in own:
-        its_own = "its own address" if gateway == lease.address else f"{gateway}, an address of this machine"
-        return uplink._replace(reason=f"gateway is {its_own}")
-    if address.reserved(gateway, address.network(lease.address, lease.length)):
-        return uplink._replace(reason=f"gateway {gateway} is the network or broadcast address")
-    if lease.address in taken:
-        return uplink._replace(reason=f"{taken[lease.address]} has the same address {lease.address}")
-    if refusal:
-        return uplink._replace(reason=refusal)
-    taken[lease.address] = link.interface
-    state = DRAINING if held == DRAINING else UP if interface.carrier else NO_CARRIER
-    return uplink._replace(lease=lease._replace(gateway=gateway), state=state)
+        state = NO_LEASE
+    elif held == DISABLED:
+        state = DISABLED
+    elif not interface.up:
+        state = DOWN
+    elif not lease.address or not lease.length or not gateway:
+        reason = lease.fault or "gateway is missing"
+    elif lease.address not in interface.addresses:
+        reason = f"the interface does not have the address {lease.address}"
+    elif gateway == lease.address:
+        reason = "gateway is its own address"
+    elif gateway in own:
+        reason = f"gateway {gateway} is an address of this machine"
+    elif link.gateway and address.reserved(gateway, address.network(lease.address, lease.length)):
+        reason = f"gateway {gateway} is the network or broadcast address"
+    elif lease.address in taken:
+        reason = f"{taken[lease.address]} has the same address {lease.address}"
+    elif refusal:
+        reason = refusal
+    else:
+        taken[lease.address] = link.interface
+        state = DRAINING if held == DRAINING else UP if interface.carrier else NO_CARRIER
+        if link.gateway:
+            lease = lease._replace(gateway=gateway)
+    return Uplink(link, lease, interface.ifindex, state, reason)
 
 
 def desired(uplinks: tuple[Uplink, ...], settings: Settings) -> Routing:
     """All of our rules and routes for these links."""
+    balance = settings.balance_table
     routes: list[Route] = []
     rules: list[Rule] = []
     nexthops: list[Nexthop] = []
@@ -91,36 +92,36 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings) -> Routing:
     ranking = sorted(range(len(uplinks)), key=lambda i: (-uplinks[i].link.weight, uplinks[i].link.table))
     ranks = {place: rank for rank, place in enumerate(ranking)}
     for place, (link, lease, ifindex, state, _) in enumerate(uplinks):
-        if not uplinks[place].routed:
+        if state not in ROUTED:
             continue
         table, quad = link.table, lease.address
+        host = f"{quad}/32"
         prefix = address.network(quad, lease.length)
-        nexthop = Nexthop(lease.gateway, ifindex, 1, not address.within(lease.gateway, prefix))
+        nexthop = Nexthop(lease.gateway, ifindex, 1, address.network(lease.gateway, lease.length) != prefix)
         if lease.length < 32:
-            routes.append(Route(table, prefix, 0, quad, SCOPE_LINK, (Nexthop("", ifindex),)))
-            rules.append(Rule(PREF_PREFIX, table, f"{quad}/32", prefix))
-        routes.append(Route(table, address.EVERYWHERE, 0, quad, SCOPE_UNIVERSE, (nexthop,)))
-        rules.append(Rule(PREF_SOURCE, table, f"{quad}/32"))
-        rules.append(Rule(PREF_DEVICE, table, oif=link.interface))
+            routes.append(Route(table, prefix, 0, quad, SCOPE_LINK, (Nexthop("", ifindex, 1, False),), b""))
+            rules.append(Rule(PREF_PREFIX, table, host, prefix, "", -1, b""))
+        routes.append(Route(table, address.EVERYWHERE, 0, quad, SCOPE_UNIVERSE, (nexthop,), b""))
+        rules.append(Rule(PREF_SOURCE, table, host, "", "", -1, b""))
+        rules.append(Rule(PREF_DEVICE, table, "", "", link.interface, -1, b""))
         # The rank counts links that are out, too: a link that comes or goes must not change the others' routes.
-        net = Route(settings.balance_table, address.EVERYWHERE, METRIC_NET + ranks[place], quad, SCOPE_UNIVERSE,
-                    (nexthop,))
-        routes.append(net)
+        metric = METRIC_NET + ranks[place]
+        routes.append(Route(balance, address.EVERYWHERE, metric, quad, SCOPE_UNIVERSE, (nexthop,), b""))
         # A unicast renewal has no source address to go by; balanced, it would leave by any link.
-        if lease.server and not address.within(lease.server, prefix):
-            routes.append(net._replace(destination=f"{lease.server}/32"))
+        if lease.server and address.network(lease.server, lease.length) != prefix:
+            routes.append(Route(balance, f"{lease.server}/32", metric, quad, SCOPE_UNIVERSE, (nexthop,), b""))
         if state != DRAINING:
-            nexthops.append(nexthop._replace(weight=weights[place]))
+            nexthops.append(Nexthop(lease.gateway, ifindex, weights[place], nexthop.onlink))
     if rules:
         rules.append(Rule(PREF_MAIN, MAIN_TABLE, suppress_prefixlength=0))
-        rules.append(Rule(PREF_BALANCE, settings.balance_table))
+        rules.append(Rule(PREF_BALANCE, balance))
     if nexthops:
         tables = {uplink.ifindex: uplink.link.table for uplink in uplinks}
         # In any other order the kernel would hash the flows that live behind masquerading onto other links.
         nexthops.sort(key=lambda nexthop: tables[nexthop.oif])
         if len(nexthops) == 1:
             nexthops = [nexthops[0]._replace(weight=1)]
-        routes.append(Route(settings.balance_table, address.EVERYWHERE, 0, "", SCOPE_UNIVERSE, tuple(nexthops)))
+        routes.append(Route(balance, address.EVERYWHERE, 0, "", SCOPE_UNIVERSE, tuple(nexthops)))
     return Routing(frozenset(routes), frozenset(rules))
 
 

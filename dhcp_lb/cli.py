@@ -1,0 +1,225 @@
+"""The verbs. Exit status: 0 done, 1 it failed, 2 usage or configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from io import TextIOWrapper
+from pathlib import Path
+
+from . import address, dhclient_leases, event, iproute2
+from .config import PATH, Config
+from .explain import chosen, explanation
+from .lease import DISABLED, DRAINING, HELD, NONE, State, Store
+from .lock import Deadline, Lock, alone
+from .reconcile import Invalid, Sight, flush, interface_names, judged, look, now_s, read_config, reconcile
+from .rtnetlink import Rtnetlink
+from .status import Status, as_json, as_text, shares
+from .version import VERSION
+
+FAILED, WRONG = 1, 2
+HASH_POLICY = Path("/proc/sys/net/ipv4/fib_multipath_hash_policy")
+
+EPILOG = """\
+With a DHCP client's environment (reason, interface) and no verb it is the client's hook.
+The links are in /etc/dhcp-lb, see dhcp-lb(5); all about the verbs is in dhcp-lb(8)."""
+
+
+def cli(arguments: list[str]) -> int:
+    """Runs a verb and returns the exit status; messages go to stderr."""
+    for stream in sys.stdout, sys.stderr:
+        if isinstance(stream, TextIOWrapper):  # not closed by the caller
+            stream.reconfigure(errors="surrogateescape")  # an interface may have any bytes for its name
+    os.umask(0o077)
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except Invalid as mistakes:
+        return _fail(str(mistakes), WRONG)
+    except PermissionError as error:
+        return _fail(f"{_what(error)}: only root can do this" if os.geteuid() else _what(error), FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes
+        return FAILED
+    except OSError as error:
+        return _fail(_what(error), FAILED)
+    except Deadline as error:
+        return _fail(str(error), FAILED)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser("dhcp-lb", description="Balances connections over several Internet links whose addresses "
+                            "come from DHCP.", epilog=EPILOG, formatter_class=RawDescriptionHelpFormatter,
+                            allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"dhcp-lb {VERSION}")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", prog="dhcp-lb")
+
+    def verb(name: str, run: object, text: str) -> ArgumentParser:
+        child = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        child.set_defaults(run=run)
+        return child
+
+    verb("status", status, "show the links, and whether the kernel is as it should be").add_argument(
+        "--json", action="store_true", help="for programs; dhcp-lb(8) has the fields")
+    verb("plan", plan, "print the ip(8) commands that apply would run")
+    verb("apply", apply, "bring the kernel's routing in line now, as after an edit of /etc/dhcp-lb")
+    verb("check", check, "say what is wrong with a configuration").add_argument(
+        "file", nargs="?", default=PATH, metavar="FILE", help=f"instead of {PATH}")
+    child = verb("explain", explain, "say which link a connection takes, and why")
+    child.add_argument("destination", metavar="DESTINATION", help="an IPv4 address")
+    child.add_argument("--from", dest="source", metavar="ADDRESS", default="", help="of a socket bound to it")
+    child.add_argument("--dev", dest="oif", metavar="INTERFACE", default="", help="of a socket bound to it")
+    for name, text in (("disable", "take a link out at once, until enable or a reboot"),
+                       ("drain", "give a link no new connections, until enable or a reboot"),
+                       ("enable", "bring a disabled or drained link back")):
+        child = verb(name, hold, text)
+        child.add_argument("link", metavar="LINK", help="its interface, as in /etc/dhcp-lb")
+        child.set_defaults(held={"disable": DISABLED, "drain": DRAINING, "enable": ""}[name])
+    verb("flush", remove, "remove everything of dhcp-lb's from the kernel, until apply or the next event")
+    return parser
+
+
+def status(options: Namespace) -> None:
+    """What is, and what should be."""
+    sight, known = _sight()
+    commands = _commands(sight) if known else ()
+    report = Status(VERSION, sight, judged(sight), commands, _warnings(sight.config), now_s(), known)
+    if options.json:
+        print(json.dumps(as_json(report), indent=2))
+        return
+    tty = sys.stdout.isatty()
+    block = "█" if tty and (sys.stdout.encoding or "").lower() == "utf-8" else "#"
+    print(as_text(report, colour=tty and not os.environ.get("NO_COLOR"), block=block), end="")
+
+
+def plan(_: Namespace) -> None:
+    """What `apply` would do to rules and routes."""
+    sight, known = _sight()
+    if not known:
+        raise PermissionError(1, "Permission denied", Store().path)
+    for command in _commands(sight):
+        print(command)
+
+
+def apply(_: Namespace) -> None:
+    """Now."""
+    config = _valid(read_config())
+    _take_up(config, Store())
+    reconcile(config, Store(), edited=True)
+
+
+def check(options: Namespace) -> None:
+    """Every mistake, or how many links there are."""
+    path = Path(options.file)
+    if options.file != PATH and not path.exists():
+        raise FileNotFoundError(2, "No such file", options.file)
+    config = _valid(read_config(options.file), options.file)
+    count = len(config.links)
+    print(f"{options.file}: {count} link{'s' * (count != 1)}" + ("" if count else ", so nothing is balanced"))
+
+
+def explain(options: Namespace) -> None:
+    """One lookup."""
+    for quad in options.destination, options.source:
+        try:
+            address.parse(quad or "0.0.0.0")
+        except ValueError as error:
+            raise Invalid(f"{quad} {error}") from None
+    sight, _ = _sight()
+    kernel = Rtnetlink()
+    oif = kernel.interfaces(frozenset([options.oif])).get(options.oif) if options.oif else None
+    if options.oif and not oif:
+        raise Invalid(f"{options.oif} is no interface of this machine")
+    try:
+        route = kernel.lookup(options.destination, options.source, oif.ifindex if oif else 0)
+    except OSError as error:
+        raise OSError(error.errno, f"the kernel has no way to {options.destination}: "
+                      f"{error.strerror or os.strerror(error.errno or 0)}") from None
+    rule = chosen(kernel.rules(), route, options.destination, options.source, options.oif)
+    balance = sight.config.settings.balance_table
+    carriers = {interface.ifindex: interface.carrier for interface in sight.interfaces.values()}
+    names = {name.number: name.name for name in iproute2.names("rt_tables")}
+    ours = {link.table: link.table_name for link in sight.config.links} | {balance: sight.config.settings.balance_name}
+    print("\n".join(explanation(options.destination, options.source, options.oif, route, rule, names | ours,
+                                interface_names([route]), shares(judged(sight).have, balance, carriers))))
+
+
+def hold(options: Namespace) -> None:
+    """Holds a link back, or lets it go."""
+    config = _valid(read_config())
+    if options.link not in config.interfaces:
+        raise Invalid(f"{options.link} is no link of {PATH}, which has "
+                      + (", ".join(sorted(config.interfaces)) or "none"))
+    store = Store()
+
+    def keep(_: Lock) -> None:
+        held = store.load(config.interfaces, now_s()).held
+        held.pop(options.link, None)
+        store.keep(HELD, held | ({options.link: options.held} if options.held else {}))
+
+    alone(store, keep, needed=True)
+    reconcile(config, store)
+
+
+def remove(_: Namespace) -> None:
+    """Everything of ours."""
+    flush(Store())
+
+
+def _sight() -> tuple[Sight, bool]:
+    """What there is, and whether the store could be read: other users see the kernel alone."""
+    config = _valid(read_config())
+    store = Store()
+    try:
+        state, known = store.load(config.interfaces, now_s()), True
+    except PermissionError:
+        state, known = State(), False
+    return look(Rtnetlink(), config, state), known
+
+
+def _commands(sight: Sight) -> tuple[str, ...]:
+    changes = judged(sight).changes
+    names = interface_names([change.what for change in changes])
+    return tuple(iproute2.command(change, names) for change in changes)
+
+
+def _warnings(config: Config) -> tuple[str, ...]:
+    if config.links and HASH_POLICY.exists() and HASH_POLICY.read_text().strip() == "0":
+        return ("all connections between the same two addresses take the same link; better is "
+                "`sysctl -w net.ipv4.fib_multipath_hash_policy=1`",)
+    return ()
+
+
+def _take_up(config: Config, store: Store) -> None:
+    """Brings in the links that dhclient gave an address before there was a hook to tell us."""
+    known = store.load(config.interfaces, now_s()).leases
+    missing = frozenset(name for name in config.interfaces if known.get(name, NONE) == NONE)
+    interfaces = Rtnetlink().interfaces(missing)
+    environments = dhclient_leases.environments(
+        dhclient_leases.read(), time.time(),
+        lambda name, quad: name in interfaces and quad in interfaces[name].addresses)
+    for environment in environments.values():
+        taken = event.parse(environment, now_s())
+        if taken and taken.lease:
+            store.prepare()
+            store.save(taken.interface, taken.lease)
+
+
+def _valid(config: Config, path: str = PATH) -> Config:
+    if errors := config.errors or iproute2.clashes(config, path):
+        raise Invalid("\n".join(errors))
+    return config
+
+
+def _what(error: OSError) -> str:
+    text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+    return f"{error.filename}: {text}" if error.filename else text
+
+
+def _fail(message: str, status: int) -> int:
+    for line in message.split("\n"):
+        print(f"dhcp-lb: {line}", file=sys.stderr)
+    return status

@@ -1,0 +1,62 @@
+"""Pure: the kernel's answer to a lookup, and its rules → why a connection takes the way that it takes."""
+
+from __future__ import annotations
+
+from . import address
+from .iproute2 import rule_text
+from .model import Route, Rule
+from .routing import MAIN_TABLE, PREF_BALANCE, PREF_DEVICE, PREF_MAIN, PREF_PREFIX, PREF_SOURCE
+
+LOCAL_TABLE = 255
+
+REASONS = {
+    PREF_PREFIX: "it goes from a link's address to that link's own network",
+    PREF_MAIN: "table main has a route for it that is not a default: the LAN, a VPN or a static route",
+    PREF_SOURCE: "it comes from a link's address, as the replies to what came in by that link do",
+    PREF_DEVICE: "its socket is bound to a link's interface",
+    PREF_BALANCE: "no rule before it has a route for it, so it is balanced",
+}
+
+
+def chosen(rules: list[Rule], route: Route, destination: str, source: str, oif: str) -> Rule | None:
+    """The first rule in the kernel's order by which a lookup can have ended at `route`. The kernel tells the
+    route, but not the rule."""
+    length = int(route.destination.partition("/")[2])
+    for rule in sorted(rules, key=lambda rule: rule.pref):
+        if (rule.table == route.table
+                and (not rule.source or bool(source) and address.within(source, rule.source))
+                and (not rule.destination or address.within(destination, rule.destination))
+                and rule.oif in ("", oif)
+                and length > rule.suppress_prefixlength):
+            return rule
+    return None
+
+
+def explanation(destination: str, source: str, oif: str, route: Route, rule: Rule | None,
+                tables: dict[int, str], interfaces: dict[int, str], parts: dict[int, float]) -> list[str]:
+    """The lines of `explain`. `tables` and `interfaces` have the names of their numbers, `parts` each interface's
+    share of the new connections."""
+    connection = f"A connection to {destination}"
+    if source:
+        connection += f" from {source}"
+    if oif:
+        connection += f" of a socket bound to {oif}"
+    name = tables.get(route.table, str(route.table))
+    if route.table == LOCAL_TABLE:
+        return [f"{connection} stays on this machine: it is one of its own addresses (table {name})."]
+    lines = [f"{connection}:"]
+    if rule:
+        lines.append(f"  rule   {rule_text(rule)}")
+        lines.append(f"         because {REASONS.get(rule.pref, 'a rule of the administrator says so')}")
+    where = "default" if route.destination == address.EVERYWHERE else route.destination
+    lines.append(f"  table  {name} ({route.table}), route {where}")
+    for nexthop in route.nexthops:
+        way = interfaces.get(nexthop.oif, f"if{nexthop.oif}") + (f" via {nexthop.gateway}" if nexthop.gateway else "")
+        if len(route.nexthops) > 1:
+            way += f", {parts.get(nexthop.oif, 0.0):.0%} of the connections"
+        lines.append(f"  link   {way}")
+    if len(route.nexthops) > 1:
+        lines.append("         Which one is decided for each connection by a hash of its addresses and ports.")
+    if route.table == MAIN_TABLE and where == "default":
+        lines.append("         This default is not of dhcp-lb, which has no usable link.")
+    return lines

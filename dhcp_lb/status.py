@@ -1,0 +1,138 @@
+"""Pure: what a run saw and wanted → what people and programs look at."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .address import EVERYWHERE
+from .model import Routing
+from .reconcile import Sight, View
+from .routing import NO_LEASE, UNUSABLE, UP, Uplink
+
+BAR = 20  # characters for all connections
+COLOURS = {UP: "32", UNUSABLE: "31"}  # SGR: green, red; every other state is yellow
+HEADINGS = ("LINK", "ADDRESS", "GATEWAY", "TABLE", "WEIGHT", "SHARE", "STATE", "LEASE")
+
+
+class Status(NamedTuple):
+    """All that `status` says."""
+
+    version: str
+    sight: Sight
+    view: View
+    commands: tuple[str, ...]  # what `apply` would do, as ip(8) commands
+    warnings: tuple[str, ...]
+    now_s: int
+    ages_known: bool  # whether the store could be read
+
+
+def shares(routing: Routing, balance_table: int, carriers: dict[int, bool]) -> dict[int, float]:
+    """Interface index → its part of the new connections, from 0 to 1, as the kernel deals them out now.
+
+    The kernel takes the defaults of the balance table by their metric and leaves out nexthops without carrier."""
+    defaults = [route for route in routing.routes
+                if route.table == balance_table and route.destination == EVERYWHERE and not route.rest]
+    for route in sorted(defaults, key=lambda route: route.metric):
+        weights = {nexthop.oif: nexthop.weight for nexthop in route.nexthops if carriers.get(nexthop.oif)}
+        if weights:
+            return {oif: weight / sum(weights.values()) for oif, weight in weights.items()}
+    return {}
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """The document of `status --json`; dhcp-lb(8) has its fields. Fields may be added, none changes its meaning."""
+    config, view = status.sight.config, status.view
+    part = _parts(status)
+    return {
+        "version": status.version,
+        "links": [{
+            "interface": uplink.link.interface,
+            "table_name": uplink.link.table_name,
+            "table": uplink.link.table,
+            "weight": uplink.link.weight,
+            "state": uplink.state,
+            "reason": uplink.reason or None,
+            "address": uplink.lease.address or None,
+            "prefix_length": uplink.lease.length or None,
+            "gateway": uplink.lease.gateway or None,
+            "server": uplink.lease.server or None,
+            "share": round(part.get(uplink.ifindex, 0.0), 4),
+            "lease_age_s": _age(status, uplink),
+            "lease_ends_in_s": _ends_in(status, uplink),
+        } for uplink in view.uplinks],
+        "balance": {"table_name": config.settings.balance_name, "table": config.settings.balance_table},
+        "in_order": not view.changes if status.ages_known else None,
+        "commands": list(status.commands),
+        "warnings": list(status.warnings),
+    }
+
+
+def as_text(status: Status, *, colour: bool = False, block: str = "#") -> str:
+    """The table of `status`, and a verdict; each line ends with a newline."""
+    if not status.sight.config.links:
+        return "No links: name them in /etc/dhcp-lb, see dhcp-lb(5), then run `dhcp-lb apply`.\n"
+    part = _parts(status)
+    rows = [list(HEADINGS)] + [_row(status, uplink, part.get(uplink.ifindex, 0.0), block)
+                               for uplink in status.view.uplinks]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    lines = []
+    for number, row in enumerate(rows):
+        cells = [cell.rjust(width) if heading == "WEIGHT" else cell.ljust(width)
+                 for cell, width, heading in zip(row, widths, HEADINGS, strict=True)]
+        if colour and number:
+            state = status.view.uplinks[number - 1].state
+            cells[6] = f"\033[{COLOURS.get(state, '33')}m{cells[6]}\033[0m"
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join([*lines, "", *_verdict(status)]) + "\n"
+
+
+def _row(status: Status, uplink: Uplink, part: float, block: str) -> list[str]:
+    link, lease = uplink.link, uplink.lease
+    bar = block * max(1, round(part * BAR)) if part else ""
+    return [link.interface, f"{lease.address}/{lease.length}" if lease.address else "-", lease.gateway or "-",
+            f"{link.table_name} ({link.table})", str(link.weight), f"{part:4.0%} {bar}",
+            f"{uplink.state}: {uplink.reason}" if uplink.reason else uplink.state, _lease(status, uplink)]
+
+
+def _lease(status: Status, uplink: Uplink) -> str:
+    age, ends_in = _age(status, uplink), _ends_in(status, uplink)
+    if age is None:
+        return "-"
+    if ends_in is None:
+        return f"{_span(age)} old, does not end"
+    return f"{_span(age)} old, " + (f"ends in {_span(ends_in)}" if ends_in > 0 else f"ended {_span(-ends_in)} ago")
+
+
+def _verdict(status: Status) -> list[str]:
+    lines = [f"Warning: {warning}" for warning in status.warnings]
+    if not status.ages_known:
+        return [*lines, "The kernel's routing as it is; only root sees the leases, and whether it is as it should be."]
+    if not status.commands:
+        return [*lines, "The kernel's routing is as it should be."]
+    return [*lines, "The kernel's routing is not as it should be. `dhcp-lb apply` would run:",
+            *[f"  {command}" for command in status.commands]]
+
+
+def _parts(status: Status) -> dict[int, float]:
+    carriers = {interface.ifindex: interface.up and interface.carrier
+                for interface in status.sight.interfaces.values()}
+    return shares(status.view.have, status.sight.config.settings.balance_table, carriers)
+
+
+def _age(status: Status, uplink: Uplink) -> int | None:
+    known = status.ages_known and uplink.state != NO_LEASE and uplink.lease.begin_s
+    return status.now_s - uplink.lease.begin_s if known else None
+
+
+def _ends_in(status: Status, uplink: Uplink) -> int | None:
+    age = _age(status, uplink)
+    return None if age is None or not uplink.lease.duration_s else uplink.lease.duration_s - age
+
+
+def _span(seconds: int) -> str:
+    """A time as people say it, in its two largest units."""
+    for unit, size, smaller, part in ("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1):
+        if seconds >= size:
+            rest = seconds % size // part
+            return f"{seconds // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{seconds} s"
