@@ -1,5 +1,6 @@
 """The one list of what is installed where; debian/rules, the lab and a plain `install --root` use it."""
 
+import re
 from pathlib import Path
 
 from debian.changelog import Changelog
@@ -27,7 +28,7 @@ class Install(install):
 
 setup(
     name="dhcp-lb",
-    version=VERSION.replace("~", ""),  # setuptools does not take Debian's ~
+    version=re.match(r"[0-9.]*[0-9]", VERSION)[0],  # setuptools has no word for Debian's ~bpo12+1 and the like
     description="balances connections over several Internet links whose addresses come from DHCP",
     license="AGPL-3.0-only",
     python_requires=">=3.11",

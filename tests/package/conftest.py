@@ -1,0 +1,133 @@
+"""Machines of each Debian release to install the package on: roots in namespaces, see tests/lab/node.py."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import termios
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.node import ENVIRONMENT, Node
+from tests.lab.root import debian_root
+
+from .build import RELEASES, build
+
+PACKAGES = ("adduser", "apt-utils", "ifupdown", "iproute2", "isc-dhcp-client", "procps", "python3", "ucf")
+OLD_VERSION = "1.99~previous"
+QUIET = {**ENVIRONMENT, "DEBIAN_FRONTEND": "noninteractive"}
+FILE = "/etc/dhcp-lb"
+SHIPPED = "/usr/share/dhcp-lb/dhcp-lb"
+TABLES = "/etc/iproute2/rt_tables.d/dhcp-lb.conf"
+PROTOCOLS = "/etc/iproute2/rt_protos.d/dhcp-lb.conf"
+PRESEED = Path(__file__).parents[2] / "doc" / "examples" / "preseed.cfg"
+
+
+@pytest.fixture(scope="session", params=RELEASES)
+def release(request: pytest.FixtureRequest) -> str:
+    if os.geteuid():
+        pytest.skip("needs root: roots of Debian releases")
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def deb(release: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(release, tmp_path_factory.mktemp(release))
+
+
+@pytest.fixture(scope="session")
+def old_deb(release: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The previous version: the same program with a lower number."""
+    return build(release, tmp_path_factory.mktemp(f"old-{release}"), OLD_VERSION)
+
+
+@pytest.fixture
+def machine(release: str, deb: Path) -> "Iterator[Machine]":
+    with Machine("router", debian_root(release, PACKAGES)) as machine:
+        machine.run("rm", "-f", *map(str, machine.inside("/etc/dpkg/dpkg.cfg.d/*")))
+        machine.put(deb, "/deb")
+        yield machine
+
+
+class Machine(Node):
+    """A Debian system to install on, with what a test does to it."""
+
+    def put(self, source: Path, target: str) -> None:
+        self.path(target).write_bytes(source.read_bytes())
+
+    def inside(self, pattern: str) -> list[Path]:
+        root = self.path("/")
+        return [Path("/", path.relative_to(root)) for path in root.glob(pattern.lstrip("/"))]
+
+    def text(self, path: str = FILE) -> str:
+        return self.path(path).read_text()
+
+    def quietly(self, *argv: str) -> str:
+        """Run it as an unattended installation does; what it says."""
+        done = self.try_run(*argv, env=QUIET, timeout_s=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def install(self, deb: str = "/deb") -> str:
+        return self.quietly("dpkg", "--force-confold", "-i", deb)
+
+    def preseed(self, *lines: str) -> None:
+        self.run("debconf-set-selections", stdin="".join(f"dhcp-lb dhcp-lb/{line}\n" for line in lines))
+
+    def reconfigure(self) -> str:
+        return self.quietly("dpkg-reconfigure", "-fnoninteractive", "dhcp-lb")
+
+    def answers(self) -> dict[str, str]:
+        """What debconf holds of ours."""
+        lines = self.run("debconf-show", "dhcp-lb").splitlines()
+        return {name.strip("* "): value.strip() for name, _, value in (line.partition(":") for line in lines)
+                if not name.strip("* ").startswith("dhcp-lb/bad")}
+
+    def converse(self, argv: Sequence[str], replies: Sequence[tuple[str, str]],
+                 env: Mapping[str, str] = ENVIRONMENT) -> str:
+        """Run it on a terminal. Each of `replies` is typed once its first part was printed, after what the
+        one before it answered. What the terminal showed."""
+        ours, theirs = pty.openpty()
+        attributes = termios.tcgetattr(theirs)
+        attributes[3] &= ~termios.ECHO
+        termios.tcsetattr(theirs, termios.TCSANOW, attributes)
+        running = subprocess.Popen(
+            ["setsid", "--ctty", *self.argv(*argv)], stdin=theirs, stdout=theirs, stderr=theirs,
+            env={**env, "DEBIAN_FRONTEND": "teletype", "TERM": "dumb"})
+        os.close(theirs)
+        shown, seen, waiting, end = "", 0, list(replies), time.monotonic() + 20
+        while True:
+            if not select.select([ours], [], [], 0.1)[0]:
+                assert time.monotonic() < end, f"waited in vain for {waiting} after:\n{shown}"
+                continue
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # the last process that had the terminal has ended
+                break
+            shown += part.decode(errors="replace")
+            if waiting and (at := shown.find(waiting[0][0], seen)) >= 0 and shown.endswith((" ", "> ")):
+                seen = len(shown)
+                os.write(ours, waiting.pop(0)[1].encode() + b"\n")
+        os.close(ours)
+        assert running.wait() == 0, shown
+        assert not waiting, f"never asked: {waiting} in:\n{shown}"
+        return shown
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that an installation can leave: files with mode, owner and content, rules and routes."""
+        script = r"""
+            find /etc /usr /var /run \( -path /var/cache -o -path /var/lib/apt -o -path /var/log -o -path /run/network \
+                -o -path /var/lib/dpkg/info/dhcp-lb\* -o -path /var/lib/dpkg/status\* -o -path /var/lib/dpkg/lock\* \) \
+                -prune -o -type f ! -name '*.pyc' -printf '%p %m %U:%G ' -exec sh -c 'md5sum <"$1"' sh {} \; \
+                -o \( -type l -o -type d \) -printf '%p %m %U:%G %l\n'"""
+        files = {line.split(" ", 1)[0]: line for line in self.sh(script).splitlines()}
+        for path in ("/var/lib/dpkg/triggers/Lock", "/var/lib/dpkg/diversions-old", "/var/lib/dpkg/statoverride-old",
+                     "/var/lib/ucf/hashfile.0", "/var/lib/ucf/registry.0"):
+            files.pop(path, None)
+        return {**files, "rules": self.run("ip", "rule"), "routes": self.run("ip", "route", "show", "table", "all")}
