@@ -8,21 +8,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from dhcp_lb import address  # noqa: E402
+from dhcp_lb.edit import edit  # noqa: E402
+from dhcp_lb.iproute2 import clashes, write_names  # noqa: E402
+from dhcp_lb.lease import DRAINING, Store  # noqa: E402
+from dhcp_lb.model import Nexthop, Route  # noqa: E402
+from dhcp_lb.reconcile import judged, look, now_s, read_config  # noqa: E402
+from dhcp_lb.routing import MAIN_TABLE, UP, Uplink  # noqa: E402
+from dhcp_lb.rtnetlink import Rtnetlink  # noqa: E402
+
 
 def main(arguments: Sequence[str]) -> None:
     verb, *words = arguments
-    {"edit": edit_file, "names": reserve_names, "hand-back": hand_back}[verb](*words)
+    verbs: dict[str, Callable[..., None]] = {"edit": edit_file, "names": reserve_names, "hand-back": hand_back}
+    verbs[verb](*words)
 
 
 def edit_file(path: str, *words: str) -> None:
-    from dhcp_lb.edit import edit
-
     values = [word.encode() for word in words]
     answers = {values[at]: (values[at + 1], values[at + 2]) for at in range(0, len(values), 3)}
     sys.stdout.buffer.write(edit(Path(path).read_bytes(), answers))
@@ -30,9 +38,6 @@ def edit_file(path: str, *words: str) -> None:
 
 def reserve_names() -> None:
     """Writes the names of the configured links' tables, unless something else has one of them."""
-    from dhcp_lb.iproute2 import clashes, write_names
-    from dhcp_lb.reconcile import read_config
-
     config = read_config()
     if errors := config.errors + clashes(config):
         sys.exit("".join(f"dhcp-lb: {error}\n" for error in errors))
@@ -40,7 +45,24 @@ def reserve_names() -> None:
 
 
 def hand_back() -> None:
-    pass
+    """Before `flush`: table main, which counts from then on, may have lost its default route with the link that
+    had it, or may have one through a link that does not work now."""
+    config = read_config()
+    kernel = Rtnetlink()
+    view = judged(look(kernel, config, Store().load(config.interfaces, now_s())))
+    if nexthop := handed_back(view.uplinks, kernel.default_routes(MAIN_TABLE)):
+        kernel.prepend_default(MAIN_TABLE, nexthop)
+
+
+def handed_back(uplinks: tuple[Uplink, ...], defaults: list[Route]) -> Nexthop | None:
+    """Pure: the default route that main is to get; None if it has one that does not need a link that is out."""
+    working = [uplink for uplink in uplinks if uplink.state in (UP, DRAINING)]
+    out = {uplink.ifindex for uplink in uplinks} - {uplink.ifindex for uplink in working}
+    if not working or any(nexthop.oif not in out for route in defaults for nexthop in route.nexthops):
+        return None
+    link, lease, ifindex, *_ = max(working, key=lambda uplink: (uplink.link.weight, -uplink.link.table))
+    onlink = address.network(lease.gateway, lease.length) != address.network(lease.address, lease.length)
+    return Nexthop(lease.gateway, ifindex, 1, onlink)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ RTM_GETNETCONF = 82
 
 RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE = 1, 2, 4, 5, 6, 7, 9, 15
 RTN_UNICAST = 1
+RTPROT_BOOT = 3
 RTNH_F_ONLINK = 4
 RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x1000, 0x2000
 
@@ -95,14 +96,36 @@ class Rtnetlink:
         """All rules, whosever they are, in the kernel's order."""
         return [rule(message) for message in self._dump(RTM_GETRULE, ALL_IPV4)]
 
+    def default_routes(self, table: int) -> list[Route]:
+        """The default routes of a table with an id below 256, whosever they are."""
+        messages = self._dump(RTM_GETROUTE, BODY.pack(AF_INET, 0, 0, 0, table, 0, 0, 0, 0))
+        return [route(message) for message in messages if message[1] == 0]  # rtm_dst_len
+
+    def prepend_default(self, table: int, nexthop: Nexthop) -> None:
+        """Adds a default route that is nobody's in particular (`proto boot`, as of an `ip route` without proto),
+        before any other with its metric, 0."""
+        flags = RTNH_F_ONLINK if nexthop.onlink else 0
+        body = BODY.pack(AF_INET, 0, 0, 0, table, RTPROT_BOOT, 0, RTN_UNICAST, flags)
+        body += attribute(RTA_OIF, S32.pack(nexthop.oif))
+        if nexthop.gateway:
+            body += attribute(RTA_GATEWAY, inet_aton(nexthop.gateway))
+        self.sequence += 1
+        self.socket.send(message(RTM_NEWROUTE, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE, self.sequence, body))
+        errno, words = refusal(messages(self.socket.recv(RECEIVE))[0])
+        if errno and errno != EEXIST:
+            raise OSError(errno, words)
+
     def interfaces(self, names: "frozenset[str]") -> dict[str, Interface]:
         """The interfaces with these names, as far as they are there."""
         addresses: dict[int, list[str]] = {}
+        lengths: dict[int, list[int]] = {}
         for message in self._dump(RTM_GETADDR, b"\x02" + bytes(7)):
             found = attributes(message[:24], 8)  # the first two, net/ipv4/devinet.c: inet_fill_ifaddr
             quad = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS)
             if quad:
-                addresses.setdefault(U32.unpack_from(message, 4)[0], []).append(inet_ntoa(quad))
+                ifindex = U32.unpack_from(message, 4)[0]
+                addresses.setdefault(ifindex, []).append(inet_ntoa(quad))
+                lengths.setdefault(ifindex, []).append(message[1])
         interfaces = {}
         for name in names:
             request = name.encode("utf-8", "surrogateescape").ljust(40, b"\0")
@@ -114,7 +137,7 @@ class Rtnetlink:
                     raise
             else:
                 interfaces[name] = Interface(ifindex, bool(flags & IFF_UP), bool(flags & IFF_RUNNING),
-                                             tuple(addresses.get(ifindex, ())))
+                                             tuple(addresses.get(ifindex, ())), tuple(lengths.get(ifindex, ())))
         return interfaces
 
     def sysctls(self) -> dict[int, Sysctl]:
