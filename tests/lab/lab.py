@@ -6,15 +6,15 @@ import ipaddress
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .node import CommandFailed, Node, wait_for
+from .node import ENVIRONMENT, CommandFailed, Node, wait_for
 from .root import CHECKOUT, debian_root
 
-SERVERS = [f"198.51.100.{host}" for host in range(1, 255)]  # one machine, all of the network's addresses
+SERVERS = "198.51.100.0/24"  # one machine that has all of the network's addresses
+A_SERVER = "198.51.100.1"
 PORT = 80
 TRAFFIC = Path(__file__).with_name("traffic.py")
 Counts = collections.Counter[str]
@@ -209,6 +209,24 @@ class Prober:
         return errors(self.connections)
 
 
+class Held:
+    """Connections that stay open."""
+
+    def __init__(self, running: "subprocess.Popen[str]") -> None:
+        self._running = running
+        self.opened = self._answers()
+
+    def still_alive(self) -> int:
+        """How many of them carry a byte there and back now."""
+        assert self._running.stdin
+        print("?", file=self._running.stdin, flush=True)
+        return self._answers()["alive"]
+
+    def _answers(self) -> Counts:
+        assert self._running.stdout
+        return Counts(json.loads(self._running.stdout.readline()))
+
+
 class Lab:
     """All of it, from `with Lab([Isp("eth0"), Isp("eth1", weight=2)])` to the end of the block. The router's
     links are down at first: `lab.router.ifup()`."""
@@ -231,7 +249,7 @@ class Lab:
             add_cable(self.lan, "eth0", self.router, "lan0")
             self.lan.sh("ip address add 10.0.0.2/24 dev eth0; ip route add default via 10.0.0.1")
             self.router.run("ip", "link", "set", "lan0", "up")
-            self.internet.run("ip", "route", "add", "local", "198.51.100.0/24", "dev", "lo")
+            self.internet.run("ip", "route", "add", "local", SERVERS, "dev", "lo")
             self.internet.sh("sysctl -qw net.ipv4.conf.all.rp_filter=0")
             for isp in self.isps:
                 isp.wire(self.router, self.internet)
@@ -251,27 +269,37 @@ class Lab:
                 timeout_s: float = 5) -> Counts:
         """Open connections from this machine to the Internet, so many at a time. How many went by each
         provider; failed ones by the name of the error."""
-        return self._name_isps(_traffic(machine, "connect", count=count, at_once=at_once, addresses=SERVERS,
+        return self._name_isps(_traffic(machine, "connect", count=count, at_once=at_once, network=SERVERS,
                                         device=device, source=source, timeout_s=timeout_s))
 
     def connect_to_router(self, interface: str, count: int, timeout_s: float = 5) -> Counts:
         """Open connections from the Internet to the router's address on this link. How many were `answered`;
         failed ones by the name of the error. One that leaves by another link is lost at its provider."""
         counts = _traffic(self.internet, "connect", count=count, at_once=100, timeout_s=timeout_s, device="",
-                          addresses=self.router.addresses(interface), source=SERVERS[0])
-        return Counts({"answered" if name == SERVERS[0] else name: count for name, count in counts.items()})
+                          network=self.router.addresses(interface)[0], source=A_SERVER)
+        return Counts({"answered" if name == A_SERVER else name: count for name, count in counts.items()})
 
     @contextlib.contextmanager
     def prober(self, machine: Node, timeout_s: float = 5) -> Iterator[Prober]:
         """Connects without a pause during the block."""
         prober = Prober()
-        running = _start(machine, "probe", addresses=SERVERS, device="", source="", timeout_s=timeout_s)
+        running = _start(machine, "probe", network=SERVERS, device="", source="", timeout_s=timeout_s)
         try:
             yield prober
         finally:
             result = json.loads(running.communicate()[0])
             prober.connections = self._name_isps(Counts(result["connections"]))
             prober.lookups = Counts(result["lookups"])
+
+    @contextlib.contextmanager
+    def held(self, machine: Node, count: int, timeout_s: float = 5) -> Iterator[Held]:
+        """Connections from this machine to the Internet that stay open during the block."""
+        running = _python(machine, "hold", count=count, network=SERVERS, device="", source="",
+                          timeout_s=timeout_s)
+        try:
+            yield Held(running)
+        finally:
+            running.communicate()
 
     def _name_isps(self, by_address: Counts) -> Counts:
         counts = errors(by_address)
@@ -313,9 +341,8 @@ def add_cable(one: Node, name: str, other: Node, other_name: str, other_address:
 
 def install_program(router: Node) -> None:
     """As the package does: setup.py says where what goes, and the code is compiled beforehand."""
-    with tempfile.TemporaryDirectory() as build:
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "setup.py", "--quiet", "build", "--build-base", build,
-             "install", "--no-compile", "--root", router.path("/")],
-            check=True, cwd=CHECKOUT, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "setup.py", "-q", "build", "--build-base", router.path("/tmp/build"),
+         "install", "--no-compile", "--root", router.path("/")],
+        check=True, cwd=CHECKOUT, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
     router.run("python3", "-m", "compileall", "-q", "/usr/share/dhcp-lb")

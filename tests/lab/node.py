@@ -138,7 +138,7 @@ class Node:
         return subprocess.Popen(
             ["nsenter", f"--target={self.pid}", "--net", "--pid",
              sys.executable, "-I", str(program), *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True,
         )
 
     @contextlib.contextmanager

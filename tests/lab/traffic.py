@@ -9,13 +9,17 @@ hold      opens connections and keeps them; at each line it reads, it tells how 
 import collections
 import concurrent.futures
 import errno
+import ipaddress
 import json
 import selectors
 import socket
+import struct
 import sys
 import threading
 import time
 from typing import Any
+
+NLM_F_REQUEST, NLMSG_ERROR, RTM_GETROUTE, RTA_DST = 1, 2, 26, 1  # linux/netlink.h, linux/rtnetlink.h
 
 
 def serve(port: int) -> None:
@@ -43,11 +47,11 @@ def serve(port: int) -> None:
 
 
 class Target:
-    """Where to connect and from what; destinations take turns."""
+    """Where to connect and from what; the addresses of the network take turns."""
 
-    def __init__(self, addresses: list[str], port: int, device: str, source: str, timeout_s: float) -> None:
-        self.addresses, self.port, self.device, self.source = addresses, port, device, source
-        self.timeout_s = timeout_s
+    def __init__(self, network: str, port: int, device: str, source: str, timeout_s: float) -> None:
+        self.addresses = [str(address) for address in ipaddress.IPv4Network(network).hosts()]
+        self.port, self.device, self.source, self.timeout_s = port, device, source, timeout_s
 
     def open(self, number: int) -> tuple[socket.socket | None, str]:
         """The connection and its answer, or none and the error's name."""
@@ -71,13 +75,18 @@ class Target:
         return answer
 
     def has_route(self, number: int) -> str:
-        """One lookup in the routing tables and no packet, which is what connecting a datagram socket is."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-            try:
-                datagrams.connect((self.addresses[number % len(self.addresses)], self.port))
-                return "found"
-            except OSError as error:
-                return error_name(error)
+        """One lookup in the routing tables and no packet, as `ip route get` makes it.
+
+        Connecting a socket makes two, and the second one fails if a DHCP client takes the address away that
+        the first one chose: that is not a missing route.
+        """
+        destination = socket.inet_aton(self.addresses[number % len(self.addresses)])
+        header = struct.pack("=IHHII", 36, RTM_GETROUTE, NLM_F_REQUEST, 0, 0)
+        route = struct.pack("=8BI", socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0)
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+            kernel.send(header + route + struct.pack("=HH4s", 8, RTA_DST, destination))
+            _, kind, _, _, _, error = struct.unpack_from("=IHHIIi", kernel.recv(4096))
+        return errno.errorcode[-error] if kind == NLMSG_ERROR else "found"
 
 
 def error_name(error: OSError) -> str:

@@ -1,0 +1,147 @@
+"""`tests/demo`: the program at work, told from the beginning; what one sees is the lab's real routing."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+
+from . import Isp, Lab
+from .lab import Counts
+from .node import ENVIRONMENT
+
+PLAIN = not sys.stdout.isatty() or "NO_COLOR" in os.environ
+BAR = 45
+
+
+def main(arguments: Sequence[str]) -> None:
+    if unknown := set(arguments) - {"--keep"}:
+        sys.exit(f"demo: {' '.join(sorted(unknown))}: unknown; `--keep` ends in a shell on the router")
+    if os.geteuid() != 0:
+        sys.exit("demo: only root can make network namespaces; try sudo")
+    title("The machines: built now, from namespaces; yours is not touched")
+    say("""
+        A router has two providers. Each gives it one address by DHCP; the second one's line is twice as
+        fast. Behind the router is a LAN, behind the providers the Internet: a server that answers every
+        connection with the address that it came from, so that we can tell which line it took.
+
+                 lan --------- router ==+== isp eth0 ==+== internet
+                               dhcp-lb  |              |
+                                        +== isp eth1 ==+
+
+        Real parts only: Debian's ifupdown and dhclient, dnsmasq at the providers, the kernel's routing.
+        (A Debian system for these machines is built by mmdebstrap the first time: half a minute.)
+    """)
+    isps = [Isp("eth0", weight=1, renew_s=2), Isp("eth1", weight=2)]
+    with Lab(isps) as lab:
+        bring_up(lab)
+        balance(lab)
+        pull_a_cable(lab)
+        change_a_lease(lab)
+        look_around(lab, keep="--keep" in arguments)
+
+
+def bring_up(lab: Lab) -> None:
+    title("Two links come up")
+    say("The configuration is one line a link: interface, its routing table, the table's number, its weight.")
+    show(lab, "cat /etc/dhcp-lb")
+    say("ifup starts dhclient; dhclient tells dhcp-lb what it was given; nothing else is needed.")
+    show(lab, "ifup eth0 eth1")
+    show(lab, "dhcp-lb status")
+    say("What balances is one route of the kernel's, in a table of its own. The lines beneath it, one a\n"
+        "link, catch what comes in the moment in which a device is gone:")
+    show(lab, "ip route show table dhcp-lb")
+
+
+def balance(lab: Lab) -> None:
+    title("900 connections from the LAN")
+    draw(lab, lab.connect(lab.lan, 900))
+
+
+def pull_a_cable(lab: Lab) -> None:
+    title("The cable of eth1 is pulled")
+    say("Somebody in the LAN goes on connecting meanwhile. No DHCP event tells about this: the kernel skips\n"
+        "the dead link by itself, because dhcp-lb has laid out the routes for that.")
+    with lab.prober(lab.lan) as prober:
+        lab.isp("eth1").cut_cable()
+        after = lab.connect(lab.lan, 900)
+        show(lab, "dhcp-lb status")
+    draw(lab, after, dead="eth1")
+    say(f"{prober.connections.total()} more were opened while it happened, {prober.failed().total()} failed.")
+    title("It is plugged in again")
+    lab.isp("eth1").plug_cable()
+    time.sleep(0.2)
+    draw(lab, lab.connect(lab.lan, 900))
+
+
+def change_a_lease(lab: Lab) -> None:
+    title("The provider of eth0 changes the lease")
+    say("It has a new gateway, which dhclient learns when it renews its lease, in a few seconds.")
+    seen = len(lab.router.log())
+    with lab.prober(lab.lan) as prober, lab.router.event("eth0", "RENEW"):
+        lab.isp("eth0").hand_out(gateway="192.0.2.2")
+    say("The system log has the renewal, and each change as the command that means the same:")
+    print()
+    for line in lab.router.log()[seen:]:
+        print("    " + line[len("Nov 23 12:00:00 "):])
+    draw(lab, lab.connect(lab.lan, 900))
+    say(f"{prober.connections.total()} were opened while it happened, {prober.failed().total()} failed.")
+
+
+def look_around(lab: Lab, keep: bool) -> None:
+    title("Look around")
+    say("""
+        dhcp-lb status                   the links, their shares and their leases
+        dhcp-lb explain 198.51.100.7     which link a connection takes, and why
+        dhcp-lb drain eth1               no new connections over a link; `enable` ends that
+        dhcp-lb flush                    take everything of dhcp-lb away; `apply` brings it back
+        ip rule                          the order in which the kernel looks into the tables
+        ip route show table dhcp-lb      the balanced default route
+        ip route show table table-eth0   what connections from the address of eth0 use
+        ifdown eth1                      give the lease back; `ifup eth1` gets one again
+    """)
+    if keep:
+        say("This is a shell on the router; the lab ends with it.")
+        terminal = {name: os.environ[name] for name in ("TERM", "COLORTERM") if name in os.environ}
+        subprocess.run(lab.router.argv("bash", "--norc"), env={**ENVIRONMENT, **terminal, "PS1": "router# "})
+    else:
+        say("`tests/demo --keep` ends in a shell on the router, where these can be tried.")
+
+
+def draw(lab: Lab, counts: Counts, dead: str = "") -> None:
+    """What was counted as a bar for each link, beside what its weight says."""
+    weights = {isp.interface: 0 if isp.interface == dead else isp.weight for isp in lab.isps}
+    print()
+    for interface, weight in weights.items():
+        share, want = counts[interface] / counts.total(), weight / sum(weights.values())
+        print(f"    {interface}  {bar('█', share)}  {share:6.1%}  {counts[interface]} connections")
+        print(f"    {'':{len(interface)}}  {bar('░', want)}  {want:6.1%}  by its weight")
+    failed = counts.total() - sum(counts[interface] for interface in weights)
+    print(f"    failed: {failed}")
+
+
+def bar(block: str, share: float) -> str:
+    return f"{block * round(share * BAR):{BAR}}"
+
+
+def show(lab: Lab, command: str) -> None:
+    print("\n    " + bold(f"router# {command}"))
+    for line in lab.router.sh(command).splitlines():
+        print("    " + line)
+
+
+def say(text: str) -> None:
+    print("\n" + textwrap.dedent(text).strip("\n"), flush=True)
+
+
+def title(text: str) -> None:
+    print("\n" + bold(f"=== {text}"), flush=True)
+
+
+def bold(text: str) -> str:
+    return text if PLAIN else f"\033[1m{text}\033[0m"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
