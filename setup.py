@@ -35,7 +35,20 @@ setup(
     packages=["dhcp_lb"],
     scripts=["dhcp_lb/dhcp-lb"],
     data_files=[
+        # dhclient's hook is dhcpcd's as well, which looks in the first of its directories up to 10.3.0, then in
+        # the second.
         ("/etc/dhcp/dhclient-exit-hooks.d", ["etc/dhcp3/dhclient-exit-hooks.d/dhcp-lb"]),
+        ("/usr/lib/dhcpcd/dhcpcd-hooks", ["etc/dhcp3/dhclient-exit-hooks.d/dhcp-lb"]),
+        ("/usr/libexec/dhcpcd-hooks", ["etc/dhcp3/dhclient-exit-hooks.d/dhcp-lb"]),
+        ("/etc/network/if-up.d", ["etc/network/if-up.d/dhcp-lb"]),
+        ("/etc/network/if-post-down.d", ["etc/network/if-up.d/dhcp-lb"]),
+        ("/etc/ppp/ip-up.d", ["etc/ppp/ip-up.d/dhcp-lb"]),
+        ("/etc/ppp/ip-down.d", ["etc/ppp/ip-up.d/dhcp-lb"]),
+        ("/usr/lib/NetworkManager/dispatcher.d", ["etc/NetworkManager/dispatcher.d/90-dhcp-lb"]),
+        *[(f"/usr/lib/networkd-dispatcher/{state}.d", ["etc/networkd-dispatcher/dhcp-lb"])
+          for state in ("routable", "degraded", "carrier", "no-carrier", "off")],
+        ("/usr/lib/systemd/networkd.conf.d", ["etc/systemd/networkd.conf.d/dhcp-lb.conf"]),
+        ("/usr/lib/udev/rules.d", ["etc/udev/rules.d/90-dhcp-lb.rules"]),
         ("/usr/lib/sysctl.d", ["etc/sysctl.d/dhcp-lb.conf"]),
         ("/usr/share/dhcp-lb", ["etc/dhcp-lb"]),
         ("/usr/share/bash-completion/completions", ["doc/completion/dhcp-lb"]),

@@ -39,7 +39,9 @@ def unicast(text: str) -> str:
 
 
 def mask_length(text: str) -> int:
-    """A net mask as a prefix length, 1 to 32."""
+    """A net mask, dotted or as a number of bits, as a prefix length, 1 to 32."""
+    if text.isascii() and text.isdecimal() and len(text) <= 2 and 1 <= int(text) <= 32:
+        return int(text)
     bits = number(parse(text))
     length = bits.bit_count()
     if not length or bits != ((1 << length) - 1) << 32 - length:

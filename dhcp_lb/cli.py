@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from io import TextIOWrapper
 from pathlib import Path
 
-from . import address, dhclient_leases, event, iproute2
+from . import address, iproute2
 from .config import PATH, Config
 from .explain import chosen, explanation
-from .lease import DISABLED, DRAINING, HELD, NONE, State, Store
+from .lease import DISABLED, DRAINING, HELD, State, Store
 from .lock import Deadline, Lock, alone
 from .reconcile import Invalid, Sight, flush, interface_names, judged, look, now_s, read_config, reconcile
 from .rtnetlink import Rtnetlink
 from .status import Status, as_json, as_text, shares
+from .takeup import take_up
 from .version import VERSION
 
 FAILED, WRONG = 1, 2
@@ -107,7 +107,7 @@ def plan(_: Namespace) -> None:
 def apply(_: Namespace) -> None:
     """Now."""
     config = _valid(read_config())
-    _take_up(config, Store())
+    take_up(config, Store(), config.interfaces)
     reconcile(config, Store(), edited=True)
 
 
@@ -191,21 +191,6 @@ def _warnings(config: Config) -> tuple[str, ...]:
         return ("all connections between the same two addresses take the same link; better is "
                 "`sysctl -w net.ipv4.fib_multipath_hash_policy=1`",)
     return ()
-
-
-def _take_up(config: Config, store: Store) -> None:
-    """Brings in the links that dhclient gave an address before there was a hook to tell us."""
-    known = store.load(config.interfaces, now_s()).leases
-    missing = frozenset(name for name in config.interfaces if known.get(name, NONE) == NONE)
-    interfaces = Rtnetlink().interfaces(missing)
-    environments = dhclient_leases.environments(
-        dhclient_leases.read(), time.time(),
-        lambda name, quad: name in interfaces and quad in interfaces[name].addresses)
-    for environment in environments.values():
-        taken = event.parse(environment, now_s())
-        if taken and taken.lease:
-            store.prepare()
-            store.save(taken.interface, taken.lease)
 
 
 def _valid(config: Config, path: str = PATH) -> Config:

@@ -1,7 +1,8 @@
 """What a DHCP client tells its hook → what it means for a link. Every value is hostile until it is parsed."""
 
 from . import address
-from .model import Lease
+from .lease import NONE
+from .model import ON_DEVICE, Lease
 from .record import NamedTuple
 
 TYPE_CHECKING = False
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
 
 class Event(NamedTuple):
-    """A link got a lease, or (None) lost what it had."""
+    """Something has happened to a link. Its lease, or NONE after it ended; None where nothing is said about it, so
+    that what the kernel has decides."""
 
     interface: str
     lease: Lease | None
@@ -20,57 +22,99 @@ class Event(NamedTuple):
 
 
 class Client(NamedTuple):
-    """The words of one DHCP client: its reasons, and the variables that hold the fields of a lease."""
+    """The words of one program that configures links: its reasons, and the variables that hold the fields of a
+    lease. A reason in none of the three changes no IPv4 lease."""
 
-    comes: frozenset[bytes]
-    goes: frozenset[bytes]
-    address: bytes = b"new_ip_address"
-    mask: bytes = b"new_subnet_mask"
-    routers: bytes = b"new_routers"
-    server: bytes = b"new_dhcp_server_identifier"
-    duration: bytes = b"new_dhcp_lease_time"
-    classless: bytes = b"new_rfc3442_classless_static_routes"
+    comes: frozenset[bytes] = frozenset()  # there is a lease
+    goes: frozenset[bytes] = frozenset()  # it has ended
+    look: frozenset[bytes] = frozenset()  # see what the kernel has
+    reason: bytes = b"reason"
+    interface: bytes = b"interface"
+    address: bytes = b""  # may have the prefix length behind it, and a gateway
+    mask: bytes = b""  # dotted, or a prefix length
+    routers: bytes = b""
+    server: bytes = b""
+    duration: bytes = b""
+    classless: bytes = b""  # option 121, in octets or as PREFIX/LENGTH GATEWAY
 
 
-# dhclient-script(8). The others (PREINIT, MEDIUM, ARPCHECK, NBI, those that end in 6) change no IPv4 lease.
-DHCLIENT = Client(
-    comes=frozenset((b"BOUND", b"RENEW", b"REBIND", b"REBOOT", b"TIMEOUT")),
-    goes=frozenset((b"EXPIRE", b"FAIL", b"RELEASE", b"STOP")),
-)
+def _set(words: bytes) -> frozenset[bytes]:
+    return frozenset(words.split())
+
+
+CLIENTS = {
+    "dhclient": Client(  # dhclient-script(8)
+        _set(b"BOUND RENEW REBIND REBOOT TIMEOUT"), _set(b"EXPIRE FAIL RELEASE STOP"),
+        address=b"new_ip_address", mask=b"new_subnet_mask", routers=b"new_routers",
+        server=b"new_dhcp_server_identifier", duration=b"new_dhcp_lease_time",
+        classless=b"new_rfc3442_classless_static_routes"),
+    "dhcpcd": Client(  # dhcpcd-run-hooks(8)
+        _set(b"BOUND RENEW REBIND REBOOT TIMEOUT INFORM STATIC"),
+        _set(b"EXPIRE FAIL NAK RELEASE STOP STOPPED DEPARTED"), _set(b"CARRIER NOCARRIER"),
+        address=b"new_ip_address", mask=b"new_subnet_cidr", routers=b"new_routers",
+        server=b"new_dhcp_server_identifier", duration=b"new_dhcp_lease_time",
+        classless=b"new_classless_static_routes"),
+    "ifupdown-static": Client(  # interfaces(5)
+        _set(b"post-up"), _set(b"post-down"), reason=b"PHASE", interface=b"IFACE",
+        address=b"IF_ADDRESS", mask=b"IF_NETMASK", routers=b"IF_GATEWAY"),
+    "ifupdown": Client(  # any other method: another client of ours has told, or nobody will
+        goes=_set(b"post-down"), look=_set(b"post-up"), reason=b"PHASE", interface=b"IFACE"),
+    "networkmanager": Client(  # NetworkManager-dispatcher(8)
+        _set(b"up dhcp4-change reapply"), _set(b"down"), address=b"IP4_ADDRESS_0", routers=b"IP4_GATEWAY",
+        server=b"DHCP4_DHCP_SERVER_IDENTIFIER", duration=b"DHCP4_DHCP_LEASE_TIME"),
+    "ppp": Client(  # pppd(8); the peer is all that is at the other end, so no router is named
+        _set(b"ip-up"), _set(b"ip-down"), interface=b"PPP_IFACE", address=b"PPP_LOCAL"),
+    "kernel": Client(look=_set(b"look")),  # udev(7), networkd-dispatcher(8)
+}
 
 MAX_ROUTERS = 64  # a DHCP option of 255 bytes has no room for more
 
 
-def parse(environ: "Environ", now_s: int, client: Client = DHCLIENT) -> Event | None:
+def client(environ: "Environ", name: str = "") -> Client:
+    """Whose environment this is. dhclient and dhcpcd source the same hook, which starts us without a name, as
+    dhclient did in 2009; ifupdown has a method for each interface."""
+    if name == "ifupdown" and environ.get(b"METHOD") == b"static":
+        name = "ifupdown-static"
+    return CLIENTS[name or ("dhcpcd" if b"if_up" in environ else "dhclient")]
+
+
+def parse(environ: "Environ", now_s: int, name: str = "") -> Event | None:
     """The event that the environment of a client's hook describes, at CLOCK_BOOTTIME `now_s`; None if it
     changes no lease. Never raises: a lease that cannot be used comes with its fault."""
-    interface = environ.get(b"interface", b"").decode("utf-8", "surrogateescape")
-    reason = environ.get(b"reason", b"")
-    if interface and reason in client.goes:
+    words = client(environ, name)
+    interface = environ.get(words.interface, b"").decode("utf-8", "surrogateescape")
+    reason = environ.get(words.reason, b"")
+    if interface and reason in words.comes:
+        return Event(interface, *lease(environ, now_s, words))
+    if interface and reason in words.goes:
+        return Event(interface, NONE)
+    if interface and reason in words.look:
         return Event(interface, None)
-    if not interface or reason not in client.comes:
-        return None
-    return Event(interface, *lease(environ, now_s, client))
+    return None
 
 
-def lease(environ: "Environ", now_s: int, client: Client = DHCLIENT) -> tuple[Lease, tuple[str, ...]]:
+def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[str, ...]]:
     """The lease in a client's variables, and notes on what of it was ignored."""
     quad, length, gateway, fault = "", 0, "", ""
     notes: list[str] = []
     what = "address"
     try:
-        quad = address.unicast(_text(environ, client.address))
-        what = "net mask"
-        length = address.mask_length(_text(environ, client.mask))
-        what = "gateway"
-        gateway = _gateway(environ, client, quad, address.network(quad, length), notes)
+        own, _, behind = _text(environ, words.address).partition(" ")[0].partition("/")
+        quad = address.unicast(own)
+        if words.routers:
+            what = "net mask"
+            length = address.mask_length(behind or _text(environ, words.mask))
+            what = "gateway"
+            gateway = _gateway(environ, words, quad, address.network(quad, length), notes)
+        else:
+            length, gateway = 32, ON_DEVICE
     except ValueError as error:
         fault = f"{what} {error}"
     try:
-        server = address.unicast(_text(environ, client.server))
+        server = address.unicast(_text(environ, words.server))
     except ValueError:
         server = ""
-    duration = _text(environ, client.duration)
+    duration = _text(environ, words.duration)
     duration_s = int(duration) if len(duration) <= 10 and duration.isascii() and duration.isdecimal() else 0
     if duration_s == 0xffffffff:  # RFC 2131, 3.3: for ever
         duration_s = 0
@@ -88,12 +132,12 @@ def next_hop(text: str, quad: str, prefix: str) -> str:
     return gateway
 
 
-def _gateway(environ: "Environ", client: Client, quad: str, prefix: str, notes: list[str]) -> str:
+def _gateway(environ: "Environ", words: Client, quad: str, prefix: str, notes: list[str]) -> str:
     """The default gateway: that of option 121 if it is given, else the first good one of option 3
     (RFC 3442)."""
-    offers = _text(environ, client.routers).split()[:MAX_ROUTERS]
+    offers = _text(environ, words.routers).split()[:MAX_ROUTERS]
     fault = ValueError("is missing")
-    if classless := _text(environ, client.classless):
+    if classless := _text(environ, words.classless):
         try:
             offers = [gateway for destination, gateway in classless_routes(classless)
                       if destination == address.EVERYWHERE]
@@ -109,10 +153,15 @@ def _gateway(environ: "Environ", client: Client, quad: str, prefix: str, notes: 
 
 
 def classless_routes(text: str) -> list[tuple[str, str]]:
-    """Option 121 as dhclient prints it, `WIDTH OCTET… ROUTER-OCTETS …` with as many octets of the destination
-    as its width needs (RFC 3442) → (PREFIX/LENGTH, gateway) pairs. ValueError if it is cut off or absurd."""
-    numbers = [int(word) if word.isascii() and word.isdecimal() and len(word) <= 3 else 256
-               for word in text.split()[:256]]
+    """Option 121 (RFC 3442) → (PREFIX/LENGTH, gateway) pairs. dhclient prints `WIDTH OCTET… ROUTER-OCTETS …` with as
+    many octets of the destination as its width needs, dhcpcd `PREFIX/LENGTH ROUTER …`. ValueError if it is cut
+    off or absurd."""
+    words = text.split()[:256]
+    if "/" in text:
+        if len(words) % 2:
+            raise ValueError("cut off")
+        return list(zip(words[::2], words[1::2]))
+    numbers = [int(word) if word.isascii() and word.isdecimal() and len(word) <= 3 else 256 for word in words]
     if max(numbers, default=256) > 255:
         raise ValueError("not a list of octets")
     routes = []

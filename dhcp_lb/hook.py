@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from .event import Environ
 
 
-def hook() -> None:
-    """Takes the event in the environment. What goes wrong is in the system log."""
+def hook(client: str = "") -> None:
+    """Takes the event in the environment of a client (event.CLIENTS; "": dhclient or dhcpcd). What goes wrong is
+    in the system log."""
     umask(0o077)
     disable()  # nothing lives long enough to be worth collecting
     try:
-        _take(environ)
+        _take(environ, client)
     except Invalid as mistakes:
         for line in str(mistakes).split("\n"):
             log(line)
@@ -33,21 +34,24 @@ def hook() -> None:
         log(f"failed, please report it: {_origin(error)}: {error!r}")
 
 
-def _take(environ: "Environ") -> None:
-    event = parse(environ, now_s())
+def _take(environ: "Environ", client: str) -> None:
+    event = parse(environ, now_s(), client)
     if not event:
         return
-    interface = event.interface
+    interface, lease, notes = event
     config = read_config()
     if interface not in config.interfaces:
         return
-    lease = event.lease or NONE
     store = Store()
     store.prepare()
-    before = store.load(frozenset([interface]), lease.begin_s).leases.get(interface, NONE)
+    if lease is None:
+        from .takeup import take_up
+        take_up(config, store, frozenset([interface]))
+        return reconcile(config, store)
+    before = store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
     new = before._replace(begin_s=lease.begin_s) != lease
     if new:
-        for note in event.notes:
+        for note in notes:
             log(f"{interface}: {note}")
     unsaved = {}
     try:

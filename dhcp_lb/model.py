@@ -13,6 +13,10 @@ class Link(NamedTuple):
     gateway: str = ""  # for an address that comes without one, or to overrule the one it comes with
 
 
+ON_DEVICE = "0.0.0.0"
+"""The gateway of a link that has none and needs none: all that is sent into the device arrives, as with PPP."""
+
+
 class Lease(NamedTuple):
     """What a link was given, by DHCP or by hand. What cannot be used is left out, and `fault` says why."""
 
@@ -32,6 +36,7 @@ class Interface(NamedTuple):
     up: bool
     carrier: bool
     addresses: tuple[str, ...]
+    lengths: tuple[int, ...] = ()  # of the addresses' prefixes
 
 
 class Nexthop(NamedTuple):

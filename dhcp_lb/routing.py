@@ -2,7 +2,7 @@
 
 from . import address
 from .lease import DISABLED, DRAINING, NONE
-from .model import Interface, Lease, Link, Nexthop, Route, Routing, Rule, Settings
+from .model import ON_DEVICE, Interface, Lease, Link, Nexthop, Route, Routing, Rule, Settings
 from .record import NamedTuple
 
 # The rules, in the order in which the kernel asks them. Gaps are for the administrator.
@@ -97,7 +97,10 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings) -> Routing:
         table, quad = link.table, lease.address
         host = f"{quad}/32"
         prefix = address.network(quad, lease.length)
-        nexthop = Nexthop(lease.gateway, ifindex, 1, address.network(lease.gateway, lease.length) != prefix)
+        if lease.gateway == ON_DEVICE:
+            nexthop = Nexthop("", ifindex, 1, False)
+        else:
+            nexthop = Nexthop(lease.gateway, ifindex, 1, address.network(lease.gateway, lease.length) != prefix)
         if lease.length < 32:
             routes.append(Route(table, prefix, 0, quad, SCOPE_LINK, (Nexthop("", ifindex, 1, False),), b""))
             rules.append(Rule(PREF_PREFIX, table, host, prefix, "", -1, b""))
@@ -111,7 +114,7 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings) -> Routing:
         if lease.server and address.network(lease.server, lease.length) != prefix:
             routes.append(Route(balance, f"{lease.server}/32", metric, quad, SCOPE_UNIVERSE, (nexthop,), b""))
         if state != DRAINING:
-            nexthops.append(Nexthop(lease.gateway, ifindex, weights[place], nexthop.onlink))
+            nexthops.append(Nexthop(nexthop.gateway, ifindex, weights[place], nexthop.onlink))
     if rules:
         rules.append(Rule(PREF_MAIN, MAIN_TABLE, suppress_prefixlength=0))
         rules.append(Rule(PREF_BALANCE, balance))
@@ -140,7 +143,8 @@ def recovered(links: tuple[Link, ...], routing: Routing, settings: Settings) -> 
                if route.scope == SCOPE_LINK}
     servers = {route.nexthops[0].oif: route.destination.partition("/")[0] for route in routing.routes
                if route.table == settings.balance_table and route.destination != address.EVERYWHERE}
-    return {interfaces[route.table]: Lease(route.source, lengths.get(route.table, 32), route.nexthops[0].gateway,
+    return {interfaces[route.table]: Lease(route.source, lengths.get(route.table, 32),
+                                           route.nexthops[0].gateway or ON_DEVICE,
                                            servers.get(route.nexthops[0].oif, ""))
             for route in routing.routes
             if route.table in interfaces and route.destination == address.EVERYWHERE and route.source}

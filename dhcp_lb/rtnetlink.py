@@ -96,10 +96,13 @@ class Rtnetlink:
         """All rules, whosever they are, in the kernel's order."""
         return [rule(message) for message in self._dump(RTM_GETRULE, ALL_IPV4)]
 
-    def default_routes(self, table: int) -> list[Route]:
-        """The default routes of a table with an id below 256, whosever they are."""
-        messages = self._dump(RTM_GETROUTE, BODY.pack(AF_INET, 0, 0, 0, table, 0, 0, 0, 0))
-        return [route(message) for message in messages if message[1] == 0]  # rtm_dst_len
+    def default_routes(self, table: int, oif: int = 0) -> list[Route]:
+        """The default routes of a table with an id below 256, whosever they are; those by one interface if `oif`
+        is given."""
+        wanted = BODY.pack(AF_INET, 0, 0, 0, table, 0, 0, 0, 0)
+        messages = self._dump(RTM_GETROUTE, wanted + (attribute(RTA_OIF, U32.pack(oif)) if oif else b""))
+        return sorted([route(message) for message in messages if message[1] == 0],  # rtm_dst_len
+                      key=lambda route: route.metric)
 
     def prepend_default(self, table: int, nexthop: Nexthop) -> None:
         """Adds a default route that is nobody's in particular (`proto boot`, as of an `ip route` without proto),

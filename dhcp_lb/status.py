@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .address import EVERYWHERE
-from .model import Routing
+from .model import ON_DEVICE, Lease, Routing
 from .reconcile import Sight, View
 from .routing import NO_LEASE, UNUSABLE, UP, Uplink
 
@@ -54,7 +54,7 @@ def as_json(status: Status) -> dict[str, Any]:
             "reason": uplink.reason or None,
             "address": uplink.lease.address or None,
             "prefix_length": uplink.lease.length or None,
-            "gateway": uplink.lease.gateway or None,
+            "gateway": _gateway(uplink.lease) or None,
             "server": uplink.lease.server or None,
             "share": round(part.get(uplink.ifindex, 0.0), 4),
             "lease_age_s": _age(status, uplink),
@@ -89,7 +89,7 @@ def as_text(status: Status, *, colour: bool = False, block: str = "#") -> str:
 def _row(status: Status, uplink: Uplink, part: float, block: str) -> list[str]:
     link, lease = uplink.link, uplink.lease
     bar = block * max(1, round(part * BAR)) if part else ""
-    return [link.interface, f"{lease.address}/{lease.length}" if lease.address else "-", lease.gateway or "-",
+    return [link.interface, f"{lease.address}/{lease.length}" if lease.address else "-", _gateway(lease) or "-",
             f"{link.table_name} ({link.table})", str(link.weight), f"{part:4.0%} {bar}",
             f"{uplink.state}: {uplink.reason}" if uplink.reason else uplink.state, _lease(status, uplink)]
 
@@ -101,6 +101,10 @@ def _lease(status: Status, uplink: Uplink) -> str:
     if ends_in is None:
         return f"{_span(age)} old, does not end"
     return f"{_span(age)} old, " + (f"ends in {_span(ends_in)}" if ends_in > 0 else f"ended {_span(-ends_in)} ago")
+
+
+def _gateway(lease: Lease) -> str:
+    return "" if lease.gateway == ON_DEVICE else lease.gateway
 
 
 def _verdict(status: Status) -> list[str]:

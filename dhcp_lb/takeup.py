@@ -1,0 +1,53 @@
+"""Links that are up without an event that said what they were given: taken up from what is there."""
+
+from __future__ import annotations
+
+import time
+
+from . import dhclient_leases
+from .address import network, within
+from .config import Config
+from .event import parse
+from .lease import NONE, Store
+from .model import ON_DEVICE, Interface, Lease, Link
+from .reconcile import now_s
+from .routing import MAIN_TABLE
+from .rtnetlink import Rtnetlink
+
+
+def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> None:
+    """Keeps the leases of those links that have an address and no lease of a DHCP server for it in the store.
+
+    dhclient's lease files know most, its server and its end. For all others, which may be static or of a client
+    that has no hook, the kernel is asked for the address and the default route of table main. A client's own hook
+    must not ask for that route: clients differ in what comes first."""
+    kernel = Rtnetlink()
+    there = kernel.interfaces(interfaces)
+    known = store.load(interfaces, now_s()).leases
+    environments = dhclient_leases.environments(
+        dhclient_leases.read(), time.time(), lambda name, quad: name in there and quad in there[name].addresses)
+    for link in config.links:
+        interface, lease = there.get(link.interface), known.get(link.interface, NONE)
+        if not interface or not interface.addresses or lease.server and lease.address in interface.addresses:
+            continue
+        event = parse(environments.get(link.interface, {}), now_s())
+        found = event.lease if event else from_kernel(kernel, link, interface)
+        if found:
+            store.prepare()
+            store.save(link.interface, found)
+
+
+def from_kernel(kernel: Rtnetlink, link: Link, interface: Interface) -> Lease | None:
+    """What an interface has been given, as the kernel shows it; None if nothing says how to go on from there."""
+    gateway, source = "", ""
+    for route in kernel.default_routes(MAIN_TABLE, interface.ifindex)[:1]:
+        source = route.source
+        gateway = next((nexthop.gateway or ON_DEVICE for nexthop in route.nexthops
+                        if nexthop.oif == interface.ifindex), "")
+    if not gateway and not link.gateway:
+        return None
+    own = list(zip(interface.addresses, interface.lengths, strict=True))
+    for quad, length in own:
+        if quad == source or not source and within(gateway or link.gateway, network(quad, length)):
+            return Lease(quad, length, gateway, begin_s=now_s())
+    return Lease(*own[0], gateway, begin_s=now_s())
