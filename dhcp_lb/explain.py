@@ -22,14 +22,14 @@ def chosen(rules: list[Rule], route: Route, destination: str, source: str, oif: 
     """The first rule in the kernel's order by which a lookup can have ended at `route`. The kernel tells the
     route, but not the rule."""
     length = int(route.destination.partition("/")[2])
-    for rule in sorted(rules, key=lambda rule: rule.pref):
-        if (rule.table == route.table
-                and (not rule.source or bool(source) and address.within(source, rule.source))
-                and (not rule.destination or address.within(destination, rule.destination))
-                and rule.oif in ("", oif)
-                and length > rule.suppress_prefixlength):
-            return rule
-    return None
+    fitting = [rule for rule in sorted(rules, key=lambda rule: rule.pref)
+               if rule.table == route.table
+               and (not rule.source or bool(source) and address.within(source, rule.source))
+               and (not rule.destination or address.within(destination, rule.destination))
+               and rule.oif in ("", oif)
+               and length > rule.suppress_prefixlength]
+    # Of a rule with more conditions, marks for instance, it is not known whether they hold.
+    return next((rule for rule in fitting if not rule.rest), next(iter(fitting), None))
 
 
 def explanation(destination: str, source: str, oif: str, route: Route, rule: Rule | None,

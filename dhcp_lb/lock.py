@@ -10,9 +10,9 @@ from .lease import Store, lives
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from signal import ITIMER_REAL, SIGALRM, setitimer, signal
+    from signal import ITIMER_REAL, SIG_UNBLOCK, SIGALRM, pthread_sigmask, setitimer, signal
 else:
-    from _signal import ITIMER_REAL, SIGALRM, setitimer, signal
+    from _signal import ITIMER_REAL, SIG_UNBLOCK, SIGALRM, pthread_sigmask, setitimer, signal
 
 WAIT_S = 20.0
 RUN_S = 30.0
@@ -42,7 +42,7 @@ def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False) ->
             store.prepare()
             if not lock.acquire() and not needed:
                 return
-            limit(RUN_S - (monotonic() - started_s), "the run")
+            limit(max(0.001, RUN_S - (monotonic() - started_s)), "the run")
             try:
                 work(lock)
                 lock.served()
@@ -62,6 +62,7 @@ def limit(seconds: float, what: str) -> None:
     def expired(*_: object) -> None:
         raise Deadline(f"{what} took more than {seconds:.0f} s")
     signal(SIGALRM, expired)
+    pthread_sigmask(SIG_UNBLOCK, (SIGALRM,))  # the client may have blocked it
     setitimer(ITIMER_REAL, seconds)
 
 
