@@ -40,7 +40,8 @@ def build(release: str, into: Path, version: str = "", *, directory: str = "/bui
 def _build_depends() -> list[str]:
     with open(CHECKOUT / "debian" / "control") as file:
         source = Deb822(file)
-    return sorted(str(choices[0]["name"]) for choices in PkgRelation.parse_relations(source["Build-Depends"].rstrip(", \n")))
+    relations = PkgRelation.parse_relations(source["Build-Depends"].rstrip(", \n"))
+    return sorted(str(choices[0]["name"]) for choices in relations)
 
 
 def _tar() -> list[str]:

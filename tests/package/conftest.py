@@ -111,7 +111,7 @@ class Machine(Node):
             except OSError:  # the last process that had the terminal has ended
                 break
             shown += part.decode(errors="replace")
-            if waiting and (at := shown.find(waiting[0][0], seen)) >= 0 and shown.endswith((" ", "> ")):
+            if waiting and waiting[0][0] in shown[seen:] and shown.endswith(" "):
                 seen = len(shown)
                 os.write(ours, waiting.pop(0)[1].encode() + b"\n")
         os.close(ours)
@@ -121,13 +121,11 @@ class Machine(Node):
 
     def snapshot(self) -> dict[str, Any]:
         """All that an installation can leave: files with mode, owner and content, rules and routes."""
-        script = r"""
-            find /etc /usr /var /run \( -path /var/cache -o -path /var/lib/apt -o -path /var/log -o -path /run/network \
-                -o -path /var/lib/dpkg/info/dhcp-lb\* -o -path /var/lib/dpkg/status\* -o -path /var/lib/dpkg/lock\* \) \
-                -prune -o -type f ! -name '*.pyc' -printf '%p %m %U:%G ' -exec sh -c 'md5sum <"$1"' sh {} \; \
-                -o \( -type l -o -type d \) -printf '%p %m %U:%G %l\n'"""
-        files = {line.split(" ", 1)[0]: line for line in self.sh(script).splitlines()}
-        for path in ("/var/lib/dpkg/triggers/Lock", "/var/lib/dpkg/diversions-old", "/var/lib/dpkg/statoverride-old",
-                     "/var/lib/ucf/hashfile.0", "/var/lib/ucf/registry.0"):
-            files.pop(path, None)
-        return {**files, "rules": self.run("ip", "rule"), "routes": self.run("ip", "route", "show", "table", "all")}
+        kept = ["/var/cache", "/var/lib/apt", "/var/lib/dpkg", "/var/log", "/run/network", "/var/lib/ucf/*.[0-9]"]
+        prune = " -o ".join(f"-path '{path}'" for path in kept)
+        script = rf"""
+            find /etc /usr /var /run \( {prune} \) -prune -o ! -name '*.pyc' -printf '%p %y %m %U:%G %l\n'
+            find /etc /usr /var /run \( {prune} \) -prune -o -type f ! -name '*.pyc' -exec md5sum '{{}}' +"""
+        files = {" ".join(sorted(line.split()[:2])): line for line in self.sh(script).splitlines()}
+        return {**files, "rules": self.run("ip", "-N", "rule"),
+                "routes": self.run("ip", "-N", "route", "show", "table", "all")}

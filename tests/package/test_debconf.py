@@ -142,7 +142,8 @@ def test_offered_are_the_links_that_are_configured_for_dhcp(machine: Machine) ->
         ip link add eth7 type bridge
         ip address add 198.51.100.7/24 dev eth7 valid_lft 3600 preferred_lft 3600
         ip link add eth8 type bridge
-        printf 'lease {\\n  interface "eth8";\\n}\\nlease {\\n  interface "gone";\\n}\\n' >/var/lib/dhcp/dhclient.leases""")
+""")
+    machine.path("/var/lib/dhcp/dhclient.leases").write_text('lease {\n  interface "eth8";\n  interface "gone";\n}\n')
     shown = machine.converse(["dpkg", "-i", "/deb"], [("Internet links to balance:", "1 2")])
     choices = [line.split() for line in shown.splitlines() if line.startswith("  1.")]
     assert choices == ["1. wlan0 2. eth0 3. eth8 4. eth7".split()]
