@@ -1,0 +1,39 @@
+"""Two uplinks as most tests know them: eth0 of provider A (weight 1) and eth1 of provider B (weight 2)."""
+
+from dhcp_lb.model import Interface, Lease, Link, Nexthop, Route, Rule
+
+ETH0 = Link("eth0", "table-eth0", 200, 1)
+ETH1 = Link("eth1", "table-eth1", 201, 2)
+LEASE0 = Lease("192.0.2.34", 24, "192.0.2.1", "192.0.2.1", 1000, 3600)
+LEASE1 = Lease("198.51.100.7", 25, "198.51.100.1", "198.51.100.1", 1000, 3600)
+LEASES = {"eth0": LEASE0, "eth1": LEASE1}
+INTERFACES = {"eth0": Interface(2, True, True, ("192.0.2.34",)),
+              "eth1": Interface(3, True, True, ("198.51.100.7",))}
+
+CONFIG = b"eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"
+
+# What there is in the kernel for the two, part by part.
+TABLE0 = frozenset((
+    Route(200, "192.0.2.0/24", 0, "192.0.2.34", 253, (Nexthop("", 2),)),
+    Route(200, "0.0.0.0/0", 0, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),)),
+))
+TABLE1 = frozenset((
+    Route(201, "198.51.100.0/25", 0, "198.51.100.7", 253, (Nexthop("", 3),)),
+    Route(201, "0.0.0.0/0", 0, "198.51.100.7", 0, (Nexthop("198.51.100.1", 3),)),
+))
+RULES0 = frozenset((
+    Rule(19900, 200, "192.0.2.34/32", "192.0.2.0/24"),
+    Rule(20100, 200, "192.0.2.34/32"),
+    Rule(20200, 200, oif="eth0"),
+))
+RULES1 = frozenset((
+    Rule(19900, 201, "198.51.100.7/32", "198.51.100.0/25"),
+    Rule(20100, 201, "198.51.100.7/32"),
+    Rule(20200, 201, oif="eth1"),
+))
+COMMON_RULES = frozenset((Rule(20000, 254, suppress_prefixlength=0), Rule(32765, 252)))
+SINGLE0 = Route(252, "0.0.0.0/0", 1001, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),))
+SINGLE1 = Route(252, "0.0.0.0/0", 1000, "198.51.100.7", 0, (Nexthop("198.51.100.1", 3),))
+BOTH = Route(252, "0.0.0.0/0", 0, "", 0, (Nexthop("192.0.2.1", 2, 1), Nexthop("198.51.100.1", 3, 2)))
+ONLY0 = Route(252, "0.0.0.0/0", 0, "", 0, (Nexthop("192.0.2.1", 2, 1),))
+ONLY1 = Route(252, "0.0.0.0/0", 0, "", 0, (Nexthop("198.51.100.1", 3, 1),))

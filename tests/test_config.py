@@ -1,0 +1,182 @@
+"""The text of /etc/dhcp-lb: what it means, and the message for each mistake: FILE:LINE: what is wrong: what is
+allowed. (faults.md, Configuration)"""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhcp_lb.config import parse
+from dhcp_lb.model import Link, Settings
+
+
+def mistakes(text: str) -> list[str]:
+    """The messages, with `F:` for the file."""
+    config = parse(text.encode(), "F")
+    assert all(message.startswith("F:") for message in config.errors)
+    return list(config.errors)
+
+
+def test_the_example_of_2009_and_comments_and_blank_lines() -> None:
+    config = parse(b"# interface routing-table table-id weight\neth0 table-eth0 200 1\n\n  \t\n"
+                   b"wlan0 table-wlan0 201 2\n")
+    assert config.links == (Link("eth0", "table-eth0", 200, 1), Link("wlan0", "table-wlan0", 201, 2))
+    assert config.errors == ()
+    assert config.settings == Settings("dhcp-lb", 252)
+    assert config.interfaces == {"eth0", "wlan0"}
+    assert config.lines == {200: 2, 201: 5}
+
+
+@pytest.mark.parametrize("line", ["eth0 a 200 1", "\teth0   a\t\t200 \t1  ", "eth0 a 200 1 # my fibre",
+                                  "eth0 a 200 1 #", "eth0 a 200 1 #gateway=x", "eth0 a 0200 01"])
+def test_any_white_space_separates_and_a_comment_may_follow(line: str) -> None:
+    assert parse(line.encode()).links == (Link("eth0", "a", 200, 1),)
+
+
+def test_the_last_line_needs_no_newline() -> None:
+    assert parse(b"eth0 a 200 1\neth1 b 201 2").links[1] == Link("eth1", "b", 201, 2)
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"# eth0 a 200 1\n", b"   # x", b"#\0\r"])
+def test_a_file_without_links_is_valid(text: bytes) -> None:  # fault 48
+    config = parse(text)
+    assert (config.links, config.errors) == ((), ())
+
+
+def test_a_hash_within_a_word_is_a_part_of_it() -> None:
+    assert parse(b"eth#0 a#b 200 1").links == (Link("eth#0", "a#b", 200, 1),)
+
+
+@pytest.mark.parametrize("name", ["eth0.100", "fifteen-bytes-x", "é€", "--help", "-4", "dev", "table", "*", "$(id)",
+                                  "a'b", "lock", "=", "wan1", "wan10"])
+def test_any_name_that_linux_takes_is_an_interface(name: str) -> None:  # faults 27, 28
+    assert parse(f"{name} a 200 1".encode()).links == (Link(name, "a", 200, 1),)
+
+
+def test_an_interface_may_have_bytes_that_are_no_utf8() -> None:
+    assert parse(b"\xff\xfe a 200 1").links[0].interface.encode("utf-8", "surrogateescape") == b"\xff\xfe"
+
+
+@pytest.mark.parametrize("table", ["1", "252", "256", "4294967295"])
+def test_table_ids_go_as_far_as_the_kernels(table: str) -> None:
+    settings = "balance-table = other 9\n"
+    assert parse(f"{settings}eth0 a {table} 1".encode()).links == (Link("eth0", "a", int(table), 1),)
+
+
+@pytest.mark.parametrize("weight", ["1", "256", "257", "100000000"])
+def test_weights_may_be_bandwidths(weight: str) -> None:
+    assert parse(f"eth0 a 200 {weight}".encode()).links[0].weight == int(weight)
+
+
+def test_a_link_may_name_its_gateway() -> None:
+    assert parse(b"eth0 a 200 1 gateway=192.0.2.1").links == (Link("eth0", "a", 200, 1, "192.0.2.1"),)
+
+
+def test_the_balance_table_may_be_another() -> None:
+    config = parse(b"balance-table = uplinks 7\neth0 dhcp-lb 252 1\n")
+    assert (config.errors, config.settings) == ((), Settings("uplinks", 7))
+    assert config.lines == {7: 1, 252: 2}
+
+
+NAMES = ("allowed are ASCII names that do not start with a digit, but not unspec, default, main, local, all, cache")
+GATEWAY = "allowed is the IPv4 address of a router"
+MOVE = "is the balance table's: take another, or move that one with `balance-table = NAME ID`"
+
+
+@pytest.mark.parametrize("text, messages", [
+    # 43: syntax
+    ("eth0", ["F:1: 1 field: needed are `interface routing-table table-id weight`"]),
+    ("eth0 a", ["F:1: 2 fields: needed are `interface routing-table table-id weight`"]),
+    ("eth0 a 200", ["F:1: 3 fields: needed are `interface routing-table table-id weight`"]),
+    ("eth0 a 200 #1", ["F:1: 3 fields: needed are `interface routing-table table-id weight`"]),
+    # 44: weights
+    ("eth0 a 200 0", ["F:1: weight 0: allowed are 1 to 100000000"]),
+    ("eth0 a 200 -1", ["F:1: weight -1: allowed are 1 to 100000000"]),
+    ("eth0 a 200 +1", ["F:1: weight +1: allowed are 1 to 100000000"]),
+    ("eth0 a 200 1e9", ["F:1: weight 1e9: allowed are 1 to 100000000"]),
+    ("eth0 a 200 1000000000", ["F:1: weight 1000000000: allowed are 1 to 100000000"]),
+    ("eth0 a 200 1.5", ["F:1: weight 1.5: allowed are 1 to 100000000"]),
+    ("eth0 a 200 many", ["F:1: weight many: allowed are 1 to 100000000"]),
+    ("eth0 a 200 1_0", ["F:1: weight 1_0: allowed are 1 to 100000000"]),
+    ("eth0 a 200 ٣", ["F:1: weight ٣: allowed are 1 to 100000000"]),
+    # 45: twice
+    ("eth0 a 200 1\neth0 b 201 1", ["F:2: interface eth0 is already on line 1: allowed is one"]),
+    ("eth0 a 200 1\n#\neth1 a 201 1", ["F:3: table a is already on line 1: allowed is one"]),
+    ("eth0 a 200 1\neth1 b 200 1", ["F:2: table id 200 is already on line 1: allowed is one"]),
+    ("eth0 a 200 1\neth1 b 0200 1", ["F:2: table id 200 is already on line 1: allowed is one"]),
+    ("balance-table = a 7\neth0 a 200 1", ["F:2: table a is already on line 1: allowed is one"]),
+    ("eth0 a 7 1\nbalance-table = b 7", ["F:2: table id 7 is already on line 1: allowed is one"]),
+    ("balance-table = a 7\nbalance-table = a 7", ["F:2: balance-table is already on line 1: allowed is one"]),
+    ("eth0 a 252 1", [f"F:1: table id 252 {MOVE}"]),
+    ("eth0 dhcp-lb 200 1", [f"F:1: table dhcp-lb {MOVE}"]),
+    # 46: tables
+    ("eth0 a 0 1", ["F:1: table id 0: allowed are 1 to 4294967295"]),
+    ("eth0 a 253 1", ["F:1: table id 253 is the kernel's table default: allowed are 1 to 252 and 256 to 4294967295"]),
+    ("eth0 a 254 1", ["F:1: table id 254 is the kernel's table main: allowed are 1 to 252 and 256 to 4294967295"]),
+    ("eth0 a 255 1", ["F:1: table id 255 is the kernel's table local: allowed are 1 to 252 and 256 to 4294967295"]),
+    ("eth0 a 4294967296 1", ["F:1: table id 4294967296: allowed are 1 to 4294967295"]),
+    ("eth0 a 0x10 1", ["F:1: table id 0x10: allowed are 1 to 4294967295"]),
+    ("eth0 main 200 1", [f"F:1: table main: {NAMES}"]),
+    ("eth0 all 200 1", [f"F:1: table all: {NAMES}"]),
+    ("eth0 200 200 1", [f"F:1: table 200: {NAMES}"]),
+    ("eth0 tablé 200 1", [f"F:1: table tablé: {NAMES}"]),
+    ("balance-table = main 254", [f"F:1: table main: {NAMES}",
+                                  "F:1: table id 254 is the kernel's table main: "
+                                  "allowed are 1 to 252 and 256 to 4294967295"]),
+    # 47: options, settings, and text that is none
+    ("eth0 a 200 1 fast", ["F:1: unknown option fast: allowed is gateway=ADDRESS"]),
+    ("eth0 a 200 1 wheight=2", ["F:1: unknown option wheight=2: allowed is gateway=ADDRESS"]),
+    ("eth0 a 200 1 gateway=", [f"F:1: gateway=: is missing: {GATEWAY}"]),
+    ("eth0 a 200 1 gateway=fritz.box", [f"F:1: gateway=fritz.box: is no IPv4 address: {GATEWAY}"]),
+    ("eth0 a 200 1 gateway=127.0.0.1", [f"F:1: gateway=127.0.0.1: 127.0.0.1 is a loopback address: {GATEWAY}"]),
+    ("eth0 a 200 1 gateway=10.0.0.1 gateway=10.0.0.2", ["F:1: gateway= stands twice: allowed is one"]),
+    ("weights = 1 2", ["F:1: unknown setting weights: allowed is `balance-table = NAME ID`"]),
+    ("balance-table = 7", ["F:1: balance-table has 1 value: needed are a name and an id"]),
+    ("balance-table =", ["F:1: balance-table has 0 values: needed are a name and an id"]),
+    ("balance-table = a 7 8", ["F:1: balance-table has 3 values: needed are a name and an id"]),
+    ("\ufeffeth0 a 200 1", ["F:1: starts with a byte order mark: save the file as plain text"]),
+    ("eth0 a 200 1\r\n", ["F:1: ends with a carriage return: save the file with Unix line ends"]),
+    ("eth0 a\0b 200 1", ["F:1: holds control characters: allowed are printable characters and tabs"]),
+    ("eth0 a\x1b[2Jb 200 1", ["F:1: holds control characters: allowed are printable characters and tabs"]),
+    # names that Linux has no interface of
+    *[(f"{name} a 200 1", [f"F:1: interface {name}: allowed are names of up to 15 bytes without / and :"])
+      for name in ("sixteen-bytes-ab", "€€€€€€", "../lock", "..", ".", "eth0:1")],
+])
+def test_each_mistake_is_named_with_its_line_and_what_is_allowed(text: str, messages: list[str]) -> None:
+    assert mistakes(text) == messages
+
+
+def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_the_lines() -> None:
+    assert mistakes("eth0 a 252 0\n\neth0 a 254 1 x\neth1\n") == [
+        "F:1: weight 0: allowed are 1 to 100000000",
+        "F:1: table id 252 is the balance table's: take another, or move that one with `balance-table = NAME ID`",
+        "F:3: interface eth0 is already on line 1: allowed is one",
+        "F:3: table a is already on line 1: allowed is one",
+        "F:3: table id 254 is the kernel's table main: allowed are 1 to 252 and 256 to 4294967295",
+        "F:3: unknown option x: allowed is gateway=ADDRESS",
+        "F:4: 1 field: needed are `interface routing-table table-id weight`"]
+
+
+def test_a_line_with_a_mistake_still_tells_its_interface() -> None:
+    """The hook must know that an event concerns a link although its line is wrong."""
+    assert parse(b"eth0 a 200 0\n").interfaces == {"eth0"}
+
+
+@given(st.binary(max_size=200) | st.text("eth0 a2\t\n#=.-\r\x00balance-table=gateway", max_size=200).map(str.encode))
+def test_no_text_makes_it_fail(text: bytes) -> None:
+    config = parse(text, "F")
+    assert all(message.startswith("F:") and "\n" not in message for message in config.errors)
+    if not config.errors:
+        assert len({link.interface for link in config.links}) == len(config.links)
+        tables = [link.table for link in config.links] + [config.settings.balance_table]
+        assert len(set(tables)) == len(tables) and not {0, 253, 254, 255} & set(tables)
+
+
+link_lines = st.lists(st.tuples(st.integers(1, 2**32 - 1).filter(lambda table: table not in (252, 253, 254, 255)),
+                                st.integers(1, 10**8)), max_size=20, unique_by=lambda line: line[0])
+
+
+@given(link_lines)
+def test_what_is_written_is_what_is_read(lines: list[tuple[int, int]]) -> None:
+    text = "".join(f"if{number} t{number} {table} {weight}\n" for number, (table, weight) in enumerate(lines))
+    assert parse(text.encode()).links == tuple(
+        Link(f"if{number}", f"t{number}", table, weight) for number, (table, weight) in enumerate(lines))
