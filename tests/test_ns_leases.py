@@ -50,6 +50,14 @@ def test_a_gateway_may_be_outside_a_lease_of_one_address() -> None:
         assert_both_links_work(lab)
 
 
+def test_strict_reverse_path_filtering_is_no_obstacle() -> None:
+    with Lab([Isp("eth0"), Isp("eth1")]) as lab:
+        lab.router.run("sysctl", "-w", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.default.rp_filter=1",
+                       "net.ipv4.conf.eth0.rp_filter=1", "net.ipv4.conf.eth1.rp_filter=1")
+        lab.router.ifup()
+        assert_both_links_work(lab)
+
+
 def test_the_default_route_of_option_121_wins_over_option_3_and_no_other_of_it_is_used() -> None:
     routes = "0.0.0.0/0,192.0.2.33,198.18.0.0/24,192.0.2.62"  # option 3 names an address that nobody has
     with Lab([Isp("eth0"), Isp("eth1", options={3: "192.0.2.61", 121: routes})]) as lab:

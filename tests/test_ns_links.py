@@ -39,6 +39,7 @@ def assert_all_by(lab: Lab, interface: str) -> None:
 def assert_shared_again(lab: Lab) -> None:
     wait_for("both links", lambda: set(lab.connect(lab.lan, 50)) == {"eth0", "eth1"}, timeout_s=10)
     assert set(lab.connect(lab.router, 50)) == {"eth0", "eth1"}
+    assert lab.router.dhcp_lb("plan") == ""
 
 
 def test_a_released_lease_takes_its_link_out(lab: Lab, prober: Prober) -> None:
