@@ -7,6 +7,12 @@ is the kernel's. Nothing of the machine that runs the lab is touched, and nothin
         lan ---------- router ==+== isp eth0 ==+== internet
      10.0.0.0/24     dhcp-lb,   |              |    a server at 198.51.100.1 to .254
                      masquerade +== isp eth1 ==+    that answers with the address it saw
+
+    with Lab([Isp("eth0"), Isp("eth1", weight=2)]) as lab:
+        lab.router.ifup()
+        print(lab.router.dhcp_lb("status"))
+        lab.isp("eth1").cut_cable()
+        assert lab.connect(lab.lan, 100) == {"eth0": 100}
 """
 
 from .lab import Isp, Lab
