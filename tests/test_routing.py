@@ -1,0 +1,214 @@
+"""Links, leases and interfaces → the state of each link, and the routing that there should be."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhcp_lb.lease import NONE
+from dhcp_lb.model import Interface, Lease, Link, Nexthop, Route, Routing, Rule, Settings
+from dhcp_lb.routing import Uplink, desired, judge, recovered, scaled
+from tests.examples import (BOTH, COMMON_RULES, ETH0, ETH1, INTERFACES, LEASE0, LEASE1, LEASES, ONLY0, ONLY1, RULES0,
+                            RULES1, SINGLE0, SINGLE1, TABLE0, TABLE1)
+
+LINKS = (ETH0, ETH1)
+
+
+def states(leases: dict[str, Lease] = LEASES, interfaces: dict[str, Interface] = INTERFACES,
+           held: dict[str, str] | None = None, refused: dict[str, str] | None = None,
+           links: tuple[Link, ...] = LINKS) -> list[str]:
+    return [f"{uplink.state}: {uplink.reason}" if uplink.reason else uplink.state
+            for uplink in judge(links, leases, held or {}, interfaces, refused or {})]
+
+
+def routing(leases: dict[str, Lease] = LEASES, interfaces: dict[str, Interface] = INTERFACES,
+            held: dict[str, str] | None = None, links: tuple[Link, ...] = LINKS) -> Routing:
+    return desired(judge(links, leases, held or {}, interfaces, {}), Settings())
+
+
+def test_two_links_with_leases_are_up() -> None:
+    assert judge(LINKS, LEASES, {}, INTERFACES, {}) == (Uplink(ETH0, LEASE0, 2, "up"), Uplink(ETH1, LEASE1, 3, "up"))
+
+
+@pytest.mark.parametrize("lease", [{}, {"eth0": NONE}])
+def test_a_link_without_a_lease(lease: dict[str, Lease]) -> None:
+    assert states({**lease, "eth1": LEASE1}) == ["no lease", "up"]
+
+
+@pytest.mark.parametrize("interface, state", [
+    (Interface(2, False, False, ("192.0.2.34",)), "down"),
+    (Interface(2, True, False, ("192.0.2.34",)), "no carrier"),
+    (Interface(2, True, True, ()), "unusable: the interface does not have the address 192.0.2.34"),  # fault 17
+    (Interface(2, True, True, ("203.0.113.8",)), "unusable: the interface does not have the address 192.0.2.34"),
+    (Interface(2, True, True, ("203.0.113.8", "192.0.2.34")), "up"),  # fault 23
+])
+def test_the_interface_decides(interface: Interface, state: str) -> None:
+    assert states(interfaces={**INTERFACES, "eth0": interface}) == [state, "up"]
+
+
+def test_an_interface_that_is_gone() -> None:  # faults 29, 30
+    assert states(interfaces={"eth1": INTERFACES["eth1"]}) == ["no interface", "up"]
+
+
+def test_an_administrator_holds_a_link_back() -> None:
+    assert states(held={"eth0": "disabled", "eth1": "draining"}) == ["disabled", "draining"]
+
+
+def test_the_fault_of_a_lease_is_the_reason() -> None:
+    assert states({**LEASES, "eth0": LEASE0._replace(gateway="", fault="gateway is missing")}) == [
+        "unusable: gateway is missing", "up"]
+
+
+def test_the_same_address_on_two_links_makes_the_second_unusable() -> None:  # fault 2
+    twin = {name: Interface(interface.ifindex, True, True, ("192.0.2.34",)) for name, interface in INTERFACES.items()}
+    assert states({"eth0": LEASE0, "eth1": LEASE0}, twin) == ["up", "unusable: eth0 has the same address 192.0.2.34"]
+    assert states({"eth0": LEASE0, "eth1": LEASE0}, twin, {"eth0": "disabled"}) == ["disabled", "up"]
+
+
+def test_a_gateway_that_is_this_machine_itself_is_unusable() -> None:  # fault 4
+    other = LEASE0._replace(gateway="198.51.100.7")
+    assert states({"eth0": other, "eth1": LEASE1}) == [
+        "unusable: gateway 198.51.100.7 is an address of this machine", "up"]
+
+
+def test_what_the_kernel_refused_is_unusable() -> None:
+    assert states(refused={"eth1": "the kernel refuses it"}) == ["up", "unusable: the kernel refuses it"]
+
+
+@pytest.mark.parametrize("gateway, state", [
+    ("192.0.2.254", "up"),
+    ("203.0.113.1", "up"),  # onlink
+    ("192.0.2.34", "unusable: gateway is its own address"),
+    ("192.0.2.255", "unusable: gateway 192.0.2.255 is the network or broadcast address"),
+])
+def test_a_gateway_in_the_configuration_stands_in_or_overrules(gateway: str, state: str) -> None:
+    link = ETH0._replace(gateway=gateway)
+    for lease in LEASE0, LEASE0._replace(gateway="", fault="gateway is missing"):
+        assert states({"eth0": lease}, links=(link,)) == [state]
+
+
+def test_nothing_is_nothing() -> None:  # fault 48
+    assert desired((), Settings()) == Routing()
+    assert routing({}) == Routing()
+
+
+def test_two_links() -> None:
+    assert routing() == Routing(TABLE0 | TABLE1 | {BOTH, SINGLE0, SINGLE1}, RULES0 | RULES1 | COMMON_RULES)
+
+
+@pytest.mark.parametrize("leases, interfaces, held", [
+    ({"eth0": LEASE0}, INTERFACES, None),
+    ({"eth0": LEASE0, "eth1": NONE}, INTERFACES, None),
+    ({"eth0": LEASE0, "eth1": LEASE1._replace(gateway="", fault="gateway is missing")}, INTERFACES, None),
+    (LEASES, {"eth0": INTERFACES["eth0"]}, None),
+    (LEASES, INTERFACES, {"eth1": "disabled"}),
+])
+def test_one_link_of_two(leases: dict[str, Lease], interfaces: dict[str, Interface],
+                         held: dict[str, str] | None) -> None:
+    """Whyever the other one is out, what is there for this one is the same as with both but for the multipath."""
+    assert routing(leases, interfaces, held) == Routing(TABLE0 | {ONLY0, SINGLE0}, RULES0 | COMMON_RULES)
+
+
+def test_a_link_without_carrier_keeps_its_routes() -> None:  # fault 32: the kernel leaves its nexthop out by itself
+    assert routing(interfaces={**INTERFACES, "eth1": INTERFACES["eth1"]._replace(carrier=False)}) == routing()
+
+
+def test_a_draining_link_gets_no_new_connections_and_keeps_the_rest() -> None:
+    assert routing(held={"eth0": "draining"}) == Routing(TABLE0 | TABLE1 | {ONLY1, SINGLE0, SINGLE1},
+                                                         RULES0 | RULES1 | COMMON_RULES)
+
+
+def test_if_all_links_drain_the_single_defaults_serve() -> None:
+    assert routing(held={"eth0": "draining", "eth1": "draining"}) == Routing(
+        TABLE0 | TABLE1 | {SINGLE0, SINGLE1}, RULES0 | RULES1 | COMMON_RULES)
+
+
+def test_a_slash_32_has_no_prefix_and_an_onlink_gateway() -> None:  # fault 3
+    lease = Lease("203.0.113.5", 32, "192.0.2.1")
+    assert routing({"eth0": lease}, {"eth0": Interface(2, True, True, ("203.0.113.5",))}) == Routing(frozenset((
+        Route(200, "0.0.0.0/0", 0, "203.0.113.5", 0, (Nexthop("192.0.2.1", 2, 1, True),)),
+        Route(252, "0.0.0.0/0", 1001, "203.0.113.5", 0, (Nexthop("192.0.2.1", 2, 1, True),)),
+        Route(252, "0.0.0.0/0", 0, "", 0, (Nexthop("192.0.2.1", 2, 1, True),)),
+    )), frozenset((Rule(20100, 200, "203.0.113.5/32"), Rule(20200, 200, oif="eth0"))) | COMMON_RULES)
+
+
+def test_two_links_with_the_same_subnet_and_gateway_differ_by_address_and_table() -> None:  # fault 1
+    leases = {"eth0": Lease("192.168.1.2", 24, "192.168.1.1"), "eth1": Lease("192.168.1.3", 24, "192.168.1.1")}
+    interfaces = {"eth0": Interface(2, True, True, ("192.168.1.2",)),
+                  "eth1": Interface(3, True, True, ("192.168.1.3",))}
+    found = routing(leases, interfaces)
+    assert {rule for rule in found.rules if rule.pref == 19900} == {
+        Rule(19900, 200, "192.168.1.2/32", "192.168.1.0/24"), Rule(19900, 201, "192.168.1.3/32", "192.168.1.0/24")}
+    assert Route(252, "0.0.0.0/0", 0, "", 0,
+                 (Nexthop("192.168.1.1", 2, 1), Nexthop("192.168.1.1", 3, 2))) in found.routes
+
+
+def test_a_dhcp_server_that_is_not_on_link_is_reached_through_its_own_link() -> None:
+    host = Route(252, "203.0.113.67/32", 1001, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),))
+    found = routing({**LEASES, "eth0": LEASE0._replace(server="203.0.113.67")})
+    assert found == Routing(routing().routes | {host}, routing().rules)
+
+
+def test_nexthops_are_in_the_order_of_the_tables_whatever_the_order_of_the_lines() -> None:
+    """Another order would move every masqueraded connection."""
+    assert BOTH in routing(links=(ETH1, ETH0)).routes
+
+
+def test_a_link_that_comes_or_goes_leaves_the_metrics_of_the_others() -> None:
+    links = tuple(Link(f"eth{n}", f"t{n}", 300 + n, 1 + n % 3) for n in range(6))
+    leases = {f"eth{n}": Lease(f"10.{n}.0.2", 24, f"10.{n}.0.1") for n in range(6)}
+    interfaces = {f"eth{n}": Interface(10 + n, True, True, (f"10.{n}.0.2",)) for n in range(6)}
+    full = routing(leases, interfaces, links=links)
+    singles = {route.metric: route.nexthops[0].oif for route in full.routes if route.metric}
+    assert singles == {1000: 12, 1001: 15, 1002: 11, 1003: 14, 1004: 10, 1005: 13}  # the heaviest first
+    for out in leases:
+        fewer = routing({name: lease for name, lease in leases.items() if name != out}, interfaces, links=links)
+        assert {route for route in fewer.routes if route.metric} < full.routes
+
+
+def test_the_balance_table_may_be_another() -> None:
+    found = desired(judge(LINKS, LEASES, {}, INTERFACES, {}), Settings("uplinks", 7))
+    assert BOTH._replace(table=7) in found.routes and Rule(32765, 7) in found.rules
+    assert 252 not in {one.table for one in (*found.routes, *found.rules)}
+
+
+@pytest.mark.parametrize("weights, kernel", [
+    ([], []), ([1], [1]), ([1, 2], [1, 2]), ([256, 1], [256, 1]),
+    ([257], [256]), ([100_000, 50_000], [256, 128]), ([1000, 1], [256, 1]), ([512, 512], [256, 256]),
+    ([100_000_000, 1], [256, 1]), ([300, 200, 100], [256, 171, 85]),
+])
+def test_weights_over_256_are_scaled(weights: list[int], kernel: list[int]) -> None:
+    assert scaled(weights) == kernel
+
+
+@given(st.lists(st.integers(1, 10**8), min_size=1, max_size=50))
+def test_scaled_weights_are_the_kernels_and_keep_their_ratios(weights: list[int]) -> None:
+    kernel = scaled(weights)
+    assert all(1 <= weight <= 256 for weight in kernel)
+    if max(weights) <= 256:
+        assert kernel == weights
+    else:
+        assert max(kernel) == 256
+        for before, after in zip(weights, kernel, strict=True):
+            assert after == 1 or abs(after / 256 - before / max(weights)) <= 0.5 / 256
+
+
+@pytest.mark.parametrize("held", [{}, {"eth1": "draining"}])
+@pytest.mark.parametrize("lease", [
+    LEASE0, LEASE0._replace(server="203.0.113.67"), LEASE0._replace(gateway="203.0.113.1"),
+    Lease("192.0.2.34", 32, "203.0.113.1"),
+])
+def test_a_lost_store_is_read_off_the_kernels_routes(lease: Lease, held: dict[str, str]) -> None:  # faults 60, 61
+    found = routing({**LEASES, "eth0": lease}, held=held)
+    again = recovered(LINKS, found, Settings())
+    assert set(again) == {"eth0", "eth1"}
+    assert routing(again, held=held) == found
+
+
+def test_routes_of_somebody_with_our_protocol_number_are_no_lease() -> None:
+    strange = [Route(252, "203.0.113.0/24", 0, "", 0, (), b"\0\x06"),  # blackhole
+               Route(200, "0.0.0.0/0", 0, "192.0.2.34", 0, (), b"\0\x06"),
+               Route(200, "0.0.0.0/0", 5, "192.0.2.34", 0, (Nexthop("192.0.2.9", 2),)),
+               Route(999, "0.0.0.0/0", 0, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),)),
+               Route(200, "203.0.113.0/24", 0, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),))]
+    assert recovered(LINKS, Routing(frozenset(strange)), Settings()) == {}
+    assert set(recovered(LINKS, Routing(routing().routes | set(strange)), Settings())) == {"eth0", "eth1"}
