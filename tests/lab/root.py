@@ -39,11 +39,9 @@ def debian_root(suite: str = "", packages: Sequence[str] = PACKAGES) -> Path:
 
 
 def _mmdebstrap(suite: str, packages: Sequence[str], target: Path) -> list[str]:
-    """From the mirrors that the host uses, if it runs the same suite; manuals and translations stay out."""
+    """From the mirrors that the host uses, if it runs the same suite."""
     return [
         "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}",
-        "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
-        "--dpkgopt=path-exclude=/usr/share/man/*",
         *(f"--aptopt={setting}" for setting in _apt_settings()),
         suite, str(target), *(_host_mirrors() if suite == _host_suite() else []),
     ]
