@@ -2,9 +2,10 @@
 
 Everything in it may vanish at any time, and nothing in it is text that a DHCP server chose."""
 
+from _socket import inet_aton, inet_ntoa
 from errno import ENOSPC, EPERM
 from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, close, geteuid, getpid,
-                   kill, listdir, lstat, mkdir, open, read, rename, unlink, write)
+                   kill, listdir, lstat, mkdir, open, read, rename, rmdir, unlink, write)
 
 from .model import Lease
 from .record import NamedTuple
@@ -21,6 +22,7 @@ TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 NONE = Lease("", 0, "", fault="no lease")
 """What a link has after its lease ended: known to be nothing, where a missing file says that nothing is known."""
 
+_LENGTHS = range(33)  # of prefixes; 0 = not known
 _FORMAT = "1"  # the first word of every file; another one is a newer program's
 _DIRECTORY = 0o40000  # S_IFDIR, inode(7)
 _TYPE = 0o170000
@@ -84,10 +86,13 @@ class Store:
     def words(self, name: str) -> dict[str, str]:
         """The pairs of words in a file of the store, HELD or TUNED; ValueError if it holds anything else."""
         try:
-            lines = _read(f"{self.path}/{name}", 1 << 20).decode("utf-8", "surrogateescape").splitlines()
-            return dict([(key, value) for key, value in [line.split(" ") for line in lines]])
+            text = _read(f"{self.path}/{name}", 1 << 20).decode("utf-8", "surrogateescape")
         except FileNotFoundError:
             return {}
+        *lines, rest = text.split("\n")
+        if rest:
+            raise ValueError(text)
+        return dict([(key, value) for key, value in [line.split(" ") for line in lines]])
 
     def keep(self, name: str, words: dict[str, str]) -> None:
         """Keeps pairs of words in a file of the store."""
@@ -110,18 +115,24 @@ class Store:
 
     def tidy(self, interfaces: frozenset[str]) -> None:
         """Removes the leases of other interfaces, and what writers left that were killed."""
-        for name in listdir(f"{self.path}/leases"):
+        try:
+            names = listdir(f"{self.path}/leases")
+        except FileNotFoundError:
+            names = []
+        for name in names:
             _, temporary, pid = name.partition(" ")
             stale = not (pid.isdecimal() and lives(int(pid))) if temporary else name not in interfaces
             if stale:
                 self.discard(f"{self.path}/leases/{name}")
 
     def discard(self, path: str) -> None:
-        """Removes a file of the store if it is there."""
+        """Removes a file of the store, or an empty directory in its place, if it is there."""
         try:
             unlink(path)
         except FileNotFoundError:
             pass
+        except IsADirectoryError:
+            rmdir(path)
 
     def _write(self, path: str, data: bytes) -> None:
         # No interface name holds a space, so a temporary file is never taken for a lease.
@@ -155,9 +166,12 @@ def _encode(lease: Lease) -> str:
 
 
 def _decode(text: str) -> Lease:
-    """The lease in a file's text; ValueError if this program cannot have written it."""
+    """The lease in a file's text; ValueError or OSError if this program cannot have written it."""
     form, address, length, gateway, server, begin_s, duration_s, fault = text.split(" ", 7)
-    if form != _FORMAT or not fault.endswith("\n"):
+    for quad in address, gateway, server:
+        if quad != "-" and inet_ntoa(inet_aton(quad)) != quad:
+            raise ValueError(text)
+    if form != _FORMAT or fault.partition("\n")[1:] != ("\n", "") or int(length) not in _LENGTHS:
         raise ValueError(text)
     return Lease("" if address == "-" else address, int(length), "" if gateway == "-" else gateway,
                  "" if server == "-" else server, int(begin_s), int(duration_s), fault[:-1])

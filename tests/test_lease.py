@@ -1,0 +1,270 @@
+"""The store in /run/dhcp-lb: all of it may vanish, be cut off or be garbage. (faults.md, Files)"""
+
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhcp_lb.address import parse
+from dhcp_lb.lease import HELD, NONE, TUNED, Store, _decode, _encode, lives
+from dhcp_lb.model import ON_DEVICE, Lease
+from tests.examples import LEASE0, LEASE1
+
+BOTH = frozenset(("eth0", "eth1"))
+NOW = 5000
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    umask = os.umask(0o077)
+    store = Store(str(tmp_path / "dhcp-lb"))
+    store.prepare()
+    yield store
+    os.umask(umask)
+
+
+def lease_file(store: Store, name: str = "eth0") -> Path:
+    return Path(store.path, "leases", name)
+
+
+def files(store: Store) -> list[str]:
+    return sorted(str(path.relative_to(store.path)) for path in Path(store.path).rglob("*") if not path.is_dir())
+
+
+@pytest.mark.parametrize("lease", [LEASE0, LEASE1, NONE, Lease("192.0.2.34", 24, "192.0.2.1"),
+                                   Lease("192.0.2.34", 32, ON_DEVICE),
+                                   Lease("", 0, "", "", 7, 0, "address is no IPv4 address")])
+def test_a_lease_comes_back_as_it_was(store: Store, lease: Lease) -> None:
+    store.save("eth0", lease)
+    assert store.load(BOTH, NOW).leases == {"eth0": lease}
+    assert files(store) == ["leases/eth0"]
+
+
+def test_the_file_is_a_line_of_words(store: Store) -> None:
+    store.save("eth0", LEASE0)
+    assert lease_file(store).read_text() == "1 192.0.2.34 24 192.0.2.1 192.0.2.1 1000 3600 \n"
+    store.save("eth0", NONE)
+    assert lease_file(store).read_text() == "1 - 0 - - 0 0 no lease\n"
+
+
+@pytest.mark.parametrize("name", ["é€", "$(id)", "a'b", "--help", "lock", "held", "*", "\udcff", "eth0.100", "x\x85y"])
+def test_any_interface_name_is_a_file_name(store: Store, name: str) -> None:  # fault 27
+    store.save(name, LEASE0)
+    store.keep(HELD, {name: "disabled"})
+    assert store.load(frozenset([name]), NOW)[:2] == ({name: LEASE0}, {name: "disabled"})
+
+
+def test_interfaces_that_are_not_asked_for_are_not_read(store: Store) -> None:
+    store.save("eth0", LEASE0)
+    store.save("eth9", LEASE1)
+    assert store.load(BOTH, NOW).leases == {"eth0": LEASE0}
+
+
+def test_without_a_store_nothing_is_known(tmp_path: Path) -> None:  # fault 60
+    store = Store(str(tmp_path / "absent"))
+    assert store.load(BOTH, NOW) == ({}, {}, ())
+    assert store.settled() == b""
+    store.discard(f"{store.path}/leases/eth0")
+
+
+def test_a_lease_from_the_future_is_from_before_the_last_boot(store: Store) -> None:  # fault 75
+    store.save("eth0", LEASE0._replace(begin_s=NOW + 1))
+    store.save("eth1", LEASE1._replace(begin_s=NOW))
+    assert set(store.load(BOTH, NOW).leases) == {"eth1"}
+
+
+GOOD = _encode(LEASE0).encode()
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"\n", b"1", b"1 \n", GOOD[:-1], GOOD[:20], GOOD[:-1] + b"\0", b"\0" * 4096, b"\xff\xfe", b"garbage\n" * 1000,
+    b"2" + GOOD[1:],  # a newer version's
+    b"11" + GOOD[1:],
+    b"1 999.1.1.1 24 192.0.2.1 - 0 0 \n", b"1 192.0.2.34 33 192.0.2.1 - 0 0 \n", b"1 192.0.2.34 -1 192.0.2.1 - 0 0 \n",
+    b"1 192.0.2.34 24 gateway - 0 0 \n", b"1 192.0.2.34 24 192.0.2 - 0 0 \n",
+    b"1 192.0.2.34 24 192.0.2.1 $(id) 0 0 \n", b"1 192.0.2.34 24 192.0.2.1 - then 0 \n",
+    b"1 192.0.2.34 24 192.0.2.1 - 0 1e3 \n", b"1 192.0.2.34 24 192.0.2.1 - 0 0 two\nlines\n",
+])
+def test_a_file_that_makes_no_sense_is_corrupt_and_no_lease(store: Store, content: bytes) -> None:  # fault 61
+    store.save("eth1", LEASE1)
+    lease_file(store).write_bytes(content)
+    assert store.load(BOTH, NOW) == ({"eth1": LEASE1}, {}, (str(lease_file(store)),))
+
+
+@pytest.mark.parametrize("cut", range(len(GOOD)))
+def test_a_file_that_is_cut_off_anywhere_is_corrupt(store: Store, cut: int) -> None:  # fault 61
+    lease_file(store).write_bytes(GOOD[:cut])
+    assert store.load(BOTH, NOW) == ({}, {}, (str(lease_file(store)),))
+
+
+quads = st.tuples(*[st.integers(0, 255)] * 4).map(lambda octets: ".".join(map(str, octets)))
+leases = st.builds(Lease, quads, st.integers(1, 32), quads | st.just(ON_DEVICE), quads | st.just(""),
+                   st.integers(0, 2**33), st.integers(0, 2**32 - 2), st.just(""))
+
+
+@given(leases)
+def test_what_is_written_is_what_is_read(lease: Lease) -> None:
+    assert _decode(_encode(lease)) == lease
+
+
+pieces = st.sampled_from([b"1", b"-", b"0", b"24", b"192.0.2.1", b"", b"x", b" ", b"\n", b"9" * 20, b"-1"])
+
+
+@given(st.lists(pieces, max_size=12).map(b" ".join) | st.binary(max_size=80))
+def test_whatever_the_content_a_lease_has_addresses_and_numbers(content: bytes) -> None:
+    try:
+        lease = _decode(content.decode())
+    except (OSError, ValueError):
+        return
+    assert _decode(_encode(lease)) == lease
+    assert all(not quad or parse(quad) == quad for quad in (lease.address, lease.gateway, lease.server))
+    assert 0 <= lease.length <= 32
+
+
+def test_what_is_no_file_is_corrupt_and_not_followed(store: Store, tmp_path: Path) -> None:  # fault 64
+    target = tmp_path / "target"
+    target.write_bytes(GOOD)
+    lease_file(store, "link").symlink_to(target)
+    os.mkfifo(lease_file(store, "fifo"))
+    lease_file(store, "directory").mkdir()
+    names = frozenset(("link", "fifo", "directory"))
+    assert store.load(names, NOW)[0] == {}
+    assert sorted(store.load(names, NOW).corrupt) == sorted(str(lease_file(store, name)) for name in names)
+    store.save("link", LEASE1)
+    store.save("fifo", LEASE1)
+    assert store.load(names, NOW).leases == {"link": LEASE1, "fifo": LEASE1}
+    assert target.read_bytes() == GOOD
+    with pytest.raises(IsADirectoryError):
+        store.save("directory", LEASE1)
+    assert [name for name in os.listdir(f"{store.path}/leases") if " " in name] == []
+
+
+@pytest.mark.parametrize("directory", ["", "/leases", "/waiting"])
+def test_directories_of_somebody_else_are_refused(store: Store, directory: str, tmp_path: Path) -> None:  # fault 64
+    path = Path(store.path + directory)
+    elsewhere = tmp_path / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    with pytest.raises(PermissionError, match="is not a directory of root's alone"):
+        store.prepare()
+    path.unlink()
+    path.write_text("")
+    with pytest.raises(PermissionError, match="is not a directory of root's alone"):
+        store.prepare()
+    path.unlink()
+    path.mkdir()
+    path.chmod(0o777)
+    with pytest.raises(PermissionError, match="is not a directory of root's alone"):
+        store.prepare()
+    path.rmdir()
+    store.prepare()
+
+
+def test_a_directory_that_is_not_ours_is_refused(store: Store) -> None:  # fault 64
+    if os.geteuid():
+        pytest.skip("needs root, to give a directory away")
+    os.chown(store.path, 12345, 0)
+    with pytest.raises(PermissionError, match="is not a directory of root's alone"):
+        store.prepare()
+
+
+def test_everything_is_roots_alone_whatever_the_umask(tmp_path: Path) -> None:  # fault 38
+    before = os.umask(0)
+    try:
+        store = Store(str(tmp_path / "dhcp-lb"))
+        store.prepare()
+        store.save("eth0", LEASE0)
+        store.keep(HELD, {"eth0": "disabled"})
+        store.settle(b"x")
+    finally:
+        os.umask(before)
+    for path in [Path(store.path), *Path(store.path).rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_leftovers_of_killed_writers_and_of_other_interfaces_are_removed(store: Store) -> None:
+    dead = next(pid for pid in range(2**22 - 1, 0, -1) if not lives(pid))
+    store.save("eth0", LEASE0)
+    store.save("gone", LEASE1)
+    for name in f"eth0 {dead}", "eth0 nonsense", "eth0 ", f"eth0 {os.getpid()}":
+        lease_file(store, name).write_text("")
+    store.tidy(BOTH)
+    assert files(store) == ["leases/eth0", f"leases/eth0 {os.getpid()}"]
+
+
+def test_garbage_among_the_leases_does_not_stop_the_tidying(store: Store) -> None:
+    lease_file(store, "directory").mkdir()
+    lease_file(store, "aaa").write_text("")
+    lease_file(store, "zzz").write_text("")
+    store.tidy(BOTH)
+    assert files(store) == []
+
+
+def test_tidying_what_is_wiped_is_nothing(store: Store) -> None:  # fault 60
+    lease_file(store).parent.rmdir()
+    store.tidy(BOTH)
+
+
+def test_a_killed_writer_of_the_same_number_does_not_stop_the_next_one(store: Store) -> None:
+    lease_file(store, f"eth0 {os.getpid()}").write_text("half")
+    store.save("eth0", LEASE0)
+    assert files(store) == ["leases/eth0"]
+
+
+def test_links_that_are_held_back(store: Store) -> None:
+    store.keep(HELD, {"eth1": "draining", "eth0": "disabled"})
+    assert Path(store.path, "held").read_text() == "eth0 disabled\neth1 draining\n"
+    assert store.load(BOTH, NOW).held == {"eth0": "disabled", "eth1": "draining"}
+    store.keep(HELD, {})
+    assert store.load(BOTH, NOW).held == {}
+
+
+@pytest.mark.parametrize("content", [b"eth0\n", b"eth0 disabled x\n", b"\n\n", b"\0", b"eth0 disabled\neth1 dis"])
+def test_a_list_that_makes_no_sense_is_corrupt_and_holds_nothing_back(store: Store, content: bytes) -> None:  # 61
+    Path(store.path, HELD).write_bytes(content)
+    assert store.load(BOTH, NOW) == ({}, {}, (f"{store.path}/held",))
+
+
+def test_words_are_told_apart_by_their_file(store: Store) -> None:
+    store.keep(TUNED, {"eth0/rp_filter": "1"})
+    assert store.words(TUNED) == {"eth0/rp_filter": "1"}
+    assert store.words(HELD) == {}
+
+
+FULL_DISK = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from dhcp_lb.lease import NONE, Store
+store = Store(sys.argv[1])
+store.prepare()
+store.save("eth0", NONE)
+with open(f"{store.path}/filler", "wb") as filler:
+    filler.write(bytes(4096))
+try:
+    store.save("eth0", NONE._replace(begin_s=9))
+except OSError as error:
+    print(error.strerror)
+store.settle(bytes(9999))
+print(*sorted(os.listdir(store.path)), *os.listdir(f"{store.path}/leases"))
+print(store.load(frozenset(["eth0"]), 10).leases == {"eth0": NONE})
+"""
+
+
+def test_on_a_full_disk_the_old_lease_stays_and_no_empty_file(store: Store) -> None:  # fault 59
+    if os.geteuid():
+        pytest.skip("needs root, for a small file system")
+    mount = 'mount -t tmpfs -o size=8k,mode=700 none "$1"; exec /usr/bin/python3 -c "$0" "$@"'
+    done = subprocess.run(["unshare", "--mount", "sh", "-ec", mount, FULL_DISK, store.path, Path(__file__).parents[1]],
+                          capture_output=True, text=True, check=True)
+    assert done.stdout == "No space left on device\nfiller leases waiting eth0\nTrue\n"
+
+
+@pytest.mark.parametrize("sight", [b"x", b"\0\xff" * 100_000])
+def test_what_a_settled_run_saw_comes_back(store: Store, sight: bytes) -> None:
+    store.settle(sight)
+    assert store.settled() == sight
