@@ -21,7 +21,7 @@ def build(release: str, into: Path, version: str = "", *, directory: str = "/bui
     """The .deb, with the rest of a build's products beside it. `version` instead of the changelog's;
     `directory` and `shell` (run before the build, as `umask 077`) must make no difference."""
     into.mkdir(parents=True, exist_ok=True)
-    with Node("build", debian_root(release, ["build-essential", "iproute2", *_build_depends()])) as node:
+    with Node("build", build_root(release)) as node:
         source = f"{directory}/dhcp-lb"
         node.run("mkdir", "-p", source)
         _pipe(_tar(), node.argv("tar", "-x", "-C", source))
@@ -35,6 +35,11 @@ def build(release: str, into: Path, version: str = "", *, directory: str = "/bui
         node.run("rm", "-r", source)
         _pipe(node.argv("tar", "-c", "-C", directory, "."), ["tar", "-x", "--no-same-owner", "-C", str(into)])
     return next(into.glob("*.deb"))
+
+
+def build_root(release: str) -> Path:
+    """A root with what the build needs, and lintian to look at the result."""
+    return debian_root(release, ["build-essential", "iproute2", "lintian", *_build_depends()])
 
 
 def _build_depends() -> list[str]:

@@ -58,6 +58,10 @@ def machine(release: str, deb: Path) -> "Iterator[Machine]":
 class Machine(Node):
     """A Debian system to install on, with what a test does to it."""
 
+    def __enter__(self) -> "Machine":
+        super().__enter__()
+        return self
+
     def put(self, source: Path, target: str) -> None:
         self.path(target).write_bytes(source.read_bytes())
 
@@ -79,9 +83,6 @@ class Machine(Node):
 
     def preseed(self, *lines: str) -> None:
         self.run("debconf-set-selections", stdin="".join(f"dhcp-lb dhcp-lb/{line}\n" for line in lines))
-
-    def reconfigure(self) -> str:
-        return self.quietly("dpkg-reconfigure", "-fnoninteractive", "dhcp-lb")
 
     def answers(self) -> dict[str, str]:
         """What debconf holds of ours."""
@@ -127,5 +128,5 @@ class Machine(Node):
             find /etc /usr /var /run \( {prune} \) -prune -o ! -name '*.pyc' -printf '%p %y %m %U:%G %l\n'
             find /etc /usr /var /run \( {prune} \) -prune -o -type f ! -name '*.pyc' -exec md5sum '{{}}' +"""
         files = {" ".join(sorted(line.split()[:2])): line for line in self.sh(script).splitlines()}
-        return {**files, "rules": self.run("ip", "-N", "rule"),
-                "routes": self.run("ip", "-N", "route", "show", "table", "all")}
+        return {**files, "rules": self.run("ip", "-4", "-N", "rule"),
+                "routes": self.run("ip", "-4", "-N", "route", "show", "table", "all")}

@@ -48,7 +48,7 @@ def running_router(machine: Machine) -> None:
 
 
 def routing(machine: Machine) -> tuple[str, str]:
-    return machine.run("ip", "-N", "rule"), machine.run("ip", "-N", "route", "show", "table", "all", "type", "unicast")
+    return machine.run("ip", "-4", "-N", "rule"), machine.run("ip", "-4", "-N", "route", "show", "table", "all", "type", "unicast")
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -61,7 +61,7 @@ def name(key: str) -> str:
     return next((word for word in key.split() if word.startswith("/")), key)
 
 
-def test_install_upgrade_remove_reinstall_purge_leave_the_machine_as_it_was(machine: Machine, old_deb: Path) -> None:
+def test_install_upgrade_remove_install_purge_leave_the_machine_as_it_was(machine: Machine, old_deb: Path) -> None:
     running_router(machine)
     machine.put(old_deb, "/old")
     machine.quietly("ucf", "--purge", FILE)  # makes ucf's own files, if no package has done so

@@ -1,0 +1,96 @@
+"""A virtual machine of a Debian release for autopkgtest, and the run of debian/tests in it.
+
+The kernel is started by qemu itself, in software: it works wherever the tests do, nested or not. A boot takes
+about half a minute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.lab.root import CACHE, debian_root
+
+PACKAGES = (
+    "apt-utils", "bsdextrautils", "dbus", "dnsmasq-base", "dpkg-dev", "dpkg-repack", "e2fsprogs", "ifupdown", "init",
+    "iproute2", "iputils-ping", "isc-dhcp-client", "kmod", "linux-image-amd64", "passwd", "procps", "python3",
+    "systemd-sysv", "ucf", "udev",
+)
+
+# $1: a root, $2: an empty directory, $3: the image to make, $4: where the kernel is left.
+IMAGE = r"""
+mount -t tmpfs vm "$2"
+mkdir "$2/upper" "$2/work" "$2/root"
+mount -t overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" vm "$2/root"
+cd "$2/root"
+cp boot/vmlinuz-* "$4/vmlinuz"
+cp boot/initrd.img-* "$4/initrd"
+echo vm >etc/hostname
+echo '127.0.0.1 localhost vm' >etc/hosts
+sed -i 's/^root:[^:]*:/root::/' etc/shadow
+rm -f etc/resolv.conf etc/apt/sources.list etc/apt/sources.list.d/* etc/dpkg/dpkg.cfg.d/*
+printf 'auto lo\niface lo inet loopback\nsource /etc/network/interfaces.d/*\n' >etc/network/interfaces
+# What autopkgtest talks to: a root shell on a serial line (autopkgtest-virt-qemu(1)).
+cat >etc/systemd/system/autopkgtest@.service <<UNIT
+[Unit]
+ConditionPathExists=/dev/%I
+[Service]
+ExecStart=/bin/sh
+StandardInput=tty-fail
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/%I
+SendSIGHUP=yes
+SuccessExitStatus=0 208 SIGHUP SIGINT SIGTERM SIGPIPE
+UNIT
+mkdir -p etc/systemd/system/multi-user.target.wants
+for device in ttyS1 hvc1; do
+    ln -s ../autopkgtest@.service "etc/systemd/system/multi-user.target.wants/autopkgtest@$device.service"
+done
+for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_reap.service fstrim.timer systemd-timesyncd.service; do
+    ln -sf /dev/null "etc/systemd/system/$unit"
+done
+truncate -s 3G "$3"
+mkfs.ext4 -q -F -d . "$3"
+"""
+
+QEMU = """#!/bin/sh
+# qemu as autopkgtest calls it, without KVM and with the kernel from outside the image
+for word; do
+    shift
+    case "$word" in -enable-kvm) ;; *) set -- "$@" "$word" ;; esac
+done
+exec qemu-system-x86_64 -accel tcg,thread=multi -kernel {0}/vmlinuz -initrd {0}/initrd \\
+    -append 'console=ttyS0 root=/dev/vda rw quiet' "$@"
+"""
+
+
+def image(release: str) -> Path:
+    """The directory with the disk, the kernel and the qemu to start it with; made once and cached."""
+    root = debian_root(release, PACKAGES)
+    wanted = hashlib.sha256((root.name + IMAGE + QEMU).encode()).hexdigest()[:12]
+    made = CACHE / f"vm-{release}-{wanted}"
+    if not made.exists():
+        for old in CACHE.glob(f"vm-{release}-*"):
+            shutil.rmtree(old)
+        unfinished = CACHE / f"unfinished-vm-{release}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        (unfinished / "mnt").mkdir(parents=True)
+        subprocess.run(["unshare", "--mount", "sh", "-ec", IMAGE, "sh", str(root), str(unfinished / "mnt"),
+                        str(unfinished / "disk"), str(unfinished)], check=True)
+        (unfinished / "qemu").write_text(QEMU.format(made))
+        (unfinished / "qemu").chmod(0o755)
+        unfinished.rename(made)
+    return made
+
+
+def autopkgtest(release: str, deb: Path, source: Path, output: Path) -> "subprocess.CompletedProcess[str]":
+    """Runs debian/tests of a source tree with the built package; status 0 is that every test passed."""
+    machine = image(release)
+    return subprocess.run(
+        ["autopkgtest", f"--output-dir={output}", "--no-built-binaries", str(deb), f"{source}/", "--",
+         "qemu", f"--qemu-command={machine}/qemu", "--ram-size=1536", "--cpus=2", "--timeout-reboot=300",
+         str(machine / "disk")],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
