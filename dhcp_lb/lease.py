@@ -126,13 +126,16 @@ class Store:
                 self.discard(f"{self.path}/leases/{name}")
 
     def discard(self, path: str) -> None:
-        """Removes a file of the store, or an empty directory in its place, if it is there."""
+        """Removes a file of the store if it is there. A directory in its place goes if it is empty."""
         try:
             unlink(path)
         except FileNotFoundError:
             pass
         except IsADirectoryError:
-            rmdir(path)
+            try:
+                rmdir(path)
+            except OSError:
+                pass
 
     def _write(self, path: str, data: bytes) -> None:
         # No interface name holds a space, so a temporary file is never taken for a lease.

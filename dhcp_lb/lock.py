@@ -26,7 +26,7 @@ class Deadline(Exception):
 
 
 class Lost(Exception):
-    """Somebody removed the lock file while it was held, so another process may hold another one."""
+    """Somebody removed the lock file or all of the store meanwhile, so another process may hold another lock."""
 
 
 def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False) -> None:
@@ -40,10 +40,10 @@ def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False) ->
     try:
         while True:
             store.prepare()
-            if not lock.acquire() and not needed:
-                return
-            limit(max(0.001, RUN_S - (monotonic() - started_s)), "the run")
             try:
+                if not lock.acquire() and not needed:
+                    return
+                limit(max(0.001, RUN_S - (monotonic() - started_s)), "the run")
                 work(lock)
                 lock.served()
                 while lock.abandoned():
@@ -80,24 +80,17 @@ class Lock:
         finished; so it saw all that this one had put there.
 
         A process that waits leaves a file named after it in waiting/. The holder lists that directory before it
-        reads the store, and removes what it listed when it is done (`served`)."""
+        reads the store, and removes what it listed when it is done (`served`). Lost: start again."""
         marker = ""
+        self.descriptor = self._open()
         try:
-            while True:
-                descriptor = self._open()
-                try:
-                    flock(descriptor, LOCK_EX | LOCK_NB)
-                except BlockingIOError:
-                    if not marker:
-                        marker = f"{self.waiting}/{getpid()}-{monotonic_ns()}"
-                        close(open(marker, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600))
-                    flock(descriptor, LOCK_EX)
-                self.descriptor = descriptor
-                try:
-                    self.check()
-                    break
-                except Lost:
-                    self.release()
+            try:
+                flock(self.descriptor, LOCK_EX | LOCK_NB)
+            except BlockingIOError:
+                marker = f"{self.waiting}/{getpid()}-{monotonic_ns()}"
+                close(self._create(marker))
+                flock(self.descriptor, LOCK_EX)
+            self.check()
             self.seen = self._waiting()
             return not marker or marker.rpartition("/")[2] in self.seen
         except Deadline:
@@ -139,8 +132,14 @@ class Lock:
         except FileNotFoundError:  # wiped, with all that was in it
             return []
 
+    def _create(self, path: str) -> int:
+        try:
+            return open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600)
+        except FileNotFoundError:  # the directory was wiped
+            raise Lost(path) from None
+
     def _open(self) -> int:
-        descriptor = open(self.path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600)
+        descriptor = self._create(self.path)
         status = fstat(descriptor)
         if status.st_mode & _TYPE != _REGULAR or status.st_uid != geteuid():
             close(descriptor)

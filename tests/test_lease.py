@@ -199,10 +199,13 @@ def test_leftovers_of_killed_writers_and_of_other_interfaces_are_removed(store: 
 
 def test_garbage_among_the_leases_does_not_stop_the_tidying(store: Store) -> None:
     lease_file(store, "directory").mkdir()
+    lease_file(store, "full").mkdir()
+    lease_file(store, "full/file").write_text("")
     lease_file(store, "aaa").write_text("")
     lease_file(store, "zzz").write_text("")
     store.tidy(BOTH)
-    assert files(store) == []
+    assert files(store) == ["leases/full/file"]
+    assert os.listdir(f"{store.path}/leases") == ["full"]
 
 
 def test_tidying_what_is_wiped_is_nothing(store: Store) -> None:  # fault 60
