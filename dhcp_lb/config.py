@@ -10,6 +10,7 @@ MAX_WEIGHT = 100_000_000  # room for a bandwidth in kbit/s; 1e9 and its like are
 MAX_TABLE = 2**32 - 1
 RESERVED_TABLES = {253: "default", 254: "main", 255: "local"}
 RESERVED_NAMES = ("unspec", "default", "main", "local", "all", "cache")  # ids 0, 253-255, and ip(8)'s words
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n") + b"\x7f"
 
 
@@ -26,7 +27,7 @@ class Config(NamedTuple):
 
 def parse(text: bytes, path: str = PATH) -> Config:
     """The configuration in `text`; `path` is how the messages call the file. Never raises."""
-    lines = _Lines()
+    lines = _Lines(text.translate(None, CONTROL) != text or BYTE_ORDER_MARK in text)
     for number, line in enumerate(text.split(b"\n"), 1):
         lines.number = number
         lines.read(line)
@@ -40,7 +41,8 @@ def parse(text: bytes, path: str = PATH) -> Config:
 class _Lines:
     """Reads line after line, and goes on after a mistake."""
 
-    def __init__(self) -> None:
+    def __init__(self, odd: bool) -> None:
+        self.odd = odd  # somewhere in the text are bytes that no line may hold
         self.number = 0
         self.links: list[Link] = []
         self.settings = Settings()
@@ -54,14 +56,13 @@ class _Lines:
         self.mistakes.append((self.number, message))
 
     def read(self, line: bytes) -> None:
-        if line.startswith(b"#"):
-            return
-        if line.startswith(b"\xef\xbb\xbf"):
-            return self.wrong("starts with a byte order mark: save the file as plain text")
-        if line.endswith(b"\r"):
-            return self.wrong("ends with a carriage return: save the file with Unix line ends")
-        if line.translate(None, CONTROL) != line:
-            return self.wrong("holds control characters: allowed are printable characters and tabs")
+        if self.odd and not line.startswith(b"#"):
+            if line.startswith(BYTE_ORDER_MARK):
+                return self.wrong("starts with a byte order mark: save the file as plain text")
+            if line.endswith(b"\r"):
+                return self.wrong("ends with a carriage return: save the file with Unix line ends")
+            if line.translate(None, CONTROL) != line:
+                return self.wrong("holds control characters: allowed are printable characters and tabs")
         fields = [field.decode("utf-8", "surrogateescape") for field in line.split()]
         if b"#" in line:
             comment = [index for index, field in enumerate(fields) if field.startswith("#")]

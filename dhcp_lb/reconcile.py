@@ -40,7 +40,8 @@ class Sight(NamedTuple):
         """The same for the same decision, whatever the age of the leases."""
         leases = [(name, lease.address, lease.length, lease.gateway, lease.server, lease.fault)
                   for name, lease in sorted(self.state.leases.items())]
-        facts = f"{VERSION} {leases} {sorted(self.state.held.items())} {sorted(self.interfaces.items())}"
+        interfaces = [(name, *interface) for name, interface in sorted(self.interfaces.items())]
+        facts = f"{VERSION} {leases} {sorted(self.state.held.items())} {interfaces}"
         return b"\n".join([facts.encode("utf-8", "surrogateescape"), self.config.text, *self.rules, *self.routes])
 
 

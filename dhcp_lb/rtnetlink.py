@@ -114,7 +114,8 @@ class Rtnetlink:
             body += attribute(RTA_GATEWAY, inet_aton(nexthop.gateway))
         self.sequence += 1
         self.socket.send(message(RTM_NEWROUTE, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE, self.sequence, body))
-        errno, words = refusal(messages(self.socket.recv(RECEIVE))[0])
+        _, flags, _, reply = messages(self.socket.recv(RECEIVE))[0]
+        errno, words = refusal(flags, reply)
         if errno and errno != EEXIST:
             raise OSError(errno, words)
 
@@ -130,16 +131,19 @@ class Rtnetlink:
                 addresses.setdefault(ifindex, []).append(inet_ntoa(quad))
                 lengths.setdefault(ifindex, []).append(message[1])
         interfaces = {}
+        descriptor = self.socket.fileno()
         for name in names:
-            request = name.encode("utf-8", "surrogateescape").ljust(40, b"\0")
+            request = bytearray(name.encode("utf-8", "surrogateescape").ljust(40, b"\0"))  # struct ifreq
             try:
-                ifindex = S32.unpack_from(ioctl(self.socket.fileno(), SIOCGIFINDEX, request), 16)[0]
-                flags = U16.unpack_from(ioctl(self.socket.fileno(), SIOCGIFFLAGS, request), 16)[0]
+                ioctl(descriptor, SIOCGIFINDEX, request)
+                ifindex = S32.unpack_from(request, 16)[0]
+                ioctl(descriptor, SIOCGIFFLAGS, request)
+                flags = U16.unpack_from(request, 16)[0]
             except OSError as error:
                 if error.errno != ENODEV:
                     raise
             else:
-                interfaces[name] = Interface(ifindex, bool(flags & IFF_UP), bool(flags & IFF_RUNNING),
+                interfaces[name] = Interface(ifindex, flags & IFF_UP != 0, flags & IFF_RUNNING != 0,
                                              tuple(addresses.get(ifindex, ())), tuple(lengths.get(ifindex, ())))
         return interfaces
 
@@ -160,11 +164,11 @@ class Rtnetlink:
             body += attribute(RTA_OIF, U32.pack(oif))
         self.sequence += 1
         self.socket.send(message(RTM_GETROUTE, NLM_F_REQUEST, self.sequence, body))
-        reply = next(iter(messages(self.socket.recv(RECEIVE))))
-        if HEADER.unpack_from(reply)[1] == NLMSG_ERROR:
-            errno, words = refusal(reply)
+        kind, flags, _, reply = messages(self.socket.recv(RECEIVE))[0]
+        if kind == NLMSG_ERROR:
+            errno, words = refusal(flags, reply)
             raise OSError(errno, words)
-        return route(reply[16:])
+        return route(reply)
 
     def write(self, changes: tuple[Change, ...]) -> tuple[Refusal, ...]:
         """Makes the changes in this order, and returns those that the kernel refused; it has made the others.
@@ -183,9 +187,9 @@ class Rtnetlink:
             raise OSError(ENOENT, "the kernel took a part of the changes")
         refusals = []
         while True:
-            for reply in messages(self.socket.recv(RECEIVE)):
-                place = HEADER.unpack_from(reply)[3] - first
-                errno, words = refusal(reply)
+            for _, flags, sequence, reply in messages(self.socket.recv(RECEIVE)):
+                place = sequence - first
+                errno, words = refusal(flags, reply)
                 change = changes[place]
                 if errno == EPERM:
                     raise PermissionError(errno, words or "only root can change the routing")
@@ -213,15 +217,14 @@ class Rtnetlink:
         found: list[bytes] = []
         interrupted = 0
         while True:
-            for reply in messages(self.socket.recv(RECEIVE)):
-                _, kind, flags, _, _ = HEADER.unpack_from(reply)
+            for kind, flags, _, body in messages(self.socket.recv(RECEIVE)):
                 interrupted |= flags & NLM_F_DUMP_INTR
                 if kind == NLMSG_DONE:
                     return found, bool(interrupted)
                 if kind == NLMSG_ERROR:
-                    errno, words = refusal(reply)
+                    errno, words = refusal(flags, body)
                     raise OSError(errno, words)
-                found.append(reply[16:])
+                found.append(body)
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
@@ -229,13 +232,13 @@ def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     return HEADER.pack(16 + len(body), kind, flags, sequence, 0) + body
 
 
-def messages(data: bytes) -> list[bytes]:
-    """The netlink messages in what was received."""
+def messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
+    """The netlink messages in what was received: type, flags, sequence number, and what follows the header."""
     found = []
     start = 0
     while start < len(data):
-        length = U32.unpack_from(data, start)[0]
-        found.append(data[start:start + length])
+        length, kind, flags, sequence, _ = HEADER.unpack_from(data, start)
+        found.append((kind, flags, sequence, data[start + 16:start + length]))
         start += length + 3 & ~3
     return found
 
@@ -248,9 +251,10 @@ def attribute(kind: int, value: bytes) -> bytes:
 def attributes(data: bytes, start: int) -> dict[int, bytes]:
     """The attributes from `start` to the end."""
     if (len(data) - start) % 8 == 0:
-        # Nearly all are eight bytes long with their header. Read in one go they take half the time, which a
-        # router with hundreds of links notices; if one is longer, the count of those that fit gives it away.
-        found = {kind: value for length, kind, value in QUADS.iter_unpack(data[start:]) if length == 8}
+        # Nearly all take eight bytes with their header. Read in one go they need half the time, which a router
+        # with hundreds of links notices; if one takes more, the count of those that fit gives it away.
+        found = {kind: value[:length - 4] for length, kind, value in QUADS.iter_unpack(data[start:])
+                 if 4 < length <= 8}
         if len(found) == (len(data) - start) // 8:
             return found
     found = {}
@@ -396,12 +400,11 @@ def _rule_body(rule: Rule) -> bytes:
     return b"".join(parts)
 
 
-def refusal(reply: bytes) -> tuple[int, str]:
-    """The errno (0 = done) and the kernel's words in an acknowledgement."""
-    length, _, flags, _, _ = HEADER.unpack_from(reply)
-    errno = -S32.unpack_from(reply, 16)[0]
+def refusal(flags: int, reply: bytes) -> tuple[int, str]:
+    """The errno (0 = done) and the kernel's words in an acknowledgement with these flags."""
+    errno = -S32.unpack_from(reply)[0]
     words = b""
     if flags & NLM_F_ACK_TLVS:
-        asked = 16 if flags & NLM_F_CAPPED else U32.unpack_from(reply, 20)[0]
-        words = attributes(reply, 20 + (asked + 3 & ~3)).get(NLMSGERR_ATTR_MSG, b"")
+        asked = 16 if flags & NLM_F_CAPPED else U32.unpack_from(reply, 4)[0]
+        words = attributes(reply, 4 + (asked + 3 & ~3)).get(NLMSGERR_ATTR_MSG, b"")
     return errno, words.rstrip(b"\0").decode("utf-8", "replace")
