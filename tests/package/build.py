@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from debian.deb822 import Deb822, PkgRelation
 
-from tests.lab.node import ENVIRONMENT, Node
+from tests.lab.node import Node
 from tests.lab.root import CHECKOUT, debian_root
 
 RELEASES = ("bookworm", "trixie")
@@ -24,7 +25,7 @@ def build(release: str, into: Path, version: str = "", *, directory: str = "/bui
     with Node("build", build_root(release)) as node:
         source = f"{directory}/dhcp-lb"
         node.run("mkdir", "-p", source)
-        _pipe(_tar(), node.argv("tar", "-x", "-C", source))
+        copy_source(node.path(source))
         if version:
             changelog = node.path(f"{source}/debian/changelog")
             changelog.write_text(re.sub(r"\(.*?\)", f"({version})", changelog.read_text(), count=1))
@@ -33,7 +34,8 @@ def build(release: str, into: Path, version: str = "", *, directory: str = "/bui
         if built.returncode:
             raise RuntimeError(f"{release}: the build failed:\n{built.stdout[-4000:]}")
         node.run("rm", "-r", source)
-        _pipe(node.argv("tar", "-c", "-C", directory, "."), ["tar", "-x", "--no-same-owner", "-C", str(into)])
+        for path in node.path(directory).iterdir():
+            shutil.copyfile(path, into / path.name)
     return next(into.glob("*.deb"))
 
 
@@ -49,19 +51,14 @@ def _build_depends() -> list[str]:
     return sorted(str(choices[0]["name"]) for choices in relations)
 
 
-def _tar() -> list[str]:
+def copy_source(target: Path) -> None:
     """What a checkout holds, with what is not committed yet and without what git ignores."""
-    script = """
-        git ls-files --cached --others --exclude-standard | sort -u |
-        while IFS= read -r path; do [ ! -f "$path" ] || printf '%s\\n' "$path"; done | tar -c --files-from=-"""
-    return ["sh", "-c", f"cd '{CHECKOUT}' && {script}"]
-
-
-def _pipe(source: Sequence[str], sink: Sequence[str]) -> None:
-    with subprocess.Popen(source, stdout=subprocess.PIPE) as producer:
-        subprocess.run(sink, stdin=producer.stdout, env=ENVIRONMENT, check=True)
-    if producer.returncode:
-        raise subprocess.CalledProcessError(producer.returncode, source)
+    names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+                           cwd=CHECKOUT, check=True, stdout=subprocess.PIPE, text=True).stdout.split("\0")
+    for name in names:
+        if name and (CHECKOUT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(CHECKOUT / name, target / name)
 
 
 def main(releases: Sequence[str]) -> None:

@@ -48,7 +48,9 @@ def running_router(machine: Machine) -> None:
 
 
 def routing(machine: Machine) -> tuple[str, str]:
-    return machine.run("ip", "-4", "-N", "rule"), machine.run("ip", "-4", "-N", "route", "show", "table", "all", "type", "unicast")
+    """Rules and routes, but for the kernel's own."""
+    routes = machine.run("ip", "-4", "-N", "route", "show", "table", "all", "type", "unicast")
+    return machine.run("ip", "-4", "-N", "rule"), routes
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

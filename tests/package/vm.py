@@ -91,6 +91,6 @@ def autopkgtest(release: str, deb: Path, source: Path, output: Path) -> "subproc
     machine = image(release)
     return subprocess.run(
         ["autopkgtest", f"--output-dir={output}", "--no-built-binaries", str(deb), f"{source}/", "--",
-         "qemu", f"--qemu-command={machine}/qemu", "--ram-size=1536", "--cpus=2", "--timeout-reboot=300",
-         str(machine / "disk")],
+         str(Path(__file__).with_name("virt-qemu")), f"--qemu-command={machine}/qemu", "--ram-size=1536", "--cpus=2",
+         "--timeout-reboot=300", str(machine / "disk")],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
