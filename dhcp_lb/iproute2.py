@@ -1,8 +1,9 @@
 """What the users of ip(8) see: the names of our tables and of our protocol, and a change as the command that
 means the same."""
 
-from posix import O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY, close, fchmod, fsync, getpid, listdir, mkdir
-from posix import open, read, rename, unlink, write
+from errno import ENOSPC
+from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, chmod, close, fchmod, fsync, listdir,
+                   mkdir, open, read, rename, unlink, write)
 
 from .address import EVERYWHERE
 from .config import PATH, Config
@@ -10,7 +11,7 @@ from .model import PROTOCOL, PROTOCOL_NAME, Nexthop, Route, Rule
 from .plan import Change
 from .record import NamedTuple
 
-# Where iproute2 looks: rt_tables in /etc hides the one in /usr; of the drop-ins it reads all (lib/rt_names.c).
+# Where iproute2 looks: a file in /etc hides the one of the same name in /usr, drop-ins too (lib/rt_names.c).
 ETC = "/etc/iproute2"
 USR = "/usr/share/iproute2"
 DROP_IN = "dhcp-lb.conf"
@@ -90,9 +91,9 @@ def quoted(word: str) -> str:
 def names(kind: str, etc: str = ETC, usr: str = USR) -> list[Name]:
     """All that `kind` (rt_tables or rt_protos) and its drop-ins name, without our own drop-in."""
     paths = [f"{etc}/{kind}" if kind in _listed(etc) else f"{usr}/{kind}"]
-    for directory in f"{usr}/{kind}.d", f"{etc}/{kind}.d":
-        paths += [f"{directory}/{name}" for name in _listed(directory)
-                  if name.endswith(".conf") and name != DROP_IN]
+    here, there = _drop_ins(f"{etc}/{kind}.d"), _drop_ins(f"{usr}/{kind}.d")
+    paths += [f"{usr}/{kind}.d/{name}" for name in there if name not in here]
+    paths += [f"{etc}/{kind}.d/{name}" for name in here]
     return [name for path in paths for name in _parse(_content(path), path)]
 
 
@@ -142,22 +143,28 @@ def _write_drop_in(kind: str, ours: list[tuple[int, str]], etc: str, usr: str) -
     lines = [f"{number}\t{name}\n" for number, name in ours if name not in known]
     text = "".join([f"# Written by dhcp-lb(8) from {PATH}; changes here are lost.\n", *lines]) if lines else ""
     path = f"{etc}/{kind}.d/{DROP_IN}"
+    temporary = f"{path}.new"  # not read by iproute2: another suffix
     if _content(path) == text:
         return ""
+    try:
+        unlink(temporary)  # of one that was killed
+    except FileNotFoundError:
+        pass
     if not text:
         unlink(path)
         return path
     for directory in etc, f"{etc}/{kind}.d":
         try:
-            mkdir(directory, 0o755)
+            mkdir(directory)
+            chmod(directory, 0o755)  # whatever the umask: everybody's `ip` reads it
         except FileExistsError:
             pass
-    temporary = f"{path}.{getpid()}"  # not read by iproute2: another suffix
     descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644)
     try:
         try:
-            fchmod(descriptor, 0o644)  # whatever the umask: everybody's `ip` reads it
-            write(descriptor, text.encode())
+            fchmod(descriptor, 0o644)
+            if write(descriptor, text.encode()) < len(text):
+                raise OSError(ENOSPC, "no room for", temporary)
             fsync(descriptor)
         finally:
             close(descriptor)
@@ -187,12 +194,20 @@ def _listed(directory: str) -> list[str]:
         return []
 
 
+def _drop_ins(directory: str) -> list[str]:
+    return [name for name in _listed(directory)
+            if name.endswith(".conf") and not name.startswith(".") and name != DROP_IN]
+
+
 def _content(path: str) -> str:
+    """The text of a file; "" if there is none, or none that can be read: `ip` passes over such a one, too."""
     try:
-        descriptor = open(path, O_RDONLY)
-    except FileNotFoundError:
+        descriptor = open(path, O_RDONLY | O_NONBLOCK)
+    except OSError:
         return ""
     try:
         return read(descriptor, 1 << 20).decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
     finally:
         close(descriptor)
