@@ -1,0 +1,96 @@
+"""Which rule a connection takes, and why, in words."""
+
+import pytest
+
+from dhcp_lb.explain import chosen, explanation
+from dhcp_lb.model import Nexthop, Route, Rule
+from tests.examples import BOTH, COMMON_RULES, RULES0, RULES1, TABLE0
+
+LOCAL, MAIN, DEFAULT = Rule(0, 255), Rule(32766, 254), Rule(32767, 253)
+RULES = [LOCAL, *sorted(RULES0 | RULES1 | COMMON_RULES), MAIN, DEFAULT]
+LAN = Route(254, "10.0.0.0/24", 0, "10.0.0.1", 253, (Nexthop("", 9),))
+PREFIX0, DEFAULT0 = sorted(TABLE0, key=lambda route: -route.scope)
+NAMES = {200: "table-eth0", 201: "table-eth1", 252: "dhcp-lb", 254: "main", 255: "local"}
+INTERFACES = {2: "eth0", 3: "eth1", 9: "lan0"}
+
+
+@pytest.mark.parametrize("route, destination, source, oif, pref", [
+    (BOTH, "203.0.113.1", "", "", 32765),
+    (LAN, "10.0.0.5", "", "", 20000),
+    (LAN, "10.0.0.5", "192.0.2.34", "", 20000),
+    (DEFAULT0, "203.0.113.1", "192.0.2.34", "", 20100),
+    (DEFAULT0, "203.0.113.1", "", "eth0", 20200),
+    (DEFAULT0, "203.0.113.1", "192.0.2.34", "eth0", 20100),
+    (PREFIX0, "192.0.2.9", "192.0.2.34", "", 19900),
+    (Route(254, "0.0.0.0/0", 0, "", 0, (Nexthop("192.0.2.1", 2),)), "203.0.113.1", "", "", 32766),
+    (Route(255, "10.0.0.1/32", 0, "10.0.0.1", 254, (Nexthop("", 1),)), "10.0.0.1", "", "", 0),
+])
+def test_the_first_rule_that_can_have_led_there(route: Route, destination: str, source: str, oif: str,
+                                                pref: int) -> None:
+    rule = chosen(RULES, route, destination, source, oif)
+    assert rule and rule.pref == pref
+
+
+def test_a_rule_of_the_administrator_is_asked_in_its_place() -> None:
+    mine = Rule(100, 200, destination="203.0.113.0/24")
+    assert chosen([*RULES, mine], DEFAULT0, "203.0.113.1", "192.0.2.34", "") == mine
+
+
+def test_a_rule_with_marks_is_no_first_guess() -> None:
+    marked = Rule(100, 252, rest=b"fwmark")
+    assert chosen([*RULES, marked], BOTH, "203.0.113.1", "", "") == Rule(32765, 252)
+    assert chosen([marked, MAIN], BOTH, "203.0.113.1", "", "") == marked
+
+
+def test_a_table_that_no_rule_names_has_no_rule() -> None:
+    assert chosen(RULES, BOTH._replace(table=77), "203.0.113.1", "", "") is None
+
+
+def text(route: Route, source: str = "", oif: str = "") -> str:
+    rule = chosen(RULES, route, "203.0.113.1", source, oif)
+    return "\n".join(explanation("203.0.113.1", source, oif, route, rule, NAMES, INTERFACES, {2: 1 / 3, 3: 2 / 3}))
+
+
+def test_a_balanced_connection() -> None:
+    assert text(BOTH) == """\
+A connection to 203.0.113.1:
+  rule   pref 32765 from all lookup 252
+         because no rule before it has a route for it, so it is balanced
+  table  dhcp-lb (252), route default
+  link   eth0 via 192.0.2.1, 33% of the connections
+  link   eth1 via 198.51.100.1, 67% of the connections
+         Which one is decided for each connection by a hash of its addresses and ports."""
+
+
+def test_a_connection_from_a_links_address() -> None:
+    assert text(DEFAULT0, "192.0.2.34") == """\
+A connection to 203.0.113.1 from 192.0.2.34:
+  rule   pref 20100 from 192.0.2.34/32 lookup 200
+         because it comes from a link's address, as the replies to what came in by that link do
+  table  table-eth0 (200), route default
+  link   eth0 via 192.0.2.1"""
+
+
+def test_a_socket_that_is_bound_to_an_interface() -> None:
+    assert text(DEFAULT0, oif="eth0") == """\
+A connection to 203.0.113.1 of a socket bound to eth0:
+  rule   pref 20200 from all oif eth0 lookup 200
+         because its socket is bound to a link's interface
+  table  table-eth0 (200), route default
+  link   eth0 via 192.0.2.1"""
+
+
+def test_a_default_of_somebody_else() -> None:
+    assert text(Route(254, "0.0.0.0/0", 0, "", 0, (Nexthop("192.0.2.1", 5),))) == """\
+A connection to 203.0.113.1:
+  rule   pref 32766 from all lookup 254
+         because a rule of the administrator says so
+  table  main (254), route default
+  link   if5 via 192.0.2.1
+         This default is not of dhcp-lb, which has no usable link."""
+
+
+def test_an_address_of_this_machine() -> None:
+    route = Route(255, "203.0.113.1/32", 0, "203.0.113.1", 254, (Nexthop("", 1),))
+    assert text(route) == ("A connection to 203.0.113.1 stays on this machine: "
+                           "it is one of its own addresses (table local).")

@@ -1,0 +1,141 @@
+"""What `status` prints, and its JSON, which is documented in dhcp-lb(8)."""
+
+import json
+from typing import Any
+
+import pytest
+
+from dhcp_lb.config import parse
+from dhcp_lb.lease import NONE, State
+from dhcp_lb.model import ON_DEVICE, Interface, Lease, Nexthop, Route, Routing
+from dhcp_lb.reconcile import Sight, View
+from dhcp_lb.routing import desired, judge
+from dhcp_lb.status import Status, as_json, as_text, shares
+from tests.examples import BOTH, CONFIG, INTERFACES, LEASES, ONLY0, SINGLE0, SINGLE1
+
+CARRIERS = {2: True, 3: True}
+
+
+def status(leases: dict[str, Lease] = LEASES, interfaces: dict[str, Interface] = INTERFACES,
+           held: dict[str, str] | None = None, *, text: bytes = CONFIG, known: bool = True,
+           commands: tuple[str, ...] = (), warnings: tuple[str, ...] = ()) -> Status:
+    config = parse(text)
+    uplinks = judge(config.links, leases, held or {}, interfaces, {})
+    want = desired(uplinks, config.settings)
+    sight = Sight(config, State(leases, held or {}), interfaces, [], [])
+    return Status("2.0", sight, View(uplinks, want, want, ()), commands, warnings, 1754, known)
+
+
+def test_two_links_that_are_up() -> None:
+    assert as_text(status()) == """\
+LINK  ADDRESS          GATEWAY       TABLE             WEIGHT  SHARE               STATE  LEASE
+eth0  192.0.2.34/24    192.0.2.1     table-eth0 (200)       1   33% #######        up     12 min 34 s old, ends in 47 min 26 s
+eth1  198.51.100.7/25  198.51.100.1  table-eth1 (201)       2   67% #############  up     12 min 34 s old, ends in 47 min 26 s
+
+The kernel's routing is as it should be.
+"""  # noqa: E501
+
+
+def test_every_state_in_words() -> None:
+    text = b"".join(b"eth%d t%d %d 1\n" % (number, number, 300 + number) for number in range(7))
+    leases = {f"eth{n}": Lease(f"10.{n}.0.2", 24, f"10.{n}.0.1", "", 1000 + n, 0) for n in range(7)}
+    leases["eth1"] = NONE
+    leases["eth2"] = leases["eth2"]._replace(gateway="", fault="gateway is its own address")
+    interfaces = {f"eth{n}": Interface(10 + n, n != 3, n != 4, (f"10.{n}.0.2",)) for n in range(6)}
+    found = as_text(status(leases, interfaces, {"eth0": "disabled", "eth5": "draining"}, text=text))
+    assert [(line[:4], line[47:51], line[74:].rstrip()) for line in found.splitlines()[1:8]] == [
+        ("eth0", "  0%", "disabled                              12 min 34 s old, does not end"),
+        ("eth1", "  0%", "no lease                              -"),
+        ("eth2", "  0%", "unusable: gateway is its own address  12 min 32 s old, does not end"),
+        ("eth3", "  0%", "down                                  12 min 31 s old, does not end"),
+        ("eth4", "  0%", "no carrier                            12 min 30 s old, does not end"),
+        ("eth5", "100%", "draining                              12 min 29 s old, does not end"),  # the last one left
+        ("eth6", "  0%", "no interface                          12 min 28 s old, does not end")]
+
+
+def test_without_links_it_says_how_to_go_on() -> None:
+    assert as_text(status(text=b"")) == (
+        "No links: name them in /etc/dhcp-lb, see dhcp-lb(5), then run `dhcp-lb apply`.\n")
+
+
+def test_what_apply_would_do_and_warnings() -> None:
+    found = as_text(status(commands=("ip -4 rule add x", "ip -4 route del y"), warnings=("mind this",)))
+    assert found.partition("\n\n")[2] == """\
+Warning: mind this
+The kernel's routing is not as it should be. `dhcp-lb apply` would run:
+  ip -4 rule add x
+  ip -4 route del y
+"""
+
+
+def test_other_users_do_not_see_the_leases() -> None:
+    found = as_text(status(known=False))
+    assert " old" not in found
+    assert found.endswith(
+        "The kernel's routing as it is; only root sees the leases, and whether it is as it should be.\n")
+
+
+def test_colour_for_a_terminal() -> None:
+    rows = as_text(status(interfaces={"eth0": INTERFACES["eth0"]}), colour=True, block="█").splitlines()
+    assert "\033[32mup          \033[0m" in rows[1] and "\033[33mno interface\033[0m" in rows[2]
+    assert "100% ████████████████████" in rows[1]
+    assert "\033" not in rows[0] + as_text(status())
+
+
+@pytest.mark.parametrize("ends_at, words", [
+    (1754, "ended 0 s ago"), (1755, "ends in 1 s"), (1753, "ended 1 s ago"), (1754 + 59, "ends in 59 s"),
+    (1754 + 60, "ends in 1 min"), (1754 + 61, "ends in 1 min 1 s"), (1754 + 3600, "ends in 1 h"),
+    (1754 + 3600 * 25, "ends in 1 d 1 h"), (1754 + 86400 * 400, "ends in 400 d"),
+])
+def test_times_as_people_say_them(ends_at: int, words: str) -> None:
+    lease = LEASES["eth0"]._replace(duration_s=ends_at - 1000)
+    assert as_text(status({"eth0": lease})).splitlines()[1].endswith(f"12 min 34 s old, {words}")
+
+
+def test_json() -> None:
+    found = as_json(status(commands=("ip -4 rule add x",), warnings=("mind this",)))
+    assert json.loads(json.dumps(found)) == {
+        "version": "2.0",
+        "links": [
+            {"interface": "eth0", "table_name": "table-eth0", "table": 200, "weight": 1, "state": "up", "reason": None,
+             "address": "192.0.2.34", "prefix_length": 24, "gateway": "192.0.2.1", "server": "192.0.2.1",
+             "share": 0.3333, "lease_age_s": 754, "lease_ends_in_s": 2846},
+            {"interface": "eth1", "table_name": "table-eth1", "table": 201, "weight": 2, "state": "up", "reason": None,
+             "address": "198.51.100.7", "prefix_length": 25, "gateway": "198.51.100.1", "server": "198.51.100.1",
+             "share": 0.6667, "lease_age_s": 754, "lease_ends_in_s": 2846}],
+        "balance": {"table_name": "dhcp-lb", "table": 252},
+        "in_order": True,
+        "commands": ["ip -4 rule add x"],
+        "warnings": ["mind this"]}
+
+
+def link(**changes: Any) -> Any:
+    return as_json(status(**changes))["links"][0]
+
+
+def test_json_of_what_is_not_there() -> None:
+    none = link(leases={"eth0": NONE})
+    assert none == {**none, "state": "no lease", "address": None, "prefix_length": None, "gateway": None,
+                    "server": None, "share": 0.0, "lease_age_s": None, "lease_ends_in_s": None}
+    bad = link(leases={"eth0": NONE._replace(fault="address is missing", begin_s=1700)})
+    assert (bad["state"], bad["reason"], bad["lease_age_s"]) == ("unusable", "address is missing", 54)
+    assert link(leases={"eth0": Lease("192.0.2.34", 32, ON_DEVICE, begin_s=1700)})["gateway"] is None
+    hidden = as_json(status(known=False))
+    assert (hidden["links"][0]["lease_age_s"], hidden["in_order"]) == (None, None)
+
+
+@pytest.mark.parametrize("routes, carriers, parts", [
+    ([BOTH, SINGLE0, SINGLE1], CARRIERS, {2: 1 / 3, 3: 2 / 3}),
+    ([BOTH, SINGLE0, SINGLE1], {2: True, 3: False}, {2: 1.0}),
+    ([SINGLE0, SINGLE1], CARRIERS, {3: 1.0}),  # the multipath is gone: the lowest metric
+    ([SINGLE0, SINGLE1], {2: True, 3: False}, {2: 1.0}),
+    ([ONLY0, SINGLE0], CARRIERS, {2: 1.0}),
+    ([BOTH], {2: False, 3: False}, {}),
+    ([], CARRIERS, {}),
+    ([BOTH._replace(table=7), BOTH._replace(destination="10.0.0.0/8"), BOTH._replace(rest=b"x")], CARRIERS, {}),
+    ([Route(252, "0.0.0.0/0", 0, "", 0, (Nexthop("", 2, 1), Nexthop("", 3, 255)))], CARRIERS,
+     {2: 1 / 256, 3: 255 / 256}),
+])
+def test_shares_are_what_the_kernel_deals_out(routes: list[Route], carriers: dict[int, bool],
+                                              parts: dict[int, float]) -> None:
+    assert shares(Routing(frozenset(routes)), 252, carriers) == pytest.approx(parts)
