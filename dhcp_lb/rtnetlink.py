@@ -4,8 +4,9 @@ Numbers are from uapi/linux: netlink.h (NLM_F_*, NLMSG_*), rtnetlink.h (RTM_*, R
 (FRA_*, FR_ACT_*), if_addr.h (IFA_*), netconf.h (NETCONFA_*), sockios.h (SIOC*), if.h (IFF_*). All of them are IPv4."""
 
 from _socket import AF_INET, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, inet_aton, inet_ntoa, socket
-from errno import EEXIST, ENODEV, ENOENT, EPERM, ESRCH
+from errno import EEXIST, EINTR, ENODEV, ENOENT, EPERM, ESRCH
 from fcntl import ioctl
+from posix import strerror
 from struct import Struct
 
 from .address import EVERYWHERE
@@ -117,7 +118,7 @@ class Rtnetlink:
         _, flags, _, reply = messages(self.socket.recv(RECEIVE))[0]
         errno, words = refusal(flags, reply)
         if errno and errno != EEXIST:
-            raise OSError(errno, words)
+            raise OSError(errno, words or strerror(errno))
 
     def interfaces(self, names: "frozenset[str]") -> dict[str, Interface]:
         """The interfaces with these names, as far as they are there."""
@@ -167,7 +168,7 @@ class Rtnetlink:
         kind, flags, _, reply = messages(self.socket.recv(RECEIVE))[0]
         if kind == NLMSG_ERROR:
             errno, words = refusal(flags, reply)
-            raise OSError(errno, words)
+            raise OSError(errno, words or strerror(errno))
         return route(reply)
 
     def write(self, changes: tuple[Change, ...]) -> tuple[Refusal, ...]:
@@ -207,7 +208,7 @@ class Rtnetlink:
             found, interrupted = self._dump_once(kind, body)
             if not interrupted:
                 return found
-        raise InterruptedError(f"the routing changed during each of {DUMP_TRIES} attempts to read it")
+        raise InterruptedError(EINTR, f"the routing changed during each of {DUMP_TRIES} attempts to read it")
 
     def _dump_once(self, kind: int, body: bytes) -> tuple[list[bytes], bool]:
         """The messages of a dump, without their headers, and whether something changed meanwhile, so that they
@@ -223,7 +224,7 @@ class Rtnetlink:
                     return found, bool(interrupted)
                 if kind == NLMSG_ERROR:
                     errno, words = refusal(flags, body)
-                    raise OSError(errno, words)
+                    raise OSError(errno, words or strerror(errno))
                 found.append(body)
 
 

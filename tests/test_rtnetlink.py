@@ -1,0 +1,275 @@
+"""Routes and rules ↔ messages, byte by byte, and what the kernel answers."""
+
+import errno
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dhcp_lb import rtnetlink
+from dhcp_lb.model import Nexthop, Route, Routing, Rule
+from dhcp_lb.plan import Change
+from dhcp_lb.rtnetlink import (BODY, HEADER, Refusal, Rtnetlink, attribute, attributes, encode, message, messages,
+                               refusal, route, routing, rule)
+
+little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="the literal messages are little-endian")
+
+
+def body(change: Change) -> bytes:
+    """The message that makes a change, without its header."""
+    return encode(change, 1, False)[16:]
+
+
+def words(text: str) -> bytes:
+    return bytes.fromhex(text)
+
+
+# struct rtmsg: family, dst_len, src_len, tos; table, protocol 109, scope, type; flags. Then the attributes.
+TABLE_200, TABLE_252, OIF_2 = "0800 0f00 c8000000", "0800 0f00 fc000000", "0800 0400 02000000"
+VIA, SOURCE = "0800 0500 c0000201", "0800 0700 c0000222"
+
+
+@little_endian
+@pytest.mark.parametrize("what, text", [
+    (Route(200, "192.0.2.0/24", 0, "192.0.2.34", 253, (Nexthop("", 2),)),
+     f"02180000 006dfd01 00000000 {TABLE_200} 0800 0100 c0000200 {SOURCE} {OIF_2}"),
+    (Route(200, "0.0.0.0/0", 0, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),)),
+     f"02000000 006d0001 00000000 {TABLE_200} {SOURCE} {VIA} {OIF_2}"),
+    (Route(200, "0.0.0.0/0", 0, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2, 1, True),)),
+     f"02000000 006d0001 04000000 {TABLE_200} {SOURCE} {VIA} {OIF_2}"),
+    (Route(252, "203.0.113.67/32", 1001, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),)),
+     f"02200000 006d0001 00000000 {TABLE_252} 0800 0100 cb007143 0800 0600 e9030000 {SOURCE} {VIA} {OIF_2}"),
+    (Route(252, "0.0.0.0/0", 0, "", 0, (Nexthop("192.0.2.1", 2, 1), Nexthop("", 3, 256, True))),
+     f"02000000 006d0001 00000000 {TABLE_252} 1c00 0900"
+     " 1000 00 00 02000000 0800 0500 c0000201"  # rtnexthop: length, flags, weight - 1, interface
+     " 0800 04 ff 03000000"),
+    (Route(252, "203.0.113.0/24", 0, "", 0, (), b"\x10\x06"),  # blackhole with a tos
+     f"02180010 006d0006 00000000 {TABLE_252} 0800 0100 cb007100"),
+])
+def test_a_route_as_a_message(what: Route, text: str) -> None:
+    assert body(Change(True, what)) == body(Change(False, what)) == words(text)
+    assert route(words(text)) == what
+
+
+# struct fib_rule_hdr: family, dst_len, src_len, tos; table, 0, 0, action; flags. Then FRA_PROTOCOL and others.
+OURS = "0500 1500 6d000000"
+
+
+@little_endian
+@pytest.mark.parametrize("what, text", [
+    (Rule(20000, 254, suppress_prefixlength=0),
+     f"02000000 00000001 00000000 {OURS} 0800 0600 204e0000 0800 0f00 fe000000 0800 0e00 00000000"),
+    (Rule(20100, 200, "192.0.2.34/32"),
+     f"02002000 00000001 00000000 {OURS} 0800 0600 844e0000 0800 0f00 c8000000 0800 0200 c0000222"),
+    (Rule(19900, 200, "192.0.2.34/32", "192.0.2.0/24"),
+     f"02182000 00000001 00000000 {OURS} 0800 0600 bc4d0000 0800 0f00 c8000000 0800 0100 c0000200"
+     " 0800 0200 c0000222"),
+    (Rule(20200, 4294967295, oif="eth0"),
+     f"02000000 00000001 00000000 {OURS} 0800 0600 e84e0000 0800 0f00 ffffffff 0900 1100 6574683000000000"),
+])
+def test_a_rule_as_a_message(what: Rule, text: str) -> None:
+    assert body(Change(True, what)) == body(Change(False, what)) == words(text)
+    assert rule(words(text)) == what
+
+
+@little_endian
+@pytest.mark.parametrize("add, what, acknowledge, header", [
+    (True, Route(200, "0.0.0.0/0", 0, "", 0, ()), False, "1400 1800 010c 07000000"),  # NEWROUTE CREATE APPEND
+    (True, Route(200, "0.0.0.0/0", 0, "", 0, ()), True, "1400 1800 050c 07000000"),
+    (False, Route(200, "0.0.0.0/0", 0, "", 0, ()), False, "1400 1900 0100 07000000"),
+    (True, Rule(1, 0), False, "2c00 2000 0104 07000000"),  # NEWRULE CREATE, without EXCL
+    (False, Rule(1, 0), True, "2c00 2100 0500 07000000"),
+])
+def test_what_is_asked_for(add: bool, what: Route | Rule, acknowledge: bool, header: str) -> None:
+    found = encode(Change(add, what), 7, acknowledge)
+    assert found[4:12] == words(header)[2:10]
+    assert int.from_bytes(found[:4], "little") == len(found)
+
+
+octets = st.tuples(*[st.integers(0, 255)] * 4).map(lambda four: ".".join(map(str, four)))
+quads = octets.filter(lambda quad: quad != "0.0.0.0")
+prefixes = st.tuples(quads, st.integers(1, 32)).map(lambda pair: f"{pair[0]}/{pair[1]}")
+numbers = st.integers(0, 2**32 - 1)
+nexthops = st.builds(Nexthop, quads | st.just(""), st.integers(1, 2**31 - 1), st.integers(1, 256), st.booleans())
+single = nexthops.map(lambda nexthop: (nexthop._replace(weight=1),))
+several = st.lists(nexthops, min_size=2, max_size=9).map(tuple)
+# What we never write: a type of service, a kind, flags, and attributes that are kept as they are.
+
+
+def kept(kinds: list[int]) -> "st.SearchStrategy[bytes]":
+    found = st.dictionaries(st.sampled_from(kinds), st.binary(min_size=1, max_size=12), max_size=3)
+    return found.map(lambda values: b"".join(attribute(kind, values[kind]) for kind in sorted(values)))
+
+
+bytes_ = st.integers(0, 255)
+strange_routes = st.tuples(bytes_, bytes_, kept([8, 11, 22, 30])).map(lambda parts: bytes(parts[:2]) + parts[2])
+strange_rules = st.tuples(bytes_, bytes_, st.sampled_from([0, 1, 2, 4]), kept([3, 4, 10, 11, 16, 18, 20, 22])).map(
+    lambda parts: BODY.pack(0, 0, 0, parts[0], 0, 0, 0, parts[1], parts[2]) + parts[3])
+ordinary = st.just(b"")
+NOT_STRANGE = bytes((0, 1)), BODY.pack(0, 0, 0, 0, 0, 0, 0, 1, 0)
+routes = st.builds(Route, numbers, prefixes | st.just("0.0.0.0/0"), numbers, quads | st.just(""),
+                   bytes_, single | several | st.just(()), ordinary | strange_routes)
+routes = routes.filter(lambda route: route.rest not in NOT_STRANGE)
+names = st.binary(min_size=1, max_size=15).filter(lambda name: b"\0" not in name).map(
+    lambda name: name.decode("utf-8", "surrogateescape"))
+rules = st.builds(Rule, numbers, numbers, prefixes | st.just(""), prefixes | st.just(""), names | st.just(""),
+                  st.integers(-1, 32), ordinary | strange_rules).filter(lambda rule: rule.rest not in NOT_STRANGE)
+
+
+@given(routes)
+def test_every_route_that_is_written_is_read_as_it_was_meant(what: Route) -> None:
+    assert route(body(Change(True, what))) == what
+
+
+@given(rules)
+def test_every_rule_that_is_written_is_read_as_it_was_meant(what: Rule) -> None:
+    assert rule(body(Change(True, what))) == what
+
+
+@settings(max_examples=20)
+@given(st.lists(routes, max_size=3), st.lists(rules, max_size=3))
+def test_a_dump_is_what_its_messages_say(some_routes: list[Route], some_rules: list[Rule]) -> None:
+    assert routing([body(Change(True, one)) for one in some_rules],
+                   [body(Change(True, one)) for one in some_routes]) == Routing(frozenset(some_routes),
+                                                                                frozenset(some_rules))
+
+
+kinds = st.integers(1, 0x3fff)
+
+
+@given(st.dictionaries(kinds, st.binary(min_size=1, max_size=24) | st.just(b"\x08\0\0\0" * 3), max_size=6))
+def test_attributes_come_back_as_they_were(found: dict[int, bytes]) -> None:
+    data = b"head" + b"".join(attribute(kind, value) for kind, value in found.items())
+    assert attributes(data, 4) == found
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 0xffff), numbers, st.binary(max_size=40)), max_size=5))
+def test_messages_are_taken_apart_as_they_were_put_together(several: list[tuple[int, int, int, bytes]]) -> None:
+    data = b"".join(message(*one) + bytes(-len(one[3]) % 4) for one in several)
+    assert messages(data) == several
+
+
+def acknowledgement(number: int, text: str = "", capped: bool = True, asked: bytes = b"") -> tuple[int, bytes]:
+    """Flags and body of NLMSG_ERROR, as the kernel answers a message with the body `asked`."""
+    reply = (-number).to_bytes(4, sys.byteorder, signed=True) + HEADER.pack(16 + len(asked), 24, 1, 7, 0)
+    flags = 0x100 if capped else 0
+    if not capped:
+        reply += asked
+    if text:
+        flags |= 0x200
+        reply += attribute(1, text.encode() + b"\0")
+    return flags, reply
+
+
+@pytest.mark.parametrize("number, text", [(0, ""), (22, ""), (22, "Nexthop has invalid gateway"), (17, "x")])
+@pytest.mark.parametrize("capped", [True, False])
+def test_a_refusal_is_the_errno_and_the_kernels_words(number: int, text: str, capped: bool) -> None:
+    assert refusal(*acknowledgement(number, text, capped, b"12345678")) == (number, text)
+
+
+class Socket:
+    """A netlink socket of a kernel that answers what the test says."""
+
+    def __init__(self, *replies: bytes) -> None:
+        self.replies = list(replies)
+        self.sent: list[bytes] = []
+        self.options: dict[int, int] = {}
+
+    def send(self, data: bytes) -> int:
+        self.sent.append(data)
+        return len(data)
+
+    def recv(self, _: int) -> bytes:
+        return self.replies.pop(0)
+
+    def setsockopt(self, _: int, option: int, value: int) -> None:
+        self.options[option] = value
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Rtnetlink:
+    monkeypatch.setattr(rtnetlink, "socket", lambda *_: Socket())
+    return Rtnetlink()
+
+
+def answer(kernel: Rtnetlink, *replies: bytes) -> Socket:
+    fake = Socket(*replies)
+    kernel.socket = fake  # type: ignore[assignment]
+    return fake
+
+
+def reply(sequence: int, number: int, text: str = "") -> bytes:
+    flags, what = acknowledgement(number, text)
+    return message(2, flags, sequence, what)
+
+
+CHANGES = tuple(Change(add, Route(200 + place, "0.0.0.0/0", 0, "", 0, (Nexthop("192.0.2.1", 2),)))
+                for place, add in enumerate((True, True, False)))
+
+
+def test_all_changes_go_in_one_send_and_the_last_asks_for_an_acknowledgement(kernel: Rtnetlink) -> None:
+    fake = answer(kernel, reply(3, 0))
+    assert kernel.write(CHANGES) == ()
+    assert len(fake.sent) == 1
+    assert [(kind, flags & 4, sequence) for kind, flags, sequence, _ in messages(fake.sent[0])] == [
+        (24, 0, 1), (24, 0, 2), (25, 4, 3)]
+
+
+def test_refusals_are_those_of_their_changes(kernel: Rtnetlink) -> None:
+    answer(kernel, reply(1, errno.EINVAL, "Nexthop has invalid gateway") + reply(2, errno.ENETUNREACH), reply(3, 0))
+    assert kernel.write(CHANGES) == (Refusal(CHANGES[0], errno.EINVAL, "Nexthop has invalid gateway"),
+                                     Refusal(CHANGES[1], errno.ENETUNREACH, ""))
+
+
+@pytest.mark.parametrize("place, number, refused", [
+    (1, errno.EEXIST, 0), (1, errno.ESRCH, 1), (1, errno.ENOENT, 1),
+    (3, errno.ESRCH, 0), (3, errno.ENOENT, 0), (3, errno.EEXIST, 1),
+])
+def test_to_add_what_is_there_and_delete_what_is_not_is_no_refusal(kernel: Rtnetlink, place: int, number: int,
+                                                                   refused: int) -> None:
+    answer(kernel, reply(place, number) + (reply(3, 0) if place < 3 else b""))
+    assert len(kernel.write(CHANGES)) == refused
+
+
+def test_without_the_right_it_is_a_permission_error(kernel: Rtnetlink) -> None:
+    answer(kernel, reply(1, errno.EPERM))
+    with pytest.raises(PermissionError, match="only root can change the routing"):
+        kernel.write(CHANGES)
+
+
+def test_the_buffers_fit_the_whole_write(kernel: Rtnetlink) -> None:
+    fake = answer(kernel, reply(5000, 0))
+    kernel.write(CHANGES[:1] * 5000)
+    assert fake.options[32] > len(fake.sent[0])  # SO_SNDBUFFORCE
+    assert fake.options[33] >= 5000 * 1024  # SO_RCVBUFFORCE
+
+
+def done(sequence: int, flags: int = 0) -> bytes:
+    return message(3, flags, sequence, bytes(4))
+
+
+def test_an_interrupted_dump_is_read_again(kernel: Rtnetlink) -> None:  # fault 57
+    one = body(CHANGES[0])
+    rules = done(1)
+    fake = answer(kernel, rules, message(24, 0x10, 2, one) + done(2, 0x10), message(24, 2, 3, one), done(3))
+    assert kernel.dump() == ([], [one])
+    assert len(fake.sent) == 3
+
+
+def test_a_dump_that_is_always_interrupted_is_given_up_with_a_reason(kernel: Rtnetlink) -> None:  # faults 57, 65
+    answer(kernel, *[done(sequence, 0x10) for sequence in range(1, 11)])
+    with pytest.raises(InterruptedError) as failure:
+        kernel.dump()
+    assert failure.value.strerror == "the routing changed during each of 10 attempts to read it"
+
+
+@pytest.mark.parametrize("number, text, said", [
+    (errno.EINVAL, "Invalid values in header", "Invalid values in header"),
+    (errno.EBUSY, "", "Device or resource busy"),  # fault 65
+])
+def test_a_refused_dump_says_why(kernel: Rtnetlink, number: int, text: str, said: str) -> None:
+    answer(kernel, reply(1, number, text))
+    with pytest.raises(OSError) as failure:
+        kernel.dump()
+    assert (failure.value.errno, failure.value.strerror) == (number, said)
