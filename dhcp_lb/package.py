@@ -14,13 +14,13 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dhcp_lb import address  # noqa: E402
+from dhcp_lb.address import EVERYWHERE  # noqa: E402
 from dhcp_lb.edit import edit  # noqa: E402
 from dhcp_lb.iproute2 import clashes, write_names  # noqa: E402
 from dhcp_lb.lease import DRAINING, Store  # noqa: E402
-from dhcp_lb.model import Nexthop, Route  # noqa: E402
+from dhcp_lb.model import Nexthop, Route, Settings  # noqa: E402
 from dhcp_lb.reconcile import judged, look, now_s, read_config  # noqa: E402
-from dhcp_lb.routing import MAIN_TABLE, UP, Uplink  # noqa: E402
+from dhcp_lb.routing import MAIN_TABLE, UP, Uplink, desired  # noqa: E402
 from dhcp_lb.rtnetlink import Rtnetlink  # noqa: E402
 
 
@@ -60,9 +60,9 @@ def handed_back(uplinks: tuple[Uplink, ...], defaults: list[Route]) -> Nexthop |
     out = {uplink.ifindex for uplink in uplinks} - {uplink.ifindex for uplink in working}
     if not working or any(nexthop.oif not in out for route in defaults for nexthop in route.nexthops):
         return None
-    link, lease, ifindex, *_ = max(working, key=lambda uplink: (uplink.link.weight, -uplink.link.table))
-    onlink = address.network(lease.gateway, lease.length) != address.network(lease.address, lease.length)
-    return Nexthop(lease.gateway, ifindex, 1, onlink)
+    best = max(working, key=lambda uplink: (uplink.link.weight, -uplink.link.table)).link
+    return next(route.nexthops[0] for route in desired(uplinks, Settings()).routes
+                if route.table == best.table and route.destination == EVERYWHERE)
 
 
 if __name__ == "__main__":
