@@ -115,15 +115,20 @@ class Store:
 
     def tidy(self, interfaces: frozenset[str]) -> None:
         """Removes the leases of other interfaces, and what writers left that were killed."""
-        try:
-            names = listdir(f"{self.path}/leases")
-        except FileNotFoundError:
-            names = []
-        for name in names:
-            _, temporary, pid = name.partition(" ")
-            stale = not (pid.isdecimal() and lives(int(pid))) if temporary else name not in interfaces
-            if stale:
-                self.discard(f"{self.path}/leases/{name}")
+        leases = f"{self.path}/leases"
+        for directory in self.path, leases:
+            try:
+                names = listdir(directory)
+            except FileNotFoundError:
+                names = []
+            for name in names:
+                _, temporary, pid = name.partition(" ")
+                if temporary:
+                    stale = not (pid.isdecimal() and lives(int(pid)))
+                else:
+                    stale = directory == leases and name not in interfaces
+                if stale:
+                    self.discard(f"{directory}/{name}")
 
     def discard(self, path: str) -> None:
         """Removes a file of the store if it is there. A directory in its place goes if it is empty."""

@@ -193,8 +193,10 @@ def test_leftovers_of_killed_writers_and_of_other_interfaces_are_removed(store: 
     store.save("gone", LEASE1)
     for name in f"eth0 {dead}", "eth0 nonsense", "eth0 ", f"eth0 {os.getpid()}":
         lease_file(store, name).write_text("")
+    for name in "settled", f"settled {dead}", f"sysctl {os.getpid()}":
+        Path(store.path, name).write_text("")
     store.tidy(BOTH)
-    assert files(store) == ["leases/eth0", f"leases/eth0 {os.getpid()}"]
+    assert files(store) == ["leases/eth0", f"leases/eth0 {os.getpid()}", "settled", f"sysctl {os.getpid()}"]
 
 
 def test_garbage_among_the_leases_does_not_stop_the_tidying(store: Store) -> None:
