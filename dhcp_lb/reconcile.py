@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+REFUSED = "the kernel refuses it: "
 ATTEMPTS = 3  # a refused link is left out and the rest tried again; a third refusal has no new reason
 
 
@@ -113,13 +114,16 @@ def reconcile(config: Config, store: Store, news: str = "", unsaved: dict[str, L
         if not edited and not news and fingerprint == store.settled():
             return
         view = judged(sight)
+        touched = {news}
         if view.changes or edited:
-            _change(kernel, store, lock, sight, view)
+            touched |= _touched(view, config)
+            view = _change(kernel, store, lock, sight, view)
+            touched |= {uplink.link.interface for uplink in view.uplinks if uplink.reason.startswith(REFUSED)}
         else:
             store.settle(fingerprint)
         for uplink in view.uplinks:
-            if uplink.link.interface == news and uplink.state not in (*ROUTED, NO_LEASE):
-                _tell_unused(uplink)
+            if uplink.link.interface in touched and uplink.state not in (*ROUTED, NO_LEASE):
+                log(f"{uplink.link.interface} is not used: {uplink.reason or uplink.state}")
 
     alone(store, settle)
 
@@ -149,42 +153,45 @@ def _state(config: Config, store: Store, unsaved: dict[str, Lease]) -> State:
     return state._replace(leases={**state.leases, **unsaved})
 
 
-def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: View) -> None:
-    """Makes the changes, and what they need."""
+def _touched(view: View, config: Config) -> set[str]:
+    """The interfaces of links that lose something."""
+    tables = {change.what.table for change in view.changes if not change.add}
+    return {link.interface for link in config.links if link.table in tables}
+
+
+def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: View) -> View:
+    """Makes the changes, and what they need. What came out: links that the kernel refused are in it as such."""
     # Imported here: a renewal without change gets by without these.
     from . import iproute2, sysctl
     config = sight.config
     if errors := iproute2.clashes(config):
         raise Invalid("\n".join(errors))
     sysctl.tune(kernel, store, sight.interfaces)
-    left = {change.what.table for change in view.changes if not change.add}
     refused: dict[str, str] = {}
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         if not view.changes:
             break
         lock.check()
         refusals = kernel.write(view.changes)
         _tell(view.changes, refusals)
         # Its own table tells whose fault it is: what is wrong with a nexthop is wrong with it there, too.
-        culprits = {link.interface: f"the kernel refuses it: {_words(refusal)}"
-                    for refusal in refusals for link in config.links
+        culprits = {link.interface: f"{REFUSED}{_words(refusal)}" for refusal in refusals for link in config.links
                     if refusal.change.add and refusal.change.what.table == link.table}
-        if refusals:
-            sight = look(kernel, config, sight.state)
-            # To ask again at the next renewal would get the same answer.
-            store.settle(sight.fingerprint())
+        if not refusals and not attempt:
+            break
+        sight = look(kernel, config, sight.state)
+        # To ask again at the next renewal would get the same answer.
+        store.settle(sight.fingerprint())
         if not culprits.keys() - refused.keys():
             break
         refused.update(culprits)
         view = judged(sight, refused)
-    for uplink in view.uplinks:
-        if uplink.state not in (*ROUTED, NO_LEASE) and uplink.link.table in left:
-            _tell_unused(uplink)
     try:
         for path in iproute2.write_names(config):
             log(f"{path}: written")
     except OSError as error:
         log(f"{error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")
+    return view
 
 
 def _tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...]) -> None:
@@ -194,10 +201,6 @@ def _tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...]) -> None:
     for change in planned:
         text = command(change, names)
         log(f"refused: {text}: {_words(refused[change])}" if change in refused else text)
-
-
-def _tell_unused(uplink: Uplink) -> None:
-    log(f"{uplink.link.interface} is not used: {uplink.reason or uplink.state}")
 
 
 def _words(refusal: Refusal) -> str:
