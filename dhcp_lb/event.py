@@ -116,7 +116,7 @@ def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[s
         server = ""
     duration = _text(environ, words.duration)
     duration_s = int(duration) if len(duration) <= 10 and duration.isascii() and duration.isdecimal() else 0
-    if duration_s == 0xffffffff:  # RFC 2131, 3.3: for ever
+    if duration_s >= 0xffffffff:  # RFC 2131, 3.3: for ever; what is more is no lease time
         duration_s = 0
     return Lease(quad, length, gateway, server, now_s, duration_s, fault), tuple(notes)
 
