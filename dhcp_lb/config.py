@@ -58,9 +58,11 @@ class _Lines:
     def read(self, line: bytes) -> None:
         if self.odd and not line.startswith(b"#"):
             if line.startswith(BYTE_ORDER_MARK):
-                return self.wrong("starts with a byte order mark: save the file as plain text")
+                self.wrong("starts with a byte order mark: save the file as plain text")
+                line = line[len(BYTE_ORDER_MARK):]
             if line.endswith(b"\r"):
-                return self.wrong("ends with a carriage return: save the file with Unix line ends")
+                self.wrong("ends with a carriage return: save the file with Unix line ends")
+                line = line[:-1]
             if line.translate(None, CONTROL) != line:
                 return self.wrong("holds control characters: allowed are printable characters and tabs")
         fields = [field.decode("utf-8", "surrogateescape") for field in line.split()]

@@ -156,6 +156,16 @@ def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_the_lines() -> 
         "F:4: 1 field: needed are `interface routing-table table-id weight`"]
 
 
+def test_a_file_of_another_systems_editor_is_read_on() -> None:
+    text = "\ufeffeth0 a 200 0\r\neth1 b 201 1\r\n"
+    assert mistakes(text) == [
+        "F:1: starts with a byte order mark: save the file as plain text",
+        "F:1: ends with a carriage return: save the file with Unix line ends",
+        "F:1: weight 0: allowed are 1 to 100000000",
+        "F:2: ends with a carriage return: save the file with Unix line ends"]
+    assert parse(text.encode()).interfaces == {"eth0", "eth1"}
+
+
 def test_a_line_with_a_mistake_still_tells_its_interface() -> None:
     """The hook must know that an event concerns a link although its line is wrong."""
     assert parse(b"eth0 a 200 0\n").interfaces == {"eth0"}
