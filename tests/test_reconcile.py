@@ -1,0 +1,295 @@
+"""Events, one after the other, on a kernel that is a model: what is there in the end, and what is in the log."""
+
+from errno import EINVAL, ENOTSUP
+from pathlib import Path
+
+import pytest
+
+from dhcp_lb.model import Interface, Nexthop, Route, Routing
+from dhcp_lb.plan import Change
+from dhcp_lb.rtnetlink import Refusal
+from tests.examples import BOTH, COMMON_RULES, ONLY0, ONLY1, RULES1, SINGLE0, SINGLE1, TABLE1
+from tests.world import World
+
+NOTHING = Routing()
+ALONE1 = Routing(TABLE1 | {ONLY1, SINGLE1}, RULES1 | COMMON_RULES)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def bound(world: World) -> World:
+    """Both links are up."""
+    world.event("BOUND", "eth0")
+    world.event("BOUND", "eth1")
+    assert BOTH in world.routing.routes
+    return world
+
+
+def test_every_change_is_in_the_log_as_a_command_and_nothing_else_is(world: World) -> None:
+    lines = world.event("BOUND", "eth0")
+    assert len(lines) == world.kernel.writes == 9
+    assert lines[0] == "ip -4 route append 192.0.2.0/25 dev eth0 table 200 proto 109 scope link src 192.0.2.34"
+    assert lines[-1] == ("ip -4 route append default via 192.0.2.1 dev eth0 table 252 proto 109 src 192.0.2.34 "
+                         "metric 1001")
+
+
+@pytest.mark.parametrize("reason", ["BOUND", "RENEW", "REBIND", "REBOOT"])
+def test_a_renewal_without_change_writes_and_logs_nothing(bound: World, reason: str) -> None:  # faults 19, 52
+    for moment in 2000, 3000:
+        bound.now_s = moment
+        assert (bound.event(reason, "eth0"), bound.kernel.writes) == ([], 0)
+    assert bound.store.load(frozenset(["eth0"]), 3000).leases["eth0"].begin_s == 3000
+
+
+@pytest.mark.parametrize("reason", ["EXPIRE", "FAIL", "RELEASE", "STOP"])
+def test_a_lease_that_ends_takes_its_link_out(bound: World, reason: str) -> None:  # fault 25
+    bound.event(reason, "eth0")
+    assert bound.routing == ALONE1
+    bound.event(reason, "eth1")
+    assert bound.routing == NOTHING
+
+
+@pytest.mark.parametrize("reason, interface", [("PREINIT", "eth0"), ("", "eth0"), ("BOUND", ""), ("BOUND", "eth9"),
+                                               ("BOUND", "../../etc/passwd"), ("STOP", "eth2")])
+def test_what_concerns_no_link_changes_nothing(bound: World, reason: str, interface: str) -> None:  # fault 26
+    before = bound.routing
+    assert (bound.event(reason, interface), bound.kernel.writes, bound.routing) == ([], 0, before)
+
+
+@pytest.mark.parametrize("variables, reason", [
+    ({"new_routers": "192.0.2.34"}, "gateway is its own address"),  # 4
+    ({"new_routers": "<error>"}, "gateway is no IPv4 address"),  # 10
+    ({"new_subnet_mask": "255.0.255.0"}, "net mask 255.0.255.0 is not a row of ones and then zeros"),  # 14
+    ({"new_ip_address": "192.0.2.99"}, "the interface does not have the address 192.0.2.99"),  # 17
+    ({"new_ip_address": "169.254.1.2"}, "address 169.254.1.2 is a link-local address"),  # 21
+    ({"new_routers": "198.51.100.7"}, "gateway 198.51.100.7 is an address of this machine"),
+])
+@pytest.mark.parametrize("before", ["BOUND", "nothing"])
+def test_an_unusable_lease_takes_out_that_link_with_one_line_that_says_why(
+        world: World, variables: dict[str, str], reason: str, before: str) -> None:
+    world.event("BOUND", "eth1")
+    if before == "BOUND":
+        world.event("BOUND", "eth0")
+    lines = world.event("RENEW", "eth0", **variables)
+    assert world.routing == ALONE1
+    assert [line for line in lines if not line.startswith("ip -4 ")] == [f"eth0 is not used: {reason}"]
+    assert world.event("RENEW", "eth0", **variables) == []
+    assert world.is_settled()
+
+
+def test_what_is_ignored_of_a_lease_is_in_the_log_once(world: World) -> None:  # fault 13
+    lines = world.event("BOUND", "eth0", new_rfc3442_classless_static_routes="33 1 2 3")
+    assert lines[0] == "eth0: option 121 is ignored: a width over 32"
+    assert world.event("RENEW", "eth0", new_rfc3442_classless_static_routes="33 1 2 3") == []
+
+
+@pytest.mark.parametrize("variables", [
+    {"new_routers": "192.0.2.7"}, {"new_subnet_mask": "255.255.255.192"}, {"new_ip_address": "192.0.2.35"},
+    {"new_ip_address": "192.0.2.99", "new_routers": "192.0.2.98", "new_subnet_mask": "255.255.255.224"},
+    {"new_subnet_mask": "255.255.255.255", "new_routers": "203.0.113.1"},
+    {"new_dhcp_server_identifier": "203.0.113.67"},
+    {"new_rfc3442_classless_static_routes": "0 192 0 2 9"},
+])
+def test_a_renewal_with_something_else_is_as_if_it_had_been_there_from_the_beginning(  # fault 18
+        bound: World, variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = variables.get("new_ip_address", "192.0.2.34")
+    bound.has("eth0", address)
+    bound.event("RENEW", "eth0", **variables)
+    assert bound.is_settled()
+    fresh = World(tmp_path, monkeypatch, "fresh")
+    fresh.has("eth0", address)
+    fresh.event("BOUND", "eth0", **variables)
+    fresh.event("BOUND", "eth1")
+    assert bound.routing == fresh.routing
+
+
+def test_the_same_address_on_two_links_is_one_link_and_a_message(bound: World) -> None:  # fault 2
+    bound.has("eth1", "192.0.2.34")
+    lines = bound.event("RENEW", "eth1", new_ip_address="192.0.2.34", new_routers="192.0.2.1")
+    assert lines[-1] == "eth1 is not used: eth0 has the same address 192.0.2.34"
+    assert ONLY0 in bound.routing.routes
+
+
+def test_a_lost_store_takes_no_link_out(bound: World) -> None:  # fault 60
+    before = bound.routing
+    for name in ("eth0", "eth1"):
+        bound.store.discard(f"{bound.store.path}/leases/{name}")
+    assert (bound.event("RENEW", "eth1"), bound.routing) == ([], before)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"2 192.0.2.34 24 192.0.2.1 - 0 0 \n"])
+def test_a_corrupt_lease_is_told_once_and_read_off_the_kernel(bound: World, content: bytes) -> None:  # fault 61
+    before = bound.routing
+    path = Path(bound.store.path, "leases/eth0")
+    path.write_bytes(content)
+    assert bound.event("RENEW", "eth1") == [f"{path} makes no sense and is removed"]
+    assert (bound.event("RENEW", "eth1"), bound.routing) == ([], before)
+
+
+@pytest.mark.parametrize("name", ["leases/eth0", "held", "settled", "leases/x"])
+def test_a_directory_in_the_place_of_a_file_stops_nothing(bound: World, name: str) -> None:  # fault 64
+    path = Path(bound.store.path, name)
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    (path / "full").mkdir()
+    bound.event("STOP", "eth0")
+    bound.event("RENEW", "eth1")
+    assert bound.routing == ALONE1 or name == "leases/eth0"
+    bound.has("eth1", "198.51.100.8")
+    bound.event("RENEW", "eth1", new_ip_address="198.51.100.8")
+    assert any(rule.source == "198.51.100.8/32" for rule in bound.routing.rules)
+
+
+def test_a_stale_lease_of_the_last_boot_is_not_used(world: World) -> None:  # fault 75
+    world.now_s = 90_000
+    world.event("BOUND", "eth0")
+    world.kernel.routes.clear()
+    world.kernel.rules.clear()
+    world.now_s = 50
+    world.event("BOUND", "eth1")
+    assert world.routing == ALONE1
+
+
+def test_an_address_that_is_gone_decides_whatever_the_lease_says(bound: World) -> None:  # fault 74
+    bound.has("eth0")
+    lines = bound.event("RENEW", "eth1")
+    assert bound.routing == ALONE1
+    assert lines[-1] == "eth0 is not used: the interface does not have the address 192.0.2.34"
+    bound.has("eth0", "192.0.2.34")
+    bound.event("RENEW", "eth1")
+    assert BOTH in bound.routing.routes
+
+
+def test_a_link_that_left_the_configuration_goes_at_the_next_run(bound: World) -> None:  # fault 50
+    bound.config = b"eth1 table-eth1 201 2\n"
+    bound.event("RENEW", "eth1")
+    single = SINGLE1
+    assert bound.routing == Routing(TABLE1 | {ONLY1, single}, RULES1 | COMMON_RULES)
+    assert not Path(bound.store.path, "leases/eth0").exists()
+    bound.config = b""
+    bound.apply()
+    assert bound.routing == NOTHING
+
+
+@pytest.mark.parametrize("config, line", [
+    (b"eth0 table-eth0 200 0\neth1 table-eth1 201 2\n", "/etc/dhcp-lb:1: weight 0: allowed are 1 to 100000000"),
+    (b"eth0 table-eth0 200 1\neth1\n",
+     "/etc/dhcp-lb:2: 1 field: needed are `interface routing-table table-id weight`"),
+    (b"eth0 table-eth0 200 1\r\n",
+     "/etc/dhcp-lb:1: ends with a carriage return: save the file with Unix line ends"),
+])
+def test_a_configuration_with_a_mistake_changes_nothing_and_says_so(bound: World, config: bytes, line: str) -> None:
+    before, bound.config = bound.routing, config
+    for reason in "STOP", "BOUND":
+        lines = bound.event(reason, "eth0")
+        assert lines[0] == line
+        assert lines[-1] == "nothing is changed until this is corrected; then run `dhcp-lb apply`"
+        assert (bound.routing, bound.kernel.writes) == (before, 0)
+
+
+def test_what_happened_while_the_configuration_was_wrong_is_made_up_for(bound: World) -> None:
+    good, bound.config = bound.config, b"eth0 table-eth0 200 0\neth1 table-eth1 201 2\n"
+    bound.event("STOP", "eth0")
+    bound.config = good
+    bound.apply()
+    assert bound.routing == ALONE1
+
+
+class Refusing:
+    """A kernel that refuses some of what it is asked for."""
+
+    def __init__(self, world: World, refuses: object, number: int, text: str) -> None:
+        self.make, self.refuses, self.number, self.text = world.kernel.make, refuses, number, text
+        world.kernel.make = self  # type: ignore[assignment]
+        write = world.kernel.write
+        world.kernel.write = lambda changes: tuple(  # type: ignore[method-assign]
+            Refusal(change, number, text) for change, number, _ in write(changes))
+
+    def __call__(self, change: Change, protocol: int) -> int:
+        if change.add and isinstance(change.what, Route) and self.refuses(change.what):  # type: ignore[operator]
+            return self.number
+        return self.make(change, protocol)
+
+
+def test_a_kernel_without_multipath_uses_the_heaviest_link(world: World) -> None:  # fault 54
+    Refusing(world, lambda route: len(route.nexthops) > 1, ENOTSUP, "")
+    world.event("BOUND", "eth0")
+    lines = world.event("BOUND", "eth1")
+    assert "refused: ip -4 route append default table 252 proto 109 nexthop via 192.0.2.1 dev eth0 weight 1 " \
+           "nexthop via 198.51.100.1 dev eth1 weight 2: no reason given (ENOTSUP)" in lines
+    assert world.kernel.lookup() == SINGLE1
+    assert {SINGLE0, SINGLE1} < world.routing.routes
+    for _ in range(2):
+        assert (world.event("RENEW", "eth0"), world.event("RENEW", "eth1"), world.kernel.writes) == ([], [], 0)
+
+
+def by_eth0(route: Route) -> bool:
+    return any(nexthop.oif == 2 and nexthop.gateway for nexthop in route.nexthops)
+
+
+@pytest.mark.parametrize("first", ["eth0", "eth1"])
+def test_a_link_that_the_kernel_refuses_is_left_out(world: World, first: str) -> None:  # fault 58
+    Refusing(world, by_eth0, EINVAL, "Nexthop has invalid gateway")
+    logs = [line for name in (first, "eth1" if first == "eth0" else "eth0") for line in world.event("BOUND", name)]
+    assert world.routing == ALONE1
+    assert "refused: ip -4 route append default via 192.0.2.1 dev eth0 table 200 proto 109 src 192.0.2.34: " \
+           "Nexthop has invalid gateway (EINVAL)" in logs
+    assert "eth0 is not used: the kernel refuses it: Nexthop has invalid gateway (EINVAL)" in logs
+
+
+def test_a_refused_link_is_not_asked_for_again_at_every_renewal(world: World) -> None:  # fault 58
+    Refusing(world, by_eth0, EINVAL, "Nexthop has invalid gateway")
+    world.event("BOUND", "eth1")
+    world.event("BOUND", "eth0")
+    for name in ("eth1", "eth0", "eth1", "eth0"):
+        assert (world.event("RENEW", name), world.kernel.writes, world.routing) == ([], 0, ALONE1)
+
+
+def test_while_a_refused_link_is_tried_the_others_are_used(world: World) -> None:  # fault 58
+    world.event("BOUND", "eth0")
+    world.event("BOUND", "eth1")
+    Refusing(world, lambda route: by_eth0(route) and "192.0.2.7" in str(route), EINVAL, "Nexthop has invalid gateway")
+    make, lookups = world.kernel.make, []
+
+    def watched(change: Change, protocol: int) -> int:
+        number = make(change, protocol)
+        lookups.append(world.kernel.lookup())
+        return number
+
+    world.kernel.make = watched  # type: ignore[method-assign]
+    world.event("RENEW", "eth0", new_routers="192.0.2.7")
+    assert world.routing == ALONE1
+    assert all(lookups)
+
+
+def test_foreign_rules_and_routes_stay(bound: World) -> None:  # fault 51
+    foreign = [Change(True, one) for one in (BOTH, ONLY0, *sorted(COMMON_RULES), *sorted(RULES1))]
+    for change in foreign:
+        bound.kernel.make(change, 3)
+    before = bound.kernel.routing(3)
+    bound.event("STOP", "eth0")
+    assert (bound.routing, bound.kernel.routing(3)) == (ALONE1, before)
+    bound.event("STOP", "eth1")
+    assert (bound.routing, bound.kernel.routing(3)) == (NOTHING, before)
+
+
+def test_what_somebody_altered_is_put_right(bound: World) -> None:  # fault 56
+    before = bound.routing
+    bound.kernel.routes = [there for there in bound.kernel.routes if there[0] != BOTH]
+    bound.kernel.rules = [there for there in bound.kernel.rules if there[0].pref != 20100]
+    bound.kernel.make(Change(True, Route(200, "10.0.0.0/8", 0, "", 0, (Nexthop("192.0.2.1", 2),))), 109)
+    bound.event("RENEW", "eth1")
+    assert bound.routing == before
+
+
+def test_a_device_that_comes_back_with_another_index_is_rebuilt(bound: World) -> None:  # fault 31
+    bound.has("eth0", up=False)
+    bound.kernel.routes = [there for there in bound.kernel.routes if there[0] != BOTH]
+    bound.interfaces["eth0"] = Interface(77, True, True, ("192.0.2.34",))
+    bound.event("BOUND", "eth0")
+    assert {nexthop.oif for route in bound.routing.routes for nexthop in route.nexthops} == {77, 3}
+    assert bound.is_settled()

@@ -1,0 +1,110 @@
+"""A machine without a machine: the real path of an event, on a store in a directory and a kernel that is a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dhcp_lb import hook, iproute2, reconcile, sysctl
+from dhcp_lb.config import Config, parse
+from dhcp_lb.lease import HELD, Store
+from dhcp_lb.model import Interface, Routing
+from dhcp_lb.plan import Change
+from dhcp_lb.rtnetlink import Refusal, encode
+from tests.examples import CONFIG
+from tests.model_kernel import ModelKernel
+
+BOUND = {
+    "eth0": {"new_ip_address": "192.0.2.34", "new_subnet_mask": "255.255.255.128", "new_routers": "192.0.2.1"},
+    "eth1": {"new_ip_address": "198.51.100.7", "new_subnet_mask": "255.255.255.128", "new_routers": "198.51.100.1"},
+    "eth2": {"new_ip_address": "203.0.113.9", "new_subnet_mask": "255.255.255.128", "new_routers": "203.0.113.1"},
+}
+
+
+class World:
+    """Events, one after the other."""
+
+    def __init__(self, path: Path, patch: pytest.MonkeyPatch, name: str = "dhcp-lb") -> None:
+        self.interfaces = {name: Interface(2 + number, True, True, (BOUND[name]["new_ip_address"],))
+                           for number, name in enumerate(BOUND)}
+        self.kernel = ModelKernel(self.interfaces, 25)
+        self.config = CONFIG
+        self.log: list[str] = []
+        self.now_s = 1000
+        self.store = Store(str(path / name))
+        for module in hook, reconcile, sysctl:
+            patch.setattr(module, "log", self.log.append)
+        for module in hook, reconcile:
+            patch.setattr(module, "now_s", lambda: self.now_s)
+        patch.setattr(hook, "read_config", self.read_config)
+        patch.setattr(hook, "Store", lambda: self.store)
+        patch.setattr(reconcile, "Rtnetlink", lambda: FakeRtnetlink(self))
+        patch.setattr(iproute2, "clashes", lambda config: ())
+        patch.setattr(iproute2, "write_names", lambda config: ())
+        patch.setattr(iproute2, "remove_names", lambda: None)
+        patch.setattr(reconcile, "interface_names", lambda _: {2: "eth0", 3: "eth1", 4: "eth2"})
+
+    def read_config(self) -> Config:
+        return parse(self.config)
+
+    def event(self, reason: str, interface: str, **variables: str | None) -> list[str]:
+        """The hook takes an event; what it logs."""
+        self.log.clear()
+        environ = {"reason": reason, "interface": interface, **BOUND.get(interface, {}), **variables}
+        hook.environ = {name.encode(): value.encode() for name, value in environ.items() if value is not None}
+        self.kernel.writes = 0
+        hook.hook()
+        return list(self.log)
+
+    def apply(self) -> list[str]:
+        self.log.clear()
+        self.kernel.writes = 0
+        reconcile.reconcile(parse(self.config), self.store, edited=True)
+        return list(self.log)
+
+    def hold(self, **held: str) -> None:
+        self.store.prepare()
+        self.store.keep(HELD, held)
+        self.apply()
+
+    def has(self, name: str, *addresses: str, up: bool = True, carrier: bool = True) -> None:
+        """An interface as it is now. The kernel takes the routes with it that need what it no longer has."""
+        before = self.interfaces[name]
+        self.interfaces[name] = Interface(before.ifindex, up, carrier, addresses)
+        gone = set(before.addresses) - set(addresses) if up else set(before.addresses)
+        self.kernel.routes = [
+            (route, owner) for route, owner in self.kernel.routes
+            if route.source not in gone and not (not up and any(hop.oif == before.ifindex for hop in route.nexthops))]
+
+    @property
+    def routing(self) -> Routing:
+        return self.kernel.routing()
+
+    def is_settled(self) -> bool:
+        """Whether the next run has nothing to do."""
+        self.log.clear()
+        self.kernel.writes = 0
+        reconcile.reconcile(parse(self.config), self.store)
+        return (self.log, self.kernel.writes) == ([], 0)
+
+
+class FakeRtnetlink:
+    """Rtnetlink, on the model. It speaks messages, as the kernel does."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def dump(self) -> tuple[list[bytes], list[bytes]]:
+        routing = self.world.kernel.routing()
+        return ([encode(Change(True, rule), 0, False)[16:] for rule in sorted(routing.rules)],
+                [encode(Change(True, route), 0, False)[16:] for route in sorted(routing.routes)])
+
+    def interfaces(self, names: frozenset[str]) -> dict[str, Interface]:
+        return {name: self.world.interfaces[name] for name in names if name in self.world.interfaces}
+
+    def sysctls(self) -> dict[int, None]:
+        return {}
+
+    def write(self, planned: tuple[Change, ...]) -> tuple[Refusal, ...]:
+        return self.world.kernel.write(planned)
