@@ -166,6 +166,13 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
     config = sight.config
     if errors := iproute2.clashes(config):
         raise Invalid("\n".join(errors))
+    # What goes along with the routes comes before them: a run that is killed in between finds changes left to
+    # make the next time, and so comes here again.
+    try:
+        for path in iproute2.write_names(config):
+            log(f"{path}: written")
+    except OSError as error:
+        log(f"{error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")
     sysctl.tune(kernel, store, sight.interfaces)
     refused: dict[str, str] = {}
     for attempt in range(ATTEMPTS):
@@ -186,11 +193,6 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
             break
         refused.update(culprits)
         view = judged(sight, refused)
-    try:
-        for path in iproute2.write_names(config):
-            log(f"{path}: written")
-    except OSError as error:
-        log(f"{error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")
     return view
 
 
