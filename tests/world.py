@@ -32,6 +32,7 @@ class World:
         self.config = CONFIG
         self.log: list[str] = []
         self.now_s = 1000
+        self.held: dict[str, str] = {}
         self.store = Store(str(path / name))
         for module in hook, reconcile, sysctl:
             patch.setattr(module, "log", self.log.append)
