@@ -44,7 +44,7 @@ class World:
         patch.setattr(iproute2, "clashes", lambda config: ())
         patch.setattr(iproute2, "write_names", lambda config: ())
         patch.setattr(iproute2, "remove_names", lambda: None)
-        patch.setattr(reconcile, "interface_names", lambda _: {2: "eth0", 3: "eth1", 4: "eth2"})
+        patch.setattr(reconcile, "interface_names", lambda *_: {2: "eth0", 3: "eth1", 4: "eth2"})
 
     def read_config(self) -> Config:
         return parse(self.config)
