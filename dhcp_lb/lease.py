@@ -59,11 +59,7 @@ class Store:
         leases: dict[str, Lease] = {}
         held: dict[str, str] = {}
         corrupt: list[str] = []
-        try:
-            names = interfaces.intersection(listdir(f"{self.path}/leases"))
-        except FileNotFoundError:
-            names = frozenset()
-        for name in names:
+        for name in interfaces:
             path = f"{self.path}/leases/{name}"
             try:
                 lease = _decode(_read(path).decode())

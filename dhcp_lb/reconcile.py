@@ -113,6 +113,7 @@ def reconcile(config: Config, store: Store, news: str = "", unsaved: dict[str, L
         fingerprint = sight.fingerprint()
         if not edited and not news and fingerprint == store.settled():
             return
+        store.tidy(config.interfaces)
         view = judged(sight)
         touched = {news}
         if view.changes or edited:
@@ -137,7 +138,7 @@ def flush(store: Store) -> None:
         planned = changes(routing(*kernel.dump()), Routing(), 0)
         if planned:
             lock.check()
-            _tell(planned, kernel.write(planned))
+            _tell(planned, kernel.write(planned), {})
         sysctl.restore(store)
         iproute2.remove_names()
 
@@ -149,7 +150,6 @@ def _state(config: Config, store: Store, unsaved: dict[str, Lease]) -> State:
     for path in state.corrupt:
         log(f"{path} makes no sense and is removed")
         store.discard(path)
-    store.tidy(config.interfaces)
     return state._replace(leases={**state.leases, **unsaved})
 
 
@@ -180,7 +180,7 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
             break
         lock.check()
         refusals = kernel.write(view.changes)
-        _tell(view.changes, refusals)
+        _tell(view.changes, refusals, sight.interfaces)
         # Its own table tells whose fault it is: what is wrong with a nexthop is wrong with it there, too.
         culprits = {link.interface: f"{REFUSED}{_words(refusal)}" for refusal in refusals for link in config.links
                     if refusal.change.add and refusal.change.what.table == link.table}
@@ -196,9 +196,10 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
     return view
 
 
-def _tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...]) -> None:
+def _tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces: dict[str, Interface]) -> None:
     from .iproute2 import command
-    names = interface_names([change.what for change in planned])
+    names = interface_names([change.what for change in planned],
+                            {interface.ifindex: name for name, interface in interfaces.items()})
     refused = {refusal.change: refusal for refusal in refusals}
     for change in planned:
         text = command(change, names)
@@ -209,10 +210,11 @@ def _words(refusal: Refusal) -> str:
     return f"{refusal.words or 'no reason given'} ({errorcode.get(refusal.errno, refusal.errno)})"
 
 
-def interface_names(objects: "Iterable[Route | Rule]") -> dict[int, str]:
-    """Index → name of the interfaces in these routes, as far as they are still there."""
-    names = {}
-    for oif in {nexthop.oif for one in objects if isinstance(one, Route) for nexthop in one.nexthops}:
+def interface_names(objects: "Iterable[Route | Rule]", known: dict[int, str] | None = None) -> dict[int, str]:
+    """Index → name of the interfaces in these routes, as far as they are still there, and those `known` already."""
+    names = dict(known or {})
+    oifs = {nexthop.oif for one in objects if isinstance(one, Route) for nexthop in one.nexthops}
+    for oif in oifs - names.keys():
         try:
             names[oif] = if_indextoname(oif)
         except OSError:

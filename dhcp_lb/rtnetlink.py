@@ -7,12 +7,17 @@ from _socket import AF_INET, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, inet_aton, inet
 from errno import EEXIST, EINTR, ENODEV, ENOENT, EPERM, ESRCH
 from fcntl import ioctl
 from posix import strerror
-from struct import Struct
 
 from .address import EVERYWHERE
 from .model import PROTOCOL, Interface, Nexthop, Route, Routing, Rule
 from .plan import Change
 from .record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from struct import Struct
+else:
+    from _struct import Struct
 
 AF_NETLINK = 16
 SOL_NETLINK = 270
