@@ -50,10 +50,14 @@ CLIENTS = {
         classless=b"new_rfc3442_classless_static_routes"),
     "dhcpcd": Client(  # dhcpcd-run-hooks(8)
         _set(b"BOUND RENEW REBIND REBOOT TIMEOUT INFORM STATIC"),
-        _set(b"EXPIRE FAIL NAK RELEASE STOP STOPPED DEPARTED"), _set(b"CARRIER NOCARRIER"),
+        _set(b"EXPIRE FAIL NAK RELEASE STOP"),
+        _set(b"CARRIER NOCARRIER STOPPED DEPARTED"),  # a daemon that stops may leave the address, and does in Debian
         address=b"new_ip_address", mask=b"new_subnet_cidr", routers=b"new_routers",
         server=b"new_dhcp_server_identifier", duration=b"new_dhcp_lease_time",
         classless=b"new_classless_static_routes"),
+    "udhcpc": Client(  # udhcpc(8): the variables of its script, and its argument
+        _set(b"bound renew"), _set(b"deconfig"), address=b"ip", mask=b"subnet", routers=b"router",
+        server=b"serverid", duration=b"lease", classless=b"staticroutes"),
     "ifupdown-static": Client(  # interfaces(5)
         _set(b"post-up"), _set(b"post-down"), reason=b"PHASE", interface=b"IFACE",
         address=b"IF_ADDRESS", mask=b"IF_NETMASK", routers=b"IF_GATEWAY"),
