@@ -54,6 +54,7 @@ HEADER = Struct("=LHHLL")  # struct nlmsghdr: length, type, flags, sequence, por
 ATTRIBUTE = Struct("=HH")  # struct rtattr: length, type
 QUADS = Struct("=HH4s")
 BODY = Struct("=8BL")  # struct rtmsg and struct fib_rule_hdr
+ADDRESS = Struct("=4BLHH4sHH4s")  # struct ifaddrmsg and two attributes
 NEXTHOP = Struct("=HBBl")  # struct rtnexthop: length, flags, hops, interface
 U16 = Struct("=H")
 U32 = Struct("=L")
@@ -130,12 +131,11 @@ class Rtnetlink:
         addresses: dict[int, list[str]] = {}
         lengths: dict[int, list[int]] = {}
         for message in self._dump(RTM_GETADDR, b"\x02" + bytes(7)):
-            found = attributes(message[:24], 8)  # the first two, net/ipv4/devinet.c: inet_fill_ifaddr
-            quad = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS)
-            if quad:
-                ifindex = U32.unpack_from(message, 4)[0]
-                addresses.setdefault(ifindex, []).append(inet_ntoa(quad))
-                lengths.setdefault(ifindex, []).append(message[1])
+            # IFA_ADDRESS, which is the peer's if there is one, then IFA_LOCAL: net/ipv4/devinet.c, inet_fill_ifaddr.
+            _, length, _, _, ifindex, _, first, address, _, second, local = ADDRESS.unpack_from(message)
+            if first in (IFA_ADDRESS, IFA_LOCAL):
+                addresses.setdefault(ifindex, []).append(inet_ntoa(local if second == IFA_LOCAL else address))
+                lengths.setdefault(ifindex, []).append(length)
         interfaces = {}
         descriptor = self.socket.fileno()
         for name in names:
