@@ -1,0 +1,237 @@
+"""Whatever is in the configuration, a client's environment, the store or dhclient's lease files: it is taken for
+what it says or refused, in bounded time, and nothing of it comes out but addresses, numbers and known words.
+
+DHCP_LB_FUZZ: how many inputs a parser gets, instead of 1000. What was found is in corpus/."""
+
+import ipaddress
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dhcp_lb import address, config, dhclient_leases, event, iproute2
+from dhcp_lb.lease import HELD, NONE, Store
+from dhcp_lb.model import Interface, Lease, Link, Settings
+from dhcp_lb.routing import desired, judge
+
+INPUTS = int(os.environ.get("DHCP_LB_FUZZ", "1000"))
+CORPUS = Path(__file__).with_name("corpus")
+SLOW_S = 0.5  # the largest input takes a tenth of it; what grows faster than the input takes far more
+
+fuzz = settings(max_examples=INPUTS, deadline=None, database=None, derandomize=False,
+                suppress_health_check=list(HealthCheck))
+
+# What a parser knows, so that inputs get past its first line, and what has broken parsers.
+WORDS = [b"eth0", b"eth1", b"table-eth0", b"dhcp-lb", b"balance-table", b"=", b"gateway=", b"#", b"\n", b" ", b"\t",
+         b"\r", b"\0", b"200", b"252", b"0", b"1", b"-1", b"1e9", b"255", b"256", b"4294967295", b"4294967296", b"00", b"0x10",
+         "٣".encode(), "²".encode(), b"\xef\xbb\xbf", b"\xff", b"\xc3", b"\xed\xa0\x80", b"/", b"..", b"main", b"all",
+         b"192.0.2.1", b"192.0.2.34", b"192.0.2.0", b"255.255.255.0", b"255.0.255.0", b"0.0.0.0", b"127.0.0.1",
+         b"169.254.1.1", b"224.0.0.1", b"255.255.255.255", b"1.2.3", b"1.2.3.4.5", b"01.2.3.4", b"1.2.3.4 ",
+         b"0 192 0 2 1", b"24 10 0 0 192 0 2 1", b"33 1 2 3 4 5", b"0.0.0.0/0", b"10.0.0.0/8", b",", b"<error>",
+         b"$(touch /tmp/x)", b"`id`", b"() { :;};", b";", b"'", b'"', b"\\", b"{", b"}", b"lease", b"interface",
+         b"fixed-address", b"option", b"routers", b"subnet-mask", b"expire", b"never", b"epoch", b"renew",
+         b"4 2099/01/01 00:00:00", b"dhcp-server-identifier", b"1 ", b"disabled", b"draining", b"9" * 5000]
+BYTES = st.one_of(st.binary(max_size=300), st.lists(st.sampled_from(WORDS), max_size=60).map(b"".join),
+                  st.lists(st.one_of(st.sampled_from(WORDS), st.binary(max_size=8)), max_size=60).map(b" ".join))
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    """The whole of it, so that a slow input cannot hide."""
+    started_s = time.monotonic()
+    yield
+    print(f"{INPUTS} inputs in {time.monotonic() - started_s:.1f} s")
+
+
+def quickly(work: Callable[[], None]) -> None:
+    """In time, on a machine that has other things to do, too."""
+    started_s = time.process_time()
+    work()
+    assert time.process_time() - started_s < SLOW_S
+
+
+def assert_canonical(lease: Lease) -> None:
+    for quad in lease.address, lease.gateway, lease.server:
+        assert not quad or str(ipaddress.IPv4Address(quad)) == quad
+    assert 0 <= lease.length <= 32 and 0 <= lease.duration_s < 2**32
+    assert re.fullmatch(r"[A-Za-z0-9 ,:./+<>'-]*", lease.fault) and len(lease.fault) < 200, lease.fault
+    if not lease.fault:
+        assert lease.address and lease.length and lease.gateway
+        assert lease.gateway != lease.address
+    assert_routable(lease)
+
+
+def assert_routable(lease: Lease) -> None:
+    """All that follows from it can be computed."""
+    link = Link("eth0", "table-eth0", 200, 1)
+    interface = Interface(2, True, True, (lease.address,), (lease.length,))
+    desired(judge((link,), {"eth0": lease}, {}, {"eth0": interface}, {}), Settings())
+
+
+def check_config(text: bytes) -> None:
+    def work() -> None:
+        found = config.parse(text, "FILE")
+        for error in found.errors:
+            assert re.match(r"FILE:\d+: .", error), error
+        if not found.errors:
+            tables = [link.table for link in found.links] + [found.settings.balance_table]
+            assert len(set(tables)) == len(tables) and all(0 < table < 2**32 for table in tables)
+            assert not {253, 254, 255} & set(tables)
+            assert len({link.interface for link in found.links}) == len(found.links)
+            assert all(1 <= link.weight <= config.MAX_WEIGHT for link in found.links)
+            for link in found.links:
+                assert len(os.fsencode(link.interface)) <= 15 and not set(link.interface) & set("/: \t\n\0")
+                assert link.interface not in (".", "..")
+                assert not link.gateway or address.unicast(link.gateway) == link.gateway
+    quickly(work)
+
+
+LINES = st.lists(st.tuples(st.sampled_from([b"eth0", b"eth1", b"\xc3\xa9", b"--help", b"lock", b"a/b", b"$(id)"]),
+                           st.sampled_from([b"t0", b"t1", b"main", b"9t", b"$(id)"]),
+                           st.sampled_from([b"200", b"201", b"252", b"0", b"253", b"4294967296", b"-1"]),
+                           st.sampled_from([b"1", b"0", b"300", b"1000000000", b"x"]),
+                           st.sampled_from([b"", b"gateway=192.0.2.1", b"gateway=", b"x=y", b"# text"])),
+                 max_size=6).map(lambda lines: b"\n".join(b" ".join(line) for line in lines))
+
+
+@fuzz
+@given(st.one_of(BYTES, LINES))
+def test_any_bytes_as_the_configuration_are_links_or_mistakes_with_their_line(text: bytes) -> None:
+    check_config(text)
+
+
+def check_environment(environ: dict[bytes, bytes], client: str) -> None:
+    def work() -> None:
+        found = event.parse(environ, 1000, client)
+        if found and found.lease and found.lease != NONE:
+            assert_canonical(found.lease)
+            for note in found.notes:
+                assert re.fullmatch(r"[A-Za-z0-9 ,:.()/-]*", note), note
+    quickly(work)
+
+
+VALUES = BYTES.filter(lambda value: b"\0" not in value)  # what an environment can hold
+
+
+@st.composite
+def environments(draw: st.DrawFn) -> tuple[str, dict[bytes, bytes]]:
+    name = draw(st.sampled_from(["", *event.CLIENTS]))
+    words = event.CLIENTS[name or "dhclient"]
+    reasons = sorted(words.comes | words.goes | words.look) * 3 + [b"", b"PREINIT"]
+    variables = [words.address, words.mask, words.routers, words.server, words.duration, words.classless]
+    environ = {words.reason: draw(st.sampled_from(reasons)),
+               words.interface: draw(st.sampled_from([b"eth0", b"\xff", b""]))}
+    good = dict(zip(variables, [b"192.0.2.34", b"255.255.255.0", b"192.0.2.1", b"192.0.2.1", b"3600", b"0 192 0 2 1"]))
+    for variable in variables:
+        if variable:
+            value = draw(st.one_of(st.none(), st.just(good[variable]), st.just(good[variable]), VALUES))
+            if value is not None:
+                environ[variable] = value
+    if draw(st.booleans()):
+        environ[b"if_up"] = b"true"
+    if draw(st.booleans()):
+        environ[b"METHOD"] = draw(st.sampled_from([b"static", b"dhcp", b"\xff"]))
+    return name, environ
+
+
+@fuzz
+@given(environments())
+def test_any_value_in_any_clients_environment_gives_addresses_or_a_fault(
+        drawn: tuple[str, dict[bytes, bytes]]) -> None:
+    name, environ = drawn
+    check_environment(environ, name)
+
+
+@pytest.mark.parametrize("name", ["lease-time"])
+def test_what_was_found_in_an_environment_is_settled(name: str) -> None:
+    variables = (CORPUS / f"environment-{name}").read_bytes().rstrip(b"\n").split(b"\0")
+    check_environment(dict(variable.split(b"=", 1) for variable in variables), "dhclient")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("value", [b"9" * 131072, b"1 " * 65536, b"\xff" * 131072, b"1." * 65536, b"/" * 131072,
+                                   b"0.0.0.0/0 " * 13000, b"32 1 2 3 4 5 6 7 8 " * 7000])
+@pytest.mark.parametrize("name", event.CLIENTS)
+def test_values_of_128_kib_cost_no_time(name: str, value: bytes) -> None:
+    words = event.CLIENTS[name]
+    for variable in words.address, words.mask, words.routers, words.server, words.duration, words.classless:
+        for reason in sorted(words.comes)[:1]:
+            check_environment({words.reason: reason, words.interface: b"eth0", words.address: b"192.0.2.34",
+                               words.mask: b"24", words.routers: b"192.0.2.1", variable: value}, name)
+
+
+def check_store(store: Store, text: bytes) -> None:
+    path = Path(store.path, "leases", "eth0")
+    path.write_bytes(text)
+    Path(store.path, HELD).write_bytes(text)
+
+    def work() -> None:
+        found = store.load(frozenset(["eth0"]), 1000)
+        for lease in found.leases.values():
+            assert_routable(lease)
+            store.save("eth0", lease)
+            assert store.load(frozenset(["eth0"]), 1000).leases == found.leases
+        assert set(found.corrupt) <= {str(path), f"{store.path}/{HELD}"}
+        assert "eth0" in found.leases or found.corrupt or not text or b" " in text
+    quickly(work)
+
+
+FIELDS = st.lists(st.one_of(st.sampled_from([b"1", b"-", b"24", b"192.0.2.34", b"192.0.2.1", b"999", b"3600", b"\n",
+                                             b"-5", b"99", b"1e3", b"0.0.0.0", b"1.2.3", "٣".encode(), b"fault\n"]),
+                            st.binary(max_size=6)), min_size=6, max_size=10).map(b" ".join)
+
+
+@fuzz
+@given(text=st.one_of(BYTES, FIELDS, FIELDS.map(lambda text: b"1 " + text + b"\n")))
+def test_any_bytes_in_the_store_are_a_lease_or_corrupt(text: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    store = Store(str(tmp_path_factory.getbasetemp() / "store"))
+    store.prepare()
+    check_store(store, text)
+
+
+def check_leases(text: str) -> None:
+    def work() -> None:
+        for interface, environ in dhclient_leases.environments([text], 1e9, lambda name, quad: True).items():
+            assert isinstance(interface, str)
+            found = event.parse(environ, 1000)
+            if found and found.lease:
+                assert_canonical(found.lease)
+    quickly(work)
+
+
+STATEMENTS = st.lists(st.sampled_from([
+    'interface "eth0";', "fixed-address 192.0.2.34;", "option subnet-mask 255.255.255.0;",
+    "option routers 192.0.2.1,1.2.3;", "option dhcp-server-identifier 192.0.2.1;", "expire 4 2099/01/01 00:00:00;",
+    "expire never;", "expire epoch 9999999999;", "expire epoch x;", "expire 4 9999999/99/99 99:99:99;",
+    'option host-name "a\\"}{;b";', "lease {", "}", "lease6 {", "# x\n",
+    'option rfc3442-classless-static-routes 0,192,0,2,1;', 'interface "', "option", ";", 'interface "\udcff";',
+    "expire epoch 99999999999999999999;", "fixed-address ;", "expire epoch ٣;", '\\"', "renew 4;"]),
+    max_size=25).map(lambda parts: "lease {\n" + "\n".join(parts) + "\n}\n")
+
+
+@fuzz
+@given(st.one_of(STATEMENTS, BYTES.map(lambda text: text.decode("utf-8", "surrogateescape"))))
+def test_any_text_in_dhclients_lease_files_gives_addresses_or_nothing(text: str) -> None:
+    check_leases(text)
+
+
+@pytest.mark.parametrize("text", ["{" * 100000, "}" * 100000, '"' + "\\" * 100000, "lease {" * 20000, ";" * 100000,
+                                  '"' * 100001, " " * 100000 + '"', "#" * 100000])
+def test_lease_files_that_nest_without_end_cost_no_time(text: str) -> None:
+    check_leases(text)
+
+
+@fuzz
+@given(text=st.one_of(BYTES, st.lists(st.sampled_from([b"200 t\n", b"0xzz t\n", b"0x t\n", b"1 \n",
+                                                       b"9" * 5000 + b" t\n", b"\xff \xff\n", "٣ t\n".encode(), b"# 1 2\n", b"200\tt\r\n"]))
+                      .map(b"".join)))
+def test_any_bytes_in_iproute2s_names_are_read(text: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    etc = tmp_path_factory.getbasetemp() / "iproute2"
+    etc.mkdir(exist_ok=True)
+    for kind in "rt_tables", "rt_protos":
+        (etc / kind).write_bytes(text)
+    quickly(lambda: iproute2.clashes(config.parse(b"eth0 t 200 1\n"), "FILE", str(etc), str(etc)) and None)

@@ -1,0 +1,204 @@
+"""Killed at every system call: the routing is the old or the new one, and the next event repairs the rest.
+
+strace makes SIGKILL meet the process at the entry of the system call, one run for each. What the interpreter itself
+calls before it comes to the hook is the same whatever the event is; one event's test has these, too."""
+
+import re
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests import box
+from tests.box import Given, Kernel, boxed, event, given, kernel, lookup, set_address
+
+TRACE = Path("/run/trace")
+FOREIGN = ("rule add pref 20100 from 10.9.9.9 lookup 77", "rule add pref 32765 from all fwmark 7 lookup 77",
+           "route add 10.9.0.0/16 dev peer-eth0 table 77", "route add 10.8.0.0/16 dev peer-eth0 table 1000",
+           "route add unreachable 10.7.0.0/16 metric 5")
+
+
+class Point(NamedTuple):
+    """A system call of a run: the so-many-th of its name."""
+
+    name: str
+    count: int
+
+
+class Step(NamedTuple):
+    """An event of a link, after what its client did to the address."""
+
+    reason: str
+    interface: str
+    lease: Given | None
+    moves_address: bool = True
+
+    def prepare(self) -> None:
+        if self.moves_address:
+            set_address(self.interface, self.lease)
+
+    def happen(self) -> None:
+        event(self.reason, self.interface, self.lease)
+
+    def strace(self, *options: str) -> int:
+        """The hook under strace; its status, negative after a signal."""
+        return subprocess.run(["strace", "-f", "-qq", "-o", str(TRACE), *options, box.PROGRAM],
+                              env=box.environment(*self[:3]), capture_output=True).returncode
+
+
+def points(step: Step, all_of_them: bool = False) -> list[Point]:
+    """All system calls of this event's run, or those since the interpreter and the imports are done."""
+    assert step.strace("-e", "trace=all") == 0
+    seen: Counter[str] = Counter()
+    found: list[Point] = []
+    for line in TRACE.read_text(errors="replace").splitlines():
+        call = re.match(r"\d+ +(\w+)\(", line)
+        if call:
+            seen[call[1]] += 1
+            if call[1] == "umask" and not all_of_them:
+                found.clear()
+            found.append(Point(call[1], seen[call[1]]))
+    return [point for point in found if point != ("execve", 1)]
+
+
+def killed_at(step: Step, point: Point) -> bool:
+    """Whether the event's run came to this system call, and died there."""
+    status = step.strace("-e", f"trace={point.name}", "-e", f"inject={point.name}:signal=KILL:when={point.count}")
+    assert status in (0, -signal.SIGKILL), (point, status)
+    return status != 0
+
+
+def disk() -> dict[str, bytes]:
+    """Names of all files of ours, and all that is in them."""
+    return {str(path): path.read_bytes() for place in (box.STORE, Path("/etc/iproute2"))
+            for path in sorted(place.rglob("*")) if path.is_file()}
+
+
+def links_up(count: int) -> Kernel:
+    names = box.add_links(count)
+    for number, name in enumerate(names):
+        set_address(name, given(number))
+    box.ip(*FOREIGN)
+    for number, name in enumerate(names):
+        event("BOUND", name, given(number))
+    return kernel()
+
+
+def assert_others_find_their_way() -> None:
+    """Link eth0 is never the one that something happens to."""
+    source = given(0).address
+    assert lookup() and lookup(source=source) and lookup(source=source, destination=given(0).gateway)
+    assert lookup(oif="eth0")
+
+
+def kills_survived(step: Step, there: list[Point], want: Kernel, files: dict[str, bytes],
+                   other: Step) -> Iterator[int]:
+    """Kills this event's run at one point after the other. A value each time that the event then has happened in
+    full, which is to be undone: how many kills that took."""
+    kills = 0
+    step.prepare()
+    old, before = kernel(), disk()
+    for point in there:
+        kills += killed_at(step, point)
+        found, after = kernel(), disk()
+        assert_others_find_their_way()
+        assert found.foreign == old.foreign == want.foreign, point
+        assert found.ours in (old.ours, want.ours), point
+        if (found, after) == (old, before):
+            continue  # as if nothing had happened
+        other.happen()  # an event of a link to which nothing has happened
+        found = kernel()
+        assert_others_find_their_way()
+        if found != want:
+            assert found == old, point
+            step.happen()
+            assert kernel() == want, point
+        assert box.state() == files, point
+        yield kills
+        kills = 0
+        step.prepare()
+        old, before = kernel(), disk()
+    yield kills
+
+
+PAIRS: dict[str, Callable[[], tuple[Step, Step]]] = {
+    "BOUND and EXPIRE": lambda: (Step("EXPIRE", "eth1", None), Step("BOUND", "eth1", given(1))),
+    "RENEW": lambda: (Step("RENEW", "eth1", given(1, gateway=2), moves_address=False),
+                      Step("RENEW", "eth1", given(1), moves_address=False)),
+}
+
+
+@pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.parametrize("pair", PAIRS)
+@boxed
+def test_killed_at_every_system_call_the_routing_is_the_old_or_the_new_one(pair: str, count: int) -> None:
+    links_up(count)
+    steps = PAIRS[pair]()
+    other = Step("RENEW", "eth0", given(0), moves_address=False)
+    wants, files, there = [], [], []
+    for number, step in enumerate((*steps, *steps)):  # once to settle, once to trace
+        step.prepare()
+        there.append(points(step, all_of_them=(pair, count, number) == ("RENEW", 2, 2)))
+        step.happen()
+        wants.append(kernel())
+        files.append(box.state())
+    assert wants[0] == wants[2] != wants[1] == wants[3] and files[:2] == files[2:]
+    runs = [kills_survived(step, there[2 + place], wants[place], files[place], other)
+            for place, step in enumerate(steps)]
+    kills = 0
+    for one, two in zip(*runs):  # an event and the one that undoes it take turns
+        kills += one + two
+    print(f"{count} links, {pair}: {kills} kills")
+    assert kills > 0.9 * sum(len(of_one) for of_one in there[2:]) > 200
+
+
+@boxed
+def test_killed_at_every_system_call_of_the_very_first_event_the_next_one_does_all() -> None:
+    names = box.add_links(2)
+    for number, name in enumerate(names):
+        set_address(name, given(number))
+    box.ip(*FOREIGN, "route add default via 10.100.1.1 metric 7")
+    nothing = kernel()
+    first = Step("BOUND", "eth0", given(0), moves_address=False)
+
+    def undo() -> None:
+        box.run("ip", "rule", "flush", "protocol", "109")
+        box.run("ip", "route", "flush", "table", "all", "proto", "109")
+        box.run("sh", "-c", "rm -rf /run/dhcp-lb /etc/iproute2/rt_*.d; "
+                "for each in /proc/sys/net/ipv4/conf/eth*/ignore_routes_with_linkdown; do echo 0 >$each; done")
+        assert kernel() == nothing
+
+    there = points(first)
+    want, files = kernel(), box.state()
+    kills = 0
+    for point in there:
+        undo()
+        kills += killed_at(first, point)
+        assert kernel() in (nothing, want), point
+        assert lookup(), point
+        first.happen()
+        assert kernel() == want, point
+        assert box.state() == files, point
+    print(f"first event: {kills} kills")
+    assert kills > 0.95 * len(there) > 200
+
+
+@boxed
+def test_killed_at_every_system_call_a_renewal_without_change_leaves_nothing_behind() -> None:
+    want = links_up(2)
+    same = Step("RENEW", "eth1", given(1), moves_address=False)
+    settled = box.STORE / "settled"
+    there = points(same)  # with all that is done once, after a change
+    files = box.state()
+    for point in there:
+        settled.unlink(missing_ok=True)
+        assert killed_at(same, point) or point not in there[:-5]
+        assert kernel() == want, point
+        same.happen()
+        assert kernel() == want and box.state() == files, point
+    print(f"renewal without change: {len(there)} kills")
+    assert len(there) > 100
