@@ -36,6 +36,7 @@ RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_GETNETCONF = 82
 
 RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE = 1, 2, 4, 5, 6, 7, 9, 15
+RTA_NH_ID = 30
 RTN_UNICAST = 1
 RTPROT_BOOT = 3
 RTNH_F_ONLINK = 4
@@ -288,7 +289,10 @@ def route(message: bytes) -> Route:
     metric = found.pop(RTA_PRIORITY, b"")
     source = found.pop(RTA_PREFSRC, b"")
     nexthops: tuple[Nexthop, ...] = ()
-    if RTA_OIF in found:
+    if RTA_NH_ID in found:  # the kernel shows its nexthops, too, but takes no message with both
+        for shown in RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH:
+            found.pop(shown, None)
+    elif RTA_OIF in found:
         gateway = found.pop(RTA_GATEWAY, b"")
         nexthops = (Nexthop(inet_ntoa(gateway) if gateway else "", U32.unpack(found.pop(RTA_OIF))[0], 1,
                             flags & RTNH_F_ONLINK != 0),)
