@@ -16,10 +16,10 @@ from .conftest import Machine
 
 # One source for all releases. To Debian 12, Standards-Version is too new and a script for other inits is missing (it
 # could not be tested); to sid, what Debian 12 needs is redundant by now.
-BETWEEN_RELEASES = ",".join((
+BETWEEN_RELEASES = {
     "newer-standards-version", "package-supports-alternative-init-but-no-init.d-script",
     "out-of-date-standards-version", "package-uses-old-debhelper-compat-version", "redundant-priority-optional-field",
-    "redundant-rules-requires-root-no-field"))
+    "redundant-rules-requires-root-no-field"}
 
 
 def sums(directory: Path) -> dict[str, str]:
@@ -39,10 +39,11 @@ def lintian(release: str, built: Path) -> list[str]:
         for path in built.iterdir():
             node.path(f"/root/{path.name}").write_bytes(path.read_bytes())
         changes = next(path.name for path in built.glob("*.changes"))
-        done = node.try_run("lintian", "--allow-root", "--display-info", "--pedantic",
-                            f"--suppress-tags={BETWEEN_RELEASES}", f"/root/{changes}", timeout_s=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [line for line in done.stdout.splitlines() if not line.startswith(("N:", "O:"))]
+        done = node.try_run("lintian", "--allow-root", "--display-info", "--pedantic", f"/root/{changes}",
+                            timeout_s=300)
+    assert done.returncode in (0, 2), done.stderr  # 2: it has an error to tell
+    tags = [line for line in done.stdout.splitlines() if not line.startswith("N:")]
+    return [line for line in tags if line.partition(": ")[2].partition(": ")[2].split()[0] not in BETWEEN_RELEASES]
 
 
 def test_lintian_has_nothing_to_say(release: str, deb: Path) -> None:
