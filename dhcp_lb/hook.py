@@ -40,6 +40,8 @@ def _take(environ: "Environ", client: str) -> None:
         return
     interface, lease, notes = event
     config = read_config()
+    if config.errors and not config.text:  # unread, so it may be one of its links
+        raise Invalid("\n".join(config.errors))
     if interface not in config.interfaces:
         return
     store = Store()
