@@ -1,0 +1,292 @@
+"""Every DHCP client, of every Debian release, brings about the same routing; the real ones, with real servers.
+
+Each test begins and ends with both links up. What the kernel should hold is the same text for all (two_links.py).
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.lab import Isp, Lab, debian_root, wait_for
+from tests.lab.lab import Router
+
+from tests.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
+
+PACKAGES = {"dhcpcd-base", "dnsmasq-base", "ifupdown", "iproute2", "isc-dhcp-client", "nftables", "procps", "python3",
+            "udhcpc"}
+MISSING = {"sid": {"isc-dhcp-client"}}
+
+
+class Client:
+    """A DHCP client, as Debian's ifupdown starts it."""
+
+    others = "dhclient udhcpc dhcpcd"  # which ifup would take
+    keeps_address_without_carrier = True
+    keeps_address_when_stopped = True
+    keeps_address_when_started = True
+
+    def __init__(self, suite: str) -> None:
+        self.suite = suite
+
+    def __str__(self) -> str:
+        return f"{self.suite}-{type(self).__name__.lower()}"
+
+    def prepare(self, router: Router) -> None:
+        router.sh(f"for other in {self.others}; do rm -f $(command -v $other); done")
+
+    def up(self, router: Router, *interfaces: str) -> None:
+        router.ifup(*interfaces)
+
+    def release(self, router: Router, interface: str) -> None:
+        router.ifdown(interface)
+
+    def renew(self, router: Router, interface: str) -> None:
+        """Most take from the server when they have to."""
+
+    def start(self, router: Router, interface: str) -> None:
+        """Once more, after it was stopped or killed."""
+        raise NotImplementedError
+
+    def stop(self, router: Router, interface: str) -> None:
+        raise NotImplementedError
+
+    def kill(self, router: Router, interface: str) -> None:
+        raise NotImplementedError
+
+    def unplugged(self, router: Router, interface: str) -> None:
+        """What udev does then: ours, and ifupdown's for a link that is allow-hotplug."""
+        router.sh(f"interface={interface} reason=look dhcp-lb hook kernel; ifdown --force {interface}")
+
+    def plugged(self, router: Router, interface: str) -> None:
+        router.ifup(interface)
+
+
+class Dhclient(Client):
+    others = "udhcpc dhcpcd"
+    keeps_address_when_stopped = False
+
+    def start(self, router: Router, interface: str) -> None:
+        router.dhclient(interface)
+
+    def stop(self, router: Router, interface: str) -> None:
+        router.dhclient(interface, "-x")
+
+    def kill(self, router: Router, interface: str) -> None:
+        router.sh(f"kill -9 $(cat /run/dhclient.{interface}.pid)")
+
+
+class Dhcpcd(Client):
+    others = "dhclient udhcpc"
+    keeps_address_without_carrier = False
+
+    def prepare(self, router: Router) -> None:
+        super().prepare(router)
+        # Without udev, without five seconds of asking whether somebody has the address.
+        router.sh("""
+            printf 'nodev\nipv4only\nnoarp\ndenyinterfaces lan0\n' >>/etc/dhcpcd.conf
+            for directory in /usr/lib/dhcpcd/dhcpcd-hooks /usr/libexec/dhcpcd-hooks; do
+                cp /etc/dhcp/dhclient-exit-hooks.d/zz-lab $directory/
+            done
+        """)
+
+    def start(self, router: Router, interface: str) -> None:
+        router.run("dhcpcd", interface)
+
+    def stop(self, router: Router, interface: str) -> None:
+        router.run("dhcpcd", "-x", interface)
+
+    def kill(self, router: Router, interface: str) -> None:
+        router.sh(f"kill -9 $(cat /run/dhcpcd/{interface}.pid)")
+
+
+class DhcpcdMaster(Dhcpcd):
+    """One daemon for all interfaces, which finds them by itself."""
+
+    def up(self, router: Router, *interfaces: str) -> None:
+        if not router.path("/run/dhcpcd/pid").exists():
+            router.run("dhcpcd")
+        else:
+            router.run("dhcpcd", "-n", *interfaces)
+
+    def release(self, router: Router, interface: str) -> None:
+        """Debian 12's releases all or none."""
+        router.run("dhcpcd", "-k", *([] if self.suite == "bookworm" else [interface]))
+
+    def start(self, router: Router, interface: str) -> None:
+        router.run("dhcpcd")
+
+    def stop(self, router: Router, interface: str) -> None:
+        router.run("dhcpcd", "-x")
+
+    def kill(self, router: Router, interface: str) -> None:
+        router.sh("kill -9 $(cat /run/dhcpcd/pid)")
+
+    def unplugged(self, router: Router, interface: str) -> None:
+        pass
+
+    plugged = unplugged
+
+
+class Udhcpc(Client):
+    """With the line in its script that dhcp-lb(8) gives."""
+
+    others = "dhclient dhcpcd"
+    keeps_address_when_started = False
+
+    def prepare(self, router: Router) -> None:
+        super().prepare(router)
+        router.sh("""
+            cat >>/etc/udhcpc/default.script <<'EOF'
+reason=$1 /usr/bin/dhcp-lb hook udhcpc </dev/null || :
+echo "$(echo "$1" | tr a-z A-Z) $interface ${ip-}" >>/run/dhcp-events
+EOF""")
+
+    def renew(self, router: Router, interface: str) -> None:
+        router.sh(f"kill -USR1 $(cat /run/udhcpc.{interface}.pid)")
+
+    def start(self, router: Router, interface: str) -> None:
+        router.run("udhcpc", "-n", "-p", f"/run/udhcpc.{interface}.pid", "-i", interface)
+
+    def stop(self, router: Router, interface: str) -> None:
+        router.sh(f"kill $(cat /run/udhcpc.{interface}.pid)")
+
+    def kill(self, router: Router, interface: str) -> None:
+        router.sh(f"kill -9 $(cat /run/udhcpc.{interface}.pid)")
+
+
+CLIENTS = [Dhclient("bookworm"), Udhcpc("bookworm"),
+           *(kind(suite) for suite in ("bookworm", "trixie", "sid") for kind in (Dhcpcd, DhcpcdMaster))]
+
+
+class Running:
+    """A lab whose router has this client."""
+
+    def __init__(self, client: Client, stack: ExitStack) -> None:
+        self.client = client
+        root = debian_root(client.suite, sorted(PACKAGES - MISSING.get(client.suite, set())))
+        self.lab = stack.enter_context(Lab([Isp("eth0"), Isp("eth1", weight=2, renew_s=2)], root))
+        self.router, self.isp = self.lab.router, self.lab.isp("eth1")
+        client.prepare(self.router)
+        client.up(self.router, "eth0", "eth1")
+        becomes(self.lab, BOTH)
+
+    @contextmanager
+    def renewal(self, reason: str = "RENEW") -> Iterator[None]:
+        """Goes on when eth1 has renewed its lease, after what the block does."""
+        with self.router.event("eth1", reason):
+            yield
+            self.client.renew(self.router, "eth1")
+
+
+@pytest.fixture(scope="module", params=CLIENTS, ids=str)
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    with ExitStack() as stack:
+        yield Running(request.param, stack)
+
+
+@pytest.fixture
+def link(running: Running) -> Iterator[Running]:
+    """Two links that are up, before and after."""
+    becomes(running.lab, BOTH)
+    yield running
+    becomes(running.lab, BOTH)
+    assert_shared(running.lab)
+    assert not [line for line in running.router.log() if "dhcp-lb" in line and "report it" in line]
+
+
+def test_a_renewal_without_change_writes_nothing_whatever_main_has(link: Running) -> None:
+    link.router.sh("ip route flush exact default; ip route add default via 10.0.0.2 metric 5")
+    logged = len(link.router.log())
+    with link.router.capture("ip", "-4", "monitor", "route", "rule") as changes:
+        with link.renewal():
+            pass
+    link.router.run("ip", "route", "del", "default", "metric", "5")
+    assert [line for line in changes if "dhcp-lb" in line] == []
+    assert [line for line in link.router.log()[logged:] if " dhcp-lb[" in line] == []
+
+
+def test_a_new_gateway_is_used_from_the_renewal_on(link: Running) -> None:
+    with link.renewal():
+        link.isp.hand_out(gateway="192.0.2.34")
+    becomes(link.lab, BOTH.replace("192.0.2.33", "192.0.2.34"))
+    with link.renewal():
+        link.isp.hand_out(gateway="192.0.2.33")
+
+
+def test_a_new_address_takes_the_place_of_the_old_one(link: Running) -> None:
+    old, pool = link.router.addresses("eth1"), link.isp.pool
+    with link.renewal("BOUND"):
+        link.isp.hand_out(pool="192.0.2.40/29")
+    becomes(link.lab, BOTH)
+    assert link.router.addresses("eth1") != old
+    with link.renewal("BOUND"):
+        link.isp.hand_out(pool=pool)
+
+
+def test_a_released_lease_takes_its_link_out(link: Running) -> None:
+    link.client.release(link.router, "eth1")
+    if link.router.addresses("eth0"):
+        becomes(link.lab, ETH0)
+        assert_all_by(link.lab, "eth0")
+    else:
+        becomes(link.lab, "")
+    link.client.up(link.router, "eth1")
+
+
+def test_without_carrier_the_other_link_is_used_and_then_both(link: Running) -> None:
+    link.isp.cut_cable()
+    assert_all_by(link.lab, "eth0")
+    if not link.client.keeps_address_without_carrier:
+        becomes(link.lab, ETH0)
+    link.isp.plug_cable()
+
+
+def test_a_client_that_is_killed_or_stopped_keeps_the_link_if_it_keeps_the_address(link: Running) -> None:
+    for end, kept in (link.client.kill, True), (link.client.stop, link.client.keeps_address_when_stopped):
+        with link.lab.held(link.lab.lan, 50) as held:
+            with link.router.capture("ip", "-4", "monitor", "route", "rule") as changes:
+                end(link.router, "eth1")
+                becomes(link.lab, BOTH if kept else ETH0)
+                before = len(link.router.events("eth1"))
+                link.client.start(link.router, "eth1")
+                wait_for("a lease", lambda: any(event.startswith(("BOUND", "REBOOT"))
+                                                for event in link.router.events("eth1")[before:]))
+            if kept and link.client.keeps_address_when_started:
+                assert [line for line in changes if "dhcp-lb" in line] == []
+                assert held.still_alive() == 50
+        becomes(link.lab, BOTH)
+
+
+def test_an_unplugged_device_takes_its_link_out_and_brings_it_back(link: Running) -> None:
+    link.isp.unplug()
+    link.client.unplugged(link.router, "eth1")
+    becomes(link.lab, ETH0)
+    assert_all_by(link.lab, "eth0")
+    link.isp.replug()
+    link.client.plugged(link.router, "eth1")
+
+
+def expire(client: Client) -> None:
+    """A lease of 20 s, the shortest that dhcpcd believes in; dnsmasq has none so short, so it is rewritten."""
+    with ExitStack() as stack:
+        link = Running(client, stack)
+        link.isp.node.sh("""
+            nft add chain ip lab leases '{ type filter hook output priority 0; }'
+            nft add rule ip lab leases udp sport 67 @th,2072,32 set 20 udp checksum set 0
+        """)
+        with link.renewal():
+            pass
+        link.isp.stop_dhcp()
+        becomes(link.lab, ETH0, timeout_s=60)
+        assert_all_by(link.lab, "eth0")
+        assert link.router.addresses("eth1") == []
+        link.isp.restart_dhcp()
+        becomes(link.lab, BOTH, timeout_s=60)
+
+
+def test_an_expired_lease_takes_its_link_out_until_the_server_is_back() -> None:
+    """All clients at the same time: it is mostly waiting."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(expire, CLIENTS))
