@@ -75,11 +75,8 @@ class _Lines:
             self.read_link(fields)
 
     def read_link(self, fields: list[str]) -> None:
-        if len(fields) < 4:
-            return self.wrong(f"{len(fields)} field{'s' * (len(fields) > 1)}: needed are "
-                              "`interface routing-table table-id weight`")
         before = len(self.mistakes)
-        interface, table_name, table_text, weight_text, *options = fields
+        interface = fields[0]
         if (len(interface.encode("utf-8", "surrogateescape")) > 15 or interface in (".", "..")
                 or "/" in interface or ":" in interface):
             self.wrong(f"interface {interface}: allowed are names of up to 15 bytes without / and :")
@@ -88,6 +85,10 @@ class _Lines:
                        "allowed is one")
         else:
             self.interfaces[interface] = self.number
+        if len(fields) < 4:
+            return self.wrong(f"{len(fields)} field{'s' * (len(fields) > 1)}: needed are "
+                              "`interface routing-table table-id weight`")
+        _, table_name, table_text, weight_text, *options = fields
         table = self.table(table_name, table_text)
         weight = self.read_number("weight", weight_text, MAX_WEIGHT)
         gateway = ""
