@@ -30,19 +30,33 @@ The links are in /etc/dhcp-lb, see dhcp-lb(5); all about the verbs is in dhcp-lb
 
 def cli(arguments: list[str]) -> int:
     """Runs a verb and returns the exit status; messages go to stderr."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # None if the caller has closed it
     for stream in sys.stdout, sys.stderr:
-        if isinstance(stream, TextIOWrapper):  # not closed by the caller
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")  # an interface may have any bytes for its name
     os.umask(0o077)
-    options = _parser().parse_args(arguments)
+    status = _run(arguments)
     try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes once more at the end
+        if not status and not isinstance(error, BrokenPipeError):
+            _fail(_what(error), FAILED)
+        status = status or FAILED
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        options = _parser().parse_args(arguments)
         return int(options.run(options) or 0)
+    except SystemExit as end:  # argparse's
+        return int(end.code or 0)
     except Invalid as mistakes:
         return _fail(str(mistakes), WRONG)
     except PermissionError as error:
         return _fail(f"{_what(error)}: only root can do this" if os.geteuid() else _what(error), FAILED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes
         return FAILED
     except OSError as error:
         return _fail(_what(error), FAILED)
@@ -173,10 +187,8 @@ def _sight() -> tuple[Sight, bool]:
     """What there is, and whether the store could be read: other users see the kernel alone."""
     config = _valid(read_config())
     store = Store()
-    try:
-        state, known = store.load(config.interfaces, now_s()), True
-    except PermissionError:
-        state, known = State(), False
+    known = not os.path.exists(store.path) or os.access(store.path, os.R_OK | os.X_OK)
+    state = store.load(config.interfaces, now_s()) if known else State()
     return look(Rtnetlink(), config, state), known
 
 
