@@ -5,6 +5,7 @@ from errno import errorcode
 from posix import O_NONBLOCK, O_RDONLY, close, open, read
 from time import CLOCK_BOOTTIME, clock_gettime
 
+from .address import EVERYWHERE
 from .config import PATH, Config, parse
 from .lease import State, Store
 from .lock import Lock, alone
@@ -181,9 +182,8 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
         lock.check()
         refusals = kernel.write(view.changes)
         _tell(view.changes, refusals, sight.interfaces)
-        # Its own table tells whose fault it is: what is wrong with a nexthop is wrong with it there, too.
-        culprits = {link.interface: f"{REFUSED}{_words(refusal)}" for refusal in refusals for link in config.links
-                    if refusal.change.add and refusal.change.what.table == link.table}
+        culprits = {name: f"{REFUSED}{_words(refusal)}" for refusal in reversed(refusals)
+                    if refusal.change.add for name in _culprits(refusal.change.what, view)}
         if not refusals and not attempt:
             break
         sight = look(kernel, config, sight.state)
@@ -194,6 +194,16 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
         refused.update(culprits)
         view = judged(sight, refused)
     return view
+
+
+def _culprits(what: "Route | Rule", view: View) -> set[str]:
+    """The interface of the link that something was refused of: what is in its own table, or its own default in the
+    balance table. The kernel may take the one and refuse the other, because it looks for the gateway from there."""
+    by_device = {uplink.ifindex: uplink.link.interface for uplink in view.uplinks}
+    found = {uplink.link.interface for uplink in view.uplinks if uplink.link.table == what.table}
+    if isinstance(what, Route) and what.destination == EVERYWHERE and len(what.nexthops) == 1:
+        found.add(by_device[what.nexthops[0].oif])
+    return found
 
 
 def _tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces: dict[str, Interface]) -> None:
