@@ -3,7 +3,7 @@
 Everything in it may vanish at any time, and nothing in it is text that a DHCP server chose."""
 
 from _socket import inet_aton, inet_ntoa
-from errno import ENOSPC, EPERM
+from errno import EISDIR, ELOOP, ENOSPC, EPERM
 from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, close, geteuid, getpid,
                    kill, listdir, lstat, mkdir, open, read, rename, rmdir, unlink, write)
 
@@ -67,11 +67,11 @@ class Store:
                     leases[name] = lease
             except FileNotFoundError:
                 pass
-            except (OSError, ValueError):
+            except ValueError:
                 corrupt.append(path)
         try:
             held = self.words(HELD)
-        except (OSError, ValueError):
+        except ValueError:
             corrupt.append(f"{self.path}/{HELD}")
         return State(leases, held, tuple(corrupt))
 
@@ -99,7 +99,7 @@ class Store:
         """What the last run saw that had nothing left to do; b"" if that is not known."""
         try:
             return _read(f"{self.path}/{SETTLED}", 1 << 24)
-        except OSError:
+        except (OSError, ValueError):
             return b""
 
     def settle(self, sight: bytes) -> None:
@@ -157,11 +157,16 @@ class Store:
 
 def _read(path: str, most: int = 4096) -> bytes:
     # O_NONBLOCK: a FIFO in a file's place must not hold up a DHCP client.
-    descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     try:
-        return read(descriptor, most)
-    finally:
-        close(descriptor)
+        descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+        try:
+            return read(descriptor, most)
+        finally:
+            close(descriptor)
+    except OSError as error:
+        if error.errno in (EISDIR, ELOOP):  # a directory or a link in a file's place
+            raise ValueError(path) from None
+        raise
 
 
 def _encode(lease: Lease) -> str:
