@@ -175,15 +175,22 @@ def _encode(lease: Lease) -> str:
 
 
 def _decode(text: str) -> Lease:
-    """The lease in a file's text; ValueError or OSError if this program cannot have written it."""
+    """The lease in a file's text; ValueError if this program cannot have written it."""
     form, address, length, gateway, server, begin_s, duration_s, fault = text.split(" ", 7)
     for quad in address, gateway, server:
-        if quad != "-" and inet_ntoa(inet_aton(quad)) != quad:
+        if quad != "-" and not _canonical(quad):
             raise ValueError(text)
     if form != _FORMAT or fault.partition("\n")[1:] != ("\n", "") or int(length) not in _LENGTHS:
         raise ValueError(text)
     return Lease("" if address == "-" else address, int(length), "" if gateway == "-" else gateway,
                  "" if server == "-" else server, int(begin_s), int(duration_s), fault[:-1])
+
+
+def _canonical(quad: str) -> bool:
+    try:
+        return inet_ntoa(inet_aton(quad)) == quad
+    except OSError:
+        return False
 
 
 def lives(pid: int) -> bool:
