@@ -39,6 +39,7 @@ mount -t overlay -o lowerdir=/usr,upperdir=/mnt/usr,workdir=/mnt/usr-work usr /u
 mount -t tmpfs -o mode=755 run /run
 mount -t tmpfs -o mode=755 dev /dev
 mknod -m 666 /dev/null c 1 3
+mknod -m 666 /dev/zero c 1 5
 mknod -m 666 /dev/full c 1 7
 mknod -m 666 /dev/urandom c 1 9
 rm -rf /etc/dhcp-lb /etc/iproute2/rt_*.d /usr/share/dhcp-lb

@@ -28,7 +28,8 @@ fuzz = settings(max_examples=INPUTS, deadline=None, database=None, derandomize=F
 
 # What a parser knows, so that inputs get past its first line, and what has broken parsers.
 WORDS = [b"eth0", b"eth1", b"table-eth0", b"dhcp-lb", b"balance-table", b"=", b"gateway=", b"#", b"\n", b" ", b"\t",
-         b"\r", b"\0", b"200", b"252", b"0", b"1", b"-1", b"1e9", b"255", b"256", b"4294967295", b"4294967296", b"00", b"0x10",
+         b"\r", b"\0", b"200", b"252", b"0", b"1", b"-1", b"1e9", b"255", b"256", b"4294967295",
+         b"4294967296", b"00", b"0x10",
          "٣".encode(), "²".encode(), b"\xef\xbb\xbf", b"\xff", b"\xc3", b"\xed\xa0\x80", b"/", b"..", b"main", b"all",
          b"192.0.2.1", b"192.0.2.34", b"192.0.2.0", b"255.255.255.0", b"255.0.255.0", b"0.0.0.0", b"127.0.0.1",
          b"169.254.1.1", b"224.0.0.1", b"255.255.255.255", b"1.2.3", b"1.2.3.4.5", b"01.2.3.4", b"1.2.3.4 ",
@@ -227,7 +228,8 @@ def test_lease_files_that_nest_without_end_cost_no_time(text: str) -> None:
 
 @fuzz
 @given(text=st.one_of(BYTES, st.lists(st.sampled_from([b"200 t\n", b"0xzz t\n", b"0x t\n", b"1 \n",
-                                                       b"9" * 5000 + b" t\n", b"\xff \xff\n", "٣ t\n".encode(), b"# 1 2\n", b"200\tt\r\n"]))
+                                                       b"9" * 5000 + b" t\n", b"\xff \xff\n", "٣ t\n".encode(),
+                                                       b"# 1 2\n", b"200\tt\r\n"]))
                       .map(b"".join)))
 def test_any_bytes_in_iproute2s_names_are_read(text: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     etc = tmp_path_factory.getbasetemp() / "iproute2"

@@ -82,7 +82,8 @@ STEPS = st.one_of(
     st.tuples(st.just("break the configuration"), st.sampled_from(["eth0 t 0 1\n", "eth0\n", "\0", "x = y\n"])),
     st.tuples(st.just("foreign"), st.sampled_from([
         "rule add pref 20100 from 10.0.0.10 lookup 300", "rule add pref 32765 lookup 252",
-        "rule add pref 5 fwmark 7 lookup 9", "rule del pref 5", "route add 10.50.0.0/16 dev lo table 300", "route del 10.50.0.0/16 dev lo table 300",
+        "rule add pref 5 fwmark 7 lookup 9", "rule del pref 5",
+        "route add 10.50.0.0/16 dev lo table 300", "route del 10.50.0.0/16 dev lo table 300",
         "route add unreachable default metric 4000 table 252", "route append default dev peer-eth0 table 301 proto 4",
         "route add default dev peer-eth1 table 254 metric 900", "route add 10.51.0.0/16 dev peer-eth2 table 252"])),
     st.tuples(st.just("vandal"), st.sampled_from([
@@ -219,11 +220,10 @@ class World:
 
     def assert_nothing_is_written(self) -> None:
         for command in [[name] for name in sorted(self.known)[:1]] + [["apply"]]:
-            name = command[0]
-            trace = Path("/run/trace")
+            name, trace = command[0], Path("/run/trace")
+            environ = box.ENVIRONMENT if name == "apply" else box.environment("RENEW", name, self.known[name])
             subprocess.run(["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=sendto,sendmsg", box.PROGRAM,
-                            *([name] if name == "apply" else [])], check=True, capture_output=True,
-                           env=box.environment("RENEW", name, self.known[name]) if name != "apply" else box.ENVIRONMENT)
+                            *([name] if name == "apply" else [])], check=True, capture_output=True, env=environ)
             written = re.findall("RTM_(?:NEW|DEL)(?:ROUTE|RULE)", trace.read_text(errors="replace"))
             assert written == [], written
 
