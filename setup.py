@@ -16,7 +16,7 @@ class BuildPy(build_py):
 
     def run(self) -> None:
         super().run()
-        target = Path(self.build_lib, "dhcp_lb", "version.py")
+        target = Path(self.build_lib, "dhcp_lb", "__init__.py")
         target.write_text(target.read_text("utf-8").replace("unreleased", VERSION), "utf-8")
 
 

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from io import TextIOWrapper
 from pathlib import Path
 
-from . import address, iproute2
+from . import VERSION, address, iproute2
 from .config import PATH, Config
 from .explain import chosen, explanation
 from .lease import DISABLED, DRAINING, HELD, State, Store
@@ -18,7 +18,6 @@ from .reconcile import Invalid, Sight, flush, interface_names, judged, look, now
 from .rtnetlink import Rtnetlink
 from .status import Status, as_json, as_text, shares
 from .takeup import take_up
-from .version import VERSION
 
 FAILED, WRONG = 1, 2
 HASH_POLICY = Path("/proc/sys/net/ipv4/fib_multipath_hash_policy")

@@ -6,6 +6,7 @@ from posix import O_NONBLOCK, O_RDONLY, close, open, read
 from time import CLOCK_BOOTTIME, clock_gettime
 
 from .address import EVERYWHERE
+from . import VERSION
 from .config import PATH, Config, parse
 from .lease import State, Store
 from .lock import Lock, alone
@@ -15,7 +16,6 @@ from .plan import Change, changes
 from .record import NamedTuple
 from .routing import NO_LEASE, ROUTED, Uplink, desired, judge, recovered
 from .rtnetlink import Refusal, Rtnetlink, routing
-from .version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

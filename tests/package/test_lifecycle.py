@@ -77,7 +77,7 @@ def test_install_upgrade_remove_install_purge_leave_the_machine_as_it_was(machin
     machine.install()
     assert routing(machine) == balanced
     assert {name(path) for path in differences(configured, machine.snapshot())} <= {
-        "/usr/share/dhcp-lb/dhcp_lb/version.py", "/usr/share/doc/dhcp-lb/changelog.gz"}
+        "/usr/share/dhcp-lb/dhcp_lb/__init__.py", "/usr/share/doc/dhcp-lb/changelog.gz"}
     hooks = {word for line in machine.text("/var/lib/dpkg/info/dhcp-lb.conffiles").splitlines()
              for word in (line, *map(str, Path(line).parents))}
     machine.quietly("dpkg", "--remove", "dhcp-lb")
