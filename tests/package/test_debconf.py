@@ -176,6 +176,16 @@ def test_a_bad_answer_is_explained_and_asked_again(machine: Machine) -> None:
     assert links(machine) == "eth0 table-eth0 200 3\neth1 table-eth1 207 1\n"
 
 
+def test_a_number_that_was_taken_meanwhile_is_asked_for_although_its_priority_is_low(machine: Machine) -> None:
+    machine.path("/etc/network/interfaces").write_text("iface eth0 inet dhcp\n")
+    machine.sh("mkdir -p /etc/iproute2/rt_tables.d; echo 200 mine >/etc/iproute2/rt_tables.d/mine.conf")
+    machine.preseed("eth0/table-id string 200")
+    shown = machine.converse(["dpkg", "-i", "/deb"], [("Internet links to balance:", "1"),
+                                                      ("Routing table of eth0:", "207")])
+    assert "in use already: /etc/iproute2/rt_tables.d/mine.conf." in shown
+    assert links(machine) == "eth0 table-eth0 207 1\n"
+
+
 def test_reconfigure_adds_a_link_with_its_table(machine: Machine) -> None:
     machine.path("/etc/network/interfaces").write_text("iface wlan0 inet dhcp\n")
     install_with_links(machine)
