@@ -1,0 +1,23 @@
+"""doc/faults.md says which test shows what; it must not name one that is gone, or leave a line without one."""
+
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+PAGE = (TESTS.parent / "doc" / "faults.md").read_text()
+ROWS = [line.split("|")[1:-1] for line in PAGE.splitlines() if re.match(r"\| (P?\d+)", line)]
+
+
+def test_every_test_that_it_names_is_there() -> None:
+    there = {name for path in TESTS.rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())}
+    assert set(re.findall(r"`(test_\w+)`", PAGE)) - there == set()
+
+
+def test_every_promise_and_every_fault_has_a_test() -> None:
+    numbers = []
+    for number, *cells in ROWS:
+        assert re.search(r"`test_\w+`", cells[-1]), number
+        first, _, last = number.strip().lstrip("P").partition(" to ")
+        numbers += [number.strip()[0] * (number.strip()[0] == "P") + str(each)
+                    for each in range(int(first), int(last or first) + 1)]
+    assert numbers == [*(f"P{number}" for number in range(1, 8)), *map(str, range(1, 76))]
