@@ -23,10 +23,11 @@ FOREIGN = ("rule add pref 20100 from 10.9.9.9 lookup 77", "rule add pref 32765 f
 
 
 class Point(NamedTuple):
-    """A system call of a run: the so-many-th of its name."""
+    """A system call of a run: the so-many-th of its name; and its line of the trace."""
 
     name: str
     count: int
+    line: str
 
 
 class Step(NamedTuple):
@@ -61,8 +62,8 @@ def points(step: Step, all_of_them: bool = False) -> list[Point]:
             seen[call[1]] += 1
             if call[1] == "umask" and not all_of_them:
                 found.clear()
-            found.append(Point(call[1], seen[call[1]]))
-    return [point for point in found if point != ("execve", 1)]
+            found.append(Point(call[1], seen[call[1]], line))
+    return [point for point in found if point.name != "execve"]
 
 
 def killed_at(step: Step, point: Point) -> bool:
