@@ -6,7 +6,7 @@ Numbers are from uapi/linux: netlink.h (NLM_F_*, NLMSG_*), rtnetlink.h (RTM_*, R
 from _socket import AF_INET, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, inet_aton, inet_ntoa, socket
 from errno import EEXIST, EINTR, ENODEV, ENOENT, EPERM, ESRCH
 from fcntl import ioctl
-from posix import strerror
+from posix import F_OK, access, strerror
 
 from .address import EVERYWHERE
 from .model import PROTOCOL, Interface, Nexthop, Route, Routing, Rule
@@ -65,7 +65,8 @@ OURS = bytes([PROTOCOL])
 ALL_IPV4 = BODY.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
 RECEIVE = 1 << 16
 DUMP_TRIES = 10
-DEFAULT_BUFFER = 200_000  # a little less than net.core.[rw]mem_default
+MIN_BUFFER = 1 << 17
+IPV4_CONF = "/proc/sys/net/ipv4/conf"  # of the network namespace of who asks
 
 
 class Refusal(NamedTuple):
@@ -140,6 +141,10 @@ class Rtnetlink:
         interfaces = {}
         descriptor = self.socket.fileno()
         for name in names:
+            # Asked for an interface that is not there, the kernel would look for a module of that name and run
+            # modprobe(8) twice (net/core/dev_ioctl.c, dev_load). Each that speaks IPv4 has a directory.
+            if not access(f"{IPV4_CONF}/{name}", F_OK):
+                continue
             request = bytearray(name.encode("utf-8", "surrogateescape").ljust(40, b"\0"))  # struct ifreq
             try:
                 ioctl(descriptor, SIOCGIFINDEX, request)
@@ -188,8 +193,11 @@ class Rtnetlink:
         self.sequence += len(changes)
         data = b"".join([encode(change, first + place, place + 1 == len(changes))
                          for place, change in enumerate(changes)])
-        self._size(SO_SNDBUFFORCE, len(data) * 2)
-        self._size(SO_RCVBUFFORCE, len(changes) * 2048)
+        try:
+            self.socket.setsockopt(SOL_SOCKET, SO_SNDBUFFORCE, MIN_BUFFER + len(data))
+            self.socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, MIN_BUFFER + len(changes) * 2048)  # an answer each
+        except PermissionError as error:
+            raise PermissionError(error.errno, "only root can change the routing") from None
         if self.socket.send(data) != len(data):
             raise OSError(ENOENT, "the kernel took a part of the changes")
         refusals = []
@@ -204,10 +212,6 @@ class Rtnetlink:
                     refusals.append(Refusal(change, errno, words))
                 if place + 1 == len(changes):
                     return tuple(refusals)
-
-    def _size(self, option: int, needed: int) -> None:
-        if needed > DEFAULT_BUFFER:
-            self.socket.setsockopt(SOL_SOCKET, option, needed)
 
     def _dump(self, kind: int, body: bytes) -> list[bytes]:
         for _ in range(DUMP_TRIES):

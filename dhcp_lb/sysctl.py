@@ -5,9 +5,8 @@ from posix import O_RDONLY, O_TRUNC, O_WRONLY, close, open, read, write
 from .lease import TUNED, Store
 from .log import log
 from .model import Interface
-from .rtnetlink import Rtnetlink, Sysctl
+from .rtnetlink import IPV4_CONF, Rtnetlink, Sysctl
 
-CONF = "/proc/sys/net/ipv4/conf"
 STRICT = "1"  # drops what comes in by a link that the route back does not take; the greater of `all` and IF counts
 LOOSE = "2"
 ALL = -1  # the index of `all`
@@ -60,7 +59,7 @@ def _tuned(store: Store) -> dict[str, str]:
 
 
 def _get(key: str) -> str:
-    descriptor = open(f"{CONF}/{key}", O_RDONLY)
+    descriptor = open(f"{IPV4_CONF}/{key}", O_RDONLY)
     try:
         return read(descriptor, 64).decode().strip()
     finally:
@@ -68,7 +67,7 @@ def _get(key: str) -> str:
 
 
 def _set(key: str, value: str) -> None:
-    descriptor = open(f"{CONF}/{key}", O_WRONLY | O_TRUNC)
+    descriptor = open(f"{IPV4_CONF}/{key}", O_WRONLY | O_TRUNC)
     try:
         write(descriptor, value.encode())
     finally:

@@ -273,3 +273,11 @@ def test_a_refused_dump_says_why(kernel: Rtnetlink, number: int, text: str, said
     with pytest.raises(OSError) as failure:
         kernel.dump()
     assert (failure.value.errno, failure.value.strerror) == (number, said)
+
+
+def test_the_kernel_is_not_asked_for_an_interface_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would run modprobe for it, at every event of every link."""
+    def no_ioctl(*_: object) -> None:
+        raise AssertionError
+    monkeypatch.setattr("dhcp_lb.rtnetlink.ioctl", no_ioctl)
+    assert Rtnetlink().interfaces(frozenset(["unplugged0"])) == {}
