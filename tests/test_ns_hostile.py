@@ -59,7 +59,9 @@ class Hostile:
         return status.returncode, [event.split()[0] for event in told], [event.split()[1:] for event in told]
 
     def stop_client(self) -> None:
-        self.router.try_run("sh", "-c", "kill -9 $(cat /run/hostile.pid) 2>/dev/null; ip address flush dev eth0")
+        """Its script goes on without it, and may tell of a renewal."""
+        self.router.try_run("sh", "-c", "kill -9 $(cat /run/hostile.pid) 2>/dev/null; "
+                            "while pgrep -x dhclient-script; do sleep 0.02; done; ip address flush dev eth0")
 
 
 def of_the_other_link(lab: Lab) -> list[str]:

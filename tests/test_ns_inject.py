@@ -13,7 +13,8 @@ from tests.test_ns_kill import PAIRS, TRACE, Point, Step, assert_others_find_the
 # What can fail in which way; each of the calls of a run is made to fail once.
 FAULTS = [("ENOSPC", "write,openat,mkdir,rename,fsync"),
           ("EIO", "read,write,rename,unlink,fsync,getdents64,newfstatat"),
-          ("EROFS", "openat,mkdir,rename,unlink"), ("EMFILE", "openat,socket"), ("EINTR", "openat,read,write,sendto,recvfrom,flock,ioctl"),
+          ("EROFS", "openat,mkdir,rename,unlink"), ("EMFILE", "openat,socket"),
+          ("EINTR", "openat,read,write,sendto,recvfrom,flock,ioctl"),
           ("ENOBUFS", "sendto,recvfrom"), ("EPERM", "sendto,setsockopt,flock"), ("EBUSY", "sendto"),
           ("ENOMEM", "sendto,recvfrom,mmap,setsockopt"), ("EAGAIN", "sendto,recvfrom"), ("ENOLCK", "flock"),
           ("ENXIO", "ioctl")]
