@@ -64,8 +64,10 @@ CLIENTS = {
     "ifupdown": Client(  # any other method: another client of ours has told, or nobody will
         goes=_set(b"post-down"), look=_set(b"post-up"), reason=b"PHASE", interface=b"IFACE"),
     "networkmanager": Client(  # NetworkManager-dispatcher(8)
-        _set(b"up dhcp4-change reapply"), _set(b"down"), address=b"IP4_ADDRESS_0", routers=b"IP4_GATEWAY",
-        server=b"DHCP4_DHCP_SERVER_IDENTIFIER", duration=b"DHCP4_DHCP_LEASE_TIME"),
+        _set(b"up reapply"), _set(b"down"), _set(b"dhcp4-change"),  # which comes before up, and without variables
+        # Without the server, to which its client has a socket that is bound to the device; so that a look at the
+        # kernel counts, which is all that there is when a renewal brings a new gateway.
+        address=b"IP4_ADDRESS_0", routers=b"IP4_GATEWAY", duration=b"DHCP4_DHCP_LEASE_TIME"),
     "ppp": Client(  # pppd(8); the peer is all that is at the other end, so no router is named
         _set(b"ip-up"), _set(b"ip-down"), interface=b"PPP_IFACE", address=b"PPP_LOCAL"),
     "kernel": Client(look=_set(b"look")),  # udev(7), networkd-dispatcher(8)

@@ -32,7 +32,7 @@ def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> None:
             continue
         event = parse(environments.get(link.interface, {}), now_s())
         found = event.lease if event else from_kernel(kernel, link, interface)
-        if found:
+        if found and (event or found[:3] != lease[:3]):  # what is known may say more than the kernel
             store.prepare()
             store.save(link.interface, found)
 

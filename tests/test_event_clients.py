@@ -1,0 +1,88 @@
+"""The words of every program that configures links; the environments are as the real ones set them."""
+
+import pytest
+
+from dhcp_lb.event import CLIENTS, Event, parse
+from dhcp_lb.lease import NONE
+from dhcp_lb.model import ON_DEVICE, Lease
+
+LEASE = Lease("192.0.2.34", 27, "192.0.2.33", "192.0.2.35", 1000, 3600)
+
+DHCPCD = {"if_up": "true", "if_down": "false", "interface": "eth0", "protocol": "dhcp", "ifmetric": "1003",
+          "new_ip_address": "192.0.2.34", "new_subnet_cidr": "27", "new_subnet_mask": "255.255.255.224",
+          "new_routers": "192.0.2.33", "new_dhcp_server_identifier": "192.0.2.35", "new_dhcp_lease_time": "3600"}
+UDHCPC = {"interface": "eth0", "ip": "192.0.2.34", "mask": "27", "subnet": "255.255.255.224", "router": "192.0.2.33",
+          "serverid": "192.0.2.35", "lease": "3600"}
+STATIC = {"IFACE": "eth0", "LOGICAL": "eth0", "ADDRFAM": "inet", "METHOD": "static", "MODE": "start",
+          "IF_ADDRESS": "192.0.2.34", "IF_NETMASK": "27", "IF_GATEWAY": "192.0.2.33"}
+NETWORKMANAGER = {"interface": "eth0", "DEVICE_IP_IFACE": "eth0", "IP4_ADDRESS_0": "192.0.2.34/27 192.0.2.33",
+                  "IP4_GATEWAY": "192.0.2.33", "DHCP4_DHCP_LEASE_TIME": "3600", "DHCP4_IP_ADDRESS": "192.0.2.34"}
+PPP = {"PPP_IFACE": "ppp0", "PPP_LOCAL": "192.0.2.34", "PPP_REMOTE": "192.0.2.33", "PPP_TTY": "/dev/ttyUSB0"}
+
+
+def event(client: str, environ: dict[str, str], **more: str) -> Event | None:
+    return parse({name.encode(): value.encode() for name, value in {**environ, **more}.items()}, 1000, client)
+
+
+@pytest.mark.parametrize("client, environ, lease", [
+    ("", {**DHCPCD, "reason": "BOUND"}, LEASE),
+    ("", {**DHCPCD, "reason": "REBOOT"}, LEASE),
+    ("", {**DHCPCD, "reason": "BOUND",
+          "new_classless_static_routes": "198.51.100.0/24 192.0.2.40 0.0.0.0/0 192.0.2.41"},
+     LEASE._replace(gateway="192.0.2.41")),
+    ("udhcpc", {**UDHCPC, "reason": "bound"}, LEASE),
+    ("udhcpc", {**UDHCPC, "reason": "renew", "staticroutes": "0.0.0.0/0 192.0.2.41"},
+     LEASE._replace(gateway="192.0.2.41")),
+    ("ifupdown", {**STATIC, "PHASE": "post-up"}, LEASE._replace(server="", duration_s=0)),
+    ("ifupdown", {**STATIC, "PHASE": "post-up", "IF_ADDRESS": "192.0.2.34/27", "IF_NETMASK": "255.255.255.224"},
+     LEASE._replace(server="", duration_s=0)),
+    ("networkmanager", {**NETWORKMANAGER, "reason": "up"}, LEASE._replace(server="")),
+    ("ppp", {**PPP, "reason": "ip-up"}, Lease("192.0.2.34", 32, ON_DEVICE, "", 1000)),
+])
+def test_a_lease_comes(client: str, environ: dict[str, str], lease: Lease) -> None:
+    assert event(client, environ) == Event("ppp0" if client == "ppp" else "eth0", lease)
+
+
+@pytest.mark.parametrize("client, environ, reasons", [
+    ("", DHCPCD, "EXPIRE FAIL NAK RELEASE STOP"),
+    ("udhcpc", UDHCPC, "deconfig"),
+    ("networkmanager", NETWORKMANAGER, "down"),
+    ("ppp", PPP, "ip-down"),
+])
+def test_it_ends(client: str, environ: dict[str, str], reasons: str) -> None:
+    for reason in reasons.split():
+        assert event(client, environ, reason=reason) == Event("ppp0" if client == "ppp" else "eth0", NONE)
+
+
+@pytest.mark.parametrize("client, environ, reasons", [
+    ("", DHCPCD, "CARRIER NOCARRIER STOPPED DEPARTED"),
+    ("networkmanager", NETWORKMANAGER, "dhcp4-change"),
+    ("kernel", {"interface": "eth0"}, "look"),
+])
+def test_the_kernel_is_asked(client: str, environ: dict[str, str], reasons: str) -> None:
+    for reason in reasons.split():
+        assert event(client, environ, reason=reason) == Event("eth0", None)
+
+
+@pytest.mark.parametrize("method, phase, lease", [
+    ("dhcp", "post-up", None), ("manual", "post-up", None), ("ppp", "post-up", None),
+    ("dhcp", "post-down", NONE), ("manual", "post-down", NONE), ("static", "post-down", NONE),
+])
+def test_ifupdown_knows_the_lease_of_a_static_link_only(method: str, phase: str, lease: Lease | None) -> None:
+    assert event("ifupdown", STATIC, METHOD=method, PHASE=phase) == Event("eth0", lease)
+
+
+@pytest.mark.parametrize("client, reasons", [
+    ("", "PREINIT ROUTERADVERT BOUND6 STOP6 EXPIRE6 IPV4LL RECONFIGURE TEST 3RDPARTY NOCARRIER_ROAMING"),
+    ("udhcpc", "leasefail nak"),
+    ("networkmanager", "pre-up pre-down vpn-up dhcp6-change connectivity-change hostname device-add"),
+    ("ifupdown", "pre-up pre-down"),
+])
+def test_anything_else_is_nothing(client: str, reasons: str) -> None:
+    for reason in reasons.split():
+        assert event(client, {**DHCPCD, **STATIC, **UDHCPC}, reason=reason, PHASE=reason) is None
+
+
+def test_no_reason_has_two_meanings() -> None:
+    for words in CLIENTS.values():
+        assert not words.comes & words.goes | words.comes & words.look | words.goes & words.look

@@ -1,0 +1,124 @@
+"""The daemons that configure links, or see them come and go, for real: NetworkManager, systemd-networkd, udev."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Isp, Lab, debian_root, wait_for
+from tests.lab.root import PACKAGES
+from tests.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
+
+DAEMONS = ["dbus", "network-manager", "networkd-dispatcher", "ppp", "systemd", "udev"]
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def suite(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def lab(suite: str) -> Iterator[Lab]:
+    """eth0 is up under dhclient. eth1 is down, and renews its lease every few seconds."""
+    root = debian_root(suite, sorted([*PACKAGES, *DAEMONS]))
+    with Lab([Isp("eth0"), Isp("eth1", weight=2, renew_s=2)], root) as lab:
+        lab.router.ifup("eth0")
+        yield lab
+        assert not [line for line in lab.router.log() if "report it" in line]
+
+
+def start_dbus(lab: Lab) -> None:
+    lab.router.sh("""
+        mkdir -p /run/dbus
+        systemd-machine-id-setup
+        dbus-daemon --system --fork
+        printf 'auto eth0\niface eth0 inet dhcp\n' >/etc/network/interfaces
+    """)
+
+
+def start_networkd(lab: Lab) -> None:
+    """As its unit does, with the same sort of directory."""
+    lab.router.sh("""
+        install -d -o systemd-network -g systemd-network /run/systemd/netif /run/systemd/netif/links \
+            /run/systemd/netif/leases /run/systemd/netif/lldp
+        /lib/systemd/systemd-networkd >/run/networkd.log 2>&1 &
+    """)
+    wait_for("networkd's lease", lambda: "acquired" in lab.router.path("/run/networkd.log").read_text())
+
+
+def start_networkmanager(lab: Lab) -> None:
+    lab.router.path("/etc/NetworkManager/conf.d/lab.conf").write_text(
+        "[keyfile]\nunmanaged-devices=interface-name:eth0;interface-name:lan0\n")
+    profile = lab.router.path("/etc/NetworkManager/system-connections/wired.nmconnection")
+    profile.write_text("[connection]\nid=wired\ntype=ethernet\ninterface-name=eth1\n"
+                       "[ipv4]\nmethod=auto\n[ipv6]\nmethod=disabled\n")
+    profile.chmod(0o600)
+    lab.router.run("NetworkManager")
+
+
+def test_udev_tidies_up_after_a_device_that_was_unplugged_or_renamed(lab: Lab) -> None:
+    lab.router.run("/lib/systemd/systemd-udevd", "--daemon")
+    lab.router.ifup("eth1")
+    becomes(lab, BOTH)
+    lab.isp("eth1").unplug()
+    begin = time.monotonic()
+    becomes(lab, ETH0)
+    print(f"unplugged: {time.monotonic() - begin:.2f} s")
+    assert_all_by(lab, "eth0")
+    lab.isp("eth1").replug()
+    lab.router.sh("ifdown --force eth1; ifup eth1")
+    becomes(lab, BOTH)
+    lab.router.sh("ip link set eth1 down; ip link set eth1 name usb0; ip link set usb0 up")
+    begin = time.monotonic()
+    becomes(lab, ETH0)
+    print(f"renamed: {time.monotonic() - begin:.2f} s")
+    assert_all_by(lab, "eth0")
+    lab.router.sh("ip link set usb0 down; ip link set usb0 name eth1; ip link set eth1 up; dhcp-lb apply")
+
+
+def test_a_link_of_networkd_s(lab: Lab) -> None:
+    start_dbus(lab)
+    lab.router.path("/etc/systemd/network/eth1.network").write_text("[Match]\nName=eth1\n[Network]\nDHCP=ipv4\n")
+    start_networkd(lab)
+    lab.router.sh("networkd-dispatcher --run-startup-triggers >/run/networkd-dispatcher.log 2>&1 &")
+    becomes(lab, BOTH)
+    assert_shared(lab)
+    # Restarted (its unit says by which signal), it leaves rules and routes alone: networkd.conf.d/dhcp-lb.conf.
+    with lab.router.capture("ip", "-4", "monitor", "rule") as changes:
+        lab.router.sh("""
+            kill -USR2 $(pidof systemd-networkd)
+            while pidof systemd-networkd >/dev/null; do sleep 0.1; done
+        """)
+        start_networkd(lab)
+    assert changes == []
+    # Debian 13's takes the address away for a moment. There is no systemd here, whose dhcp-lb-leases.path sees it.
+    lab.router.dhcp_lb("apply")
+    becomes(lab, BOTH)
+    lab.isp("eth1").cut_cable()
+    becomes(lab, ETH0)
+    assert_all_by(lab, "eth0")
+    lab.isp("eth1").plug_cable()
+    becomes(lab, BOTH)
+    lab.isp("eth1").unplug()
+    becomes(lab, ETH0)
+    lab.isp("eth1").replug()
+    becomes(lab, BOTH)
+    assert_shared(lab)
+
+
+def test_a_link_of_networkmanager_s(lab: Lab) -> None:
+    start_dbus(lab)
+    start_networkmanager(lab)
+    becomes(lab, BOTH)
+    assert_shared(lab)
+    assert not [line for line in lab.router.log() if "is not used" in line]
+    lab.isp("eth1").unplug()
+    becomes(lab, ETH0)
+    assert_all_by(lab, "eth0")
+    lab.isp("eth1").replug()
+    becomes(lab, BOTH)
+    lab.router.run("nmcli", "device", "disconnect", "eth1")
+    becomes(lab, ETH0)
+    lab.router.run("nmcli", "connection", "up", "wired")
+    becomes(lab, BOTH)
+    assert_shared(lab)
