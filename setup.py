@@ -48,6 +48,7 @@ setup(
         *[(f"/usr/lib/networkd-dispatcher/{state}.d", ["etc/networkd-dispatcher/dhcp-lb"])
           for state in ("routable", "degraded", "carrier", "no-carrier", "off")],
         ("/usr/lib/systemd/networkd.conf.d", ["etc/systemd/networkd.conf.d/dhcp-lb.conf"]),
+        ("/usr/lib/systemd/system", [f"etc/systemd/system/dhcp-lb-leases.{kind}" for kind in ("path", "service")]),
         ("/usr/lib/udev/rules.d", ["etc/udev/rules.d/90-dhcp-lb.rules"]),
         ("/usr/lib/sysctl.d", ["etc/sysctl.d/dhcp-lb.conf"]),
         ("/usr/share/dhcp-lb", ["etc/dhcp-lb"]),
