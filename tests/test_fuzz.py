@@ -7,7 +7,7 @@ import ipaddress
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,14 +39,6 @@ WORDS = [b"eth0", b"eth1", b"table-eth0", b"dhcp-lb", b"balance-table", b"=", b"
          b"4 2099/01/01 00:00:00", b"dhcp-server-identifier", b"1 ", b"disabled", b"draining", b"9" * 5000]
 BYTES = st.one_of(st.binary(max_size=300), st.lists(st.sampled_from(WORDS), max_size=60).map(b"".join),
                   st.lists(st.one_of(st.sampled_from(WORDS), st.binary(max_size=8)), max_size=60).map(b" ".join))
-
-
-@pytest.fixture(autouse=True)
-def bounded() -> Iterator[None]:
-    """The whole of it, so that a slow input cannot hide."""
-    started_s = time.monotonic()
-    yield
-    print(f"{INPUTS} inputs in {time.monotonic() - started_s:.1f} s")
 
 
 def quickly(work: Callable[[], None]) -> None:
