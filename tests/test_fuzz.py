@@ -147,7 +147,7 @@ def test_what_was_found_in_an_environment_is_settled(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [b"9" * 131072, b"1 " * 65536, b"\xff" * 131072, b"1." * 65536, b"/" * 131072,
-                                   b"0.0.0.0/0 " * 13000, b"32 1 2 3 4 5 6 7 8 " * 7000])
+                                   b"0.0.0.0/0 " * 13000, b"32 1 2 3 4 5 6 7 8 " * 7000], ids=range(7))
 @pytest.mark.parametrize("name", event.CLIENTS)
 def test_values_of_128_kib_cost_no_time(name: str, value: bytes) -> None:
     words = event.CLIENTS[name]
@@ -213,7 +213,7 @@ def test_any_text_in_dhclients_lease_files_gives_addresses_or_nothing(text: str)
 
 
 @pytest.mark.parametrize("text", ["{" * 100000, "}" * 100000, '"' + "\\" * 100000, "lease {" * 20000, ";" * 100000,
-                                  '"' * 100001, " " * 100000 + '"', "#" * 100000])
+                                  '"' * 100001, " " * 100000 + '"', "#" * 100000], ids=range(8))
 def test_lease_files_that_nest_without_end_cost_no_time(text: str) -> None:
     check_leases(text)
 
