@@ -1,6 +1,5 @@
 """A DHCP client's call: whatever happens here, the client goes on as if we were not there."""
 
-from gc import disable
 from posix import environ, umask
 
 from .event import parse
@@ -18,7 +17,6 @@ def hook(client: str = "") -> None:
     """Takes the event in the environment of a client (event.CLIENTS; "": dhclient or dhcpcd). What goes wrong is
     in the system log."""
     umask(0o077)
-    disable()  # nothing lives long enough to be worth collecting
     try:
         _take(environ, client)
     except Invalid as mistakes:

@@ -39,7 +39,6 @@ class World:
         for module in hook, reconcile:
             patch.setattr(module, "now_s", lambda: self.now_s)
         patch.setattr(hook, "umask", lambda _: None)  # what is for the life of the hook's process alone
-        patch.setattr(hook, "disable", lambda: None)
         patch.setattr(hook, "environ", {})
         patch.setattr(hook, "read_config", self.read_config)
         patch.setattr(hook, "Store", lambda: self.store)
