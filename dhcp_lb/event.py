@@ -16,7 +16,7 @@ class Event(NamedTuple):
     """Something has happened to a link. Its lease, or NONE after it ended; None where nothing is said about it, so
     that what the kernel has decides."""
 
-    interface: str
+    interface: str  # "" = to any of them
     lease: Lease | None
     notes: tuple[str, ...] = ()  # what was ignored, for the log
 
@@ -29,7 +29,7 @@ class Client(NamedTuple):
     goes: frozenset[bytes] = frozenset()  # it has ended
     look: frozenset[bytes] = frozenset()  # see what the kernel has
     reason: bytes = b"reason"
-    interface: bytes = b"interface"
+    interface: bytes = b"interface"  # b"" = it names none, and means all
     address: bytes = b""  # may have the prefix length behind it, and a gateway
     mask: bytes = b""  # dotted, or a prefix length
     routers: bytes = b""
@@ -70,7 +70,8 @@ CLIENTS = {
         address=b"IP4_ADDRESS_0", routers=b"IP4_GATEWAY", duration=b"DHCP4_DHCP_LEASE_TIME"),
     "ppp": Client(  # pppd(8); the peer is all that is at the other end, so no router is named
         _set(b"ip-up"), _set(b"ip-down"), interface=b"PPP_IFACE", address=b"PPP_LOCAL"),
-    "kernel": Client(look=_set(b"look")),  # udev(7), networkd-dispatcher(8)
+    "networkd": Client(look=_set(b"look"), interface=b"IFACE"),  # networkd-dispatcher(8)
+    "systemd": Client(look=_set(b"look"), interface=b""),  # our own units, which wait for a change in the kernel
 }
 
 MAX_ROUTERS = 64  # a DHCP option of 255 bytes has no room for more
@@ -90,11 +91,13 @@ def parse(environ: "Environ", now_s: int, name: str = "") -> Event | None:
     words = client(environ, name)
     interface = environ.get(words.interface, b"").decode("utf-8", "surrogateescape")
     reason = environ.get(words.reason, b"")
-    if interface and reason in words.comes:
+    if words.interface and not interface:
+        return None
+    if reason in words.comes:
         return Event(interface, *lease(environ, now_s, words))
-    if interface and reason in words.goes:
+    if reason in words.goes:
         return Event(interface, NONE)
-    if interface and reason in words.look:
+    if reason in words.look:
         return Event(interface, None)
     return None
 

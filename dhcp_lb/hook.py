@@ -1,7 +1,9 @@
 """A DHCP client's call: whatever happens here, the client goes on as if we were not there."""
 
-from posix import environ, umask
+from errno import ENOBUFS
+from posix import environ, read, umask
 
+from .config import Config
 from .event import parse
 from .lease import NONE, Store
 from .lock import Deadline
@@ -11,6 +13,8 @@ from .reconcile import Invalid, now_s, read_config, reconcile
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .event import Environ
+
+SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 
 
 def hook(client: str = "") -> None:
@@ -38,16 +42,16 @@ def _take(environ: "Environ", client: str) -> None:
         return
     interface, lease, notes = event
     config = read_config()
+    store = Store()
+    if not interface:
+        return _look_around(config, store)
     if config.errors and not config.text:  # unread, so it may be one of its links
         raise Invalid("\n".join(config.errors))
     if interface not in config.interfaces:
         return
-    store = Store()
     store.prepare()
     if lease is None:
-        from .takeup import take_up
-        take_up(config, store, frozenset([interface]))
-        return reconcile(config, store)
+        return _look(config, store, frozenset([interface]))
     before = store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
     new = before._replace(begin_s=lease.begin_s) != lease
     if new:
@@ -60,6 +64,33 @@ def _take(environ: "Environ", client: str) -> None:
         log(f"{error.filename}: {error.strerror}: the lease of {interface} is used, but not kept")
         unsaved = {interface: lease}
     reconcile(config, store, interface if new else "", unsaved)
+
+
+def _look_around(config: Config, store: Store) -> None:
+    """Something has changed, and nobody says what. After `flush` that is no reason to come back, and a mistake in the
+    configuration is told often enough by `apply` and the clients' events."""
+    drain()
+    if config.links and not config.errors and not store.flushed():
+        _look(config, store, config.interfaces)
+
+
+def _look(config: Config, store: Store, interfaces: frozenset[str]) -> None:
+    from .takeup import take_up
+    take_up(config, store, interfaces)
+    reconcile(config, store)
+
+
+def drain() -> None:
+    """Empties the socket that systemd has woken us with. Before the kernel is looked at: what changes while we look
+    wakes us again."""
+    while b"LISTEN_FDS" in environ:
+        try:
+            read(SD_LISTEN_FDS_START, 1 << 16)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != ENOBUFS:  # more has changed than there was room for
+                raise
 
 
 def _origin(error: BaseException) -> str:

@@ -5,7 +5,7 @@ Everything in it may vanish at any time, and nothing in it is text that a DHCP s
 from _socket import inet_aton, inet_ntoa
 from errno import EISDIR, ELOOP, ENOSPC, EPERM
 from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, close, geteuid, getpid,
-                   kill, listdir, lstat, mkdir, open, read, rename, rmdir, unlink, write)
+                   kill, listdir, lstat, mkdir, open, read, rename, rmdir, stat, unlink, write)
 
 from .model import Lease
 from .record import NamedTuple
@@ -17,6 +17,7 @@ DISABLED = "disabled"
 DRAINING = "draining"
 
 SETTLED = "settled"  # what a run saw that had nothing left to do
+FLUSHED = "flushed"  # there after `flush`, until something is to be done again
 TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 
 NONE = Lease("", 0, "", fault="no lease")
@@ -109,8 +110,17 @@ class Store:
         except OSError:
             pass
 
+    def flushed(self) -> bool:
+        """Whether an administrator has flushed, and nothing has asked for the routing since."""
+        try:
+            stat(f"{self.path}/{FLUSHED}")
+        except FileNotFoundError:
+            return False
+        return True
+
     def tidy(self, interfaces: frozenset[str]) -> None:
-        """Removes the leases of other interfaces, and what writers left that were killed."""
+        """Removes the leases of other interfaces, what writers left that were killed, and the mark of a flush."""
+        self.discard(f"{self.path}/{FLUSHED}")
         leases = f"{self.path}/leases"
         for directory in self.path, leases:
             try:

@@ -8,7 +8,7 @@ from time import CLOCK_BOOTTIME, clock_gettime
 from .address import EVERYWHERE
 from . import VERSION
 from .config import PATH, Config, parse
-from .lease import State, Store
+from .lease import FLUSHED, State, Store
 from .lock import Lock, alone
 from .log import log
 from .model import Interface, Lease, Route, Routing, Rule
@@ -131,14 +131,19 @@ def reconcile(config: Config, store: Store, news: str = "", unsaved: dict[str, L
 
 
 def flush(store: Store) -> None:
-    """Removes everything of ours from the kernel and from iproute2's names. The leases stay for `apply`."""
+    """Removes everything of ours from the kernel and from iproute2's names. The leases stay for `apply` and for
+    the clients' next event; changes in the kernel alone bring nothing back."""
     from . import iproute2, sysctl
 
     def remove(lock: Lock) -> None:
         kernel = Rtnetlink()
         planned = changes(routing(*kernel.dump()), Routing(), 0)
+        lock.check()
+        try:
+            store.keep(FLUSHED, {})
+        except OSError as error:
+            log(f"{error.filename}: {error.strerror}: the next change in the kernel may bring all of it back")
         if planned:
-            lock.check()
             _tell(planned, kernel.write(planned), {})
         sysctl.restore(store)
         iproute2.remove_names()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from . import dhclient_leases
 from .address import network, within
 from .config import Config
 from .event import parse
@@ -24,17 +23,24 @@ def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> None:
     kernel = Rtnetlink()
     there = kernel.interfaces(interfaces)
     known = store.load(interfaces, now_s()).leases
-    environments = dhclient_leases.environments(
-        dhclient_leases.read(), time.time(), lambda name, quad: name in there and quad in there[name].addresses)
+    unknown = []
     for link in config.links:
         interface, lease = there.get(link.interface), known.get(link.interface, NONE)
-        if not interface or not interface.addresses or lease.server and lease.address in interface.addresses:
-            continue
+        if interface and interface.addresses and not (lease.server and lease.address in interface.addresses):
+            unknown.append((link, interface, lease))
+    environments = _from_dhclient(there) if unknown else {}
+    for link, interface, lease in unknown:
         event = parse(environments.get(link.interface, {}), now_s())
         found = event.lease if event else from_kernel(kernel, link, interface)
         if found and (event or found[:3] != lease[:3]):  # what is known may say more than the kernel
             store.prepare()
             store.save(link.interface, found)
+
+
+def _from_dhclient(there: dict[str, Interface]) -> dict[str, dict[bytes, bytes]]:
+    from . import dhclient_leases  # only here: it reads text, which takes more imports than all the rest
+    return dhclient_leases.environments(
+        dhclient_leases.read(), time.time(), lambda name, quad: name in there and quad in there[name].addresses)
 
 
 def from_kernel(kernel: Rtnetlink, link: Link, interface: Interface) -> Lease | None:

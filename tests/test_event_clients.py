@@ -57,11 +57,15 @@ def test_it_ends(client: str, environ: dict[str, str], reasons: str) -> None:
 @pytest.mark.parametrize("client, environ, reasons", [
     ("", DHCPCD, "CARRIER NOCARRIER STOPPED DEPARTED"),
     ("networkmanager", NETWORKMANAGER, "dhcp4-change"),
-    ("kernel", {"interface": "eth0"}, "look"),
+    ("networkd", {"IFACE": "eth0"}, "look"),
 ])
 def test_the_kernel_is_asked(client: str, environ: dict[str, str], reasons: str) -> None:
     for reason in reasons.split():
         assert event(client, environ, reason=reason) == Event("eth0", None)
+
+
+def test_the_kernel_is_asked_about_all_links() -> None:
+    assert event("systemd", {"reason": "look", "interface": "eth0"}) == Event("", None)
 
 
 @pytest.mark.parametrize("method, phase, lease", [

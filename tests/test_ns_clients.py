@@ -56,8 +56,8 @@ class Client:
         raise NotImplementedError
 
     def unplugged(self, router: Router, interface: str) -> None:
-        """What udev does then: ours, and ifupdown's for a link that is allow-hotplug."""
-        router.sh(f"interface={interface} reason=look dhcp-lb hook kernel; ifdown --force {interface}")
+        """What systemd does then, and ifupdown's udev rule for a link that is allow-hotplug."""
+        router.sh(f"reason=look dhcp-lb hook systemd; ifdown --force {interface}")
 
     def plugged(self, router: Router, interface: str) -> None:
         router.ifup(interface)

@@ -1,6 +1,5 @@
-"""The daemons that configure links, or see them come and go, for real: NetworkManager, systemd-networkd, udev."""
+"""The daemons that configure links, for real: NetworkManager, systemd-networkd."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +8,7 @@ from tests.lab import Isp, Lab, debian_root, wait_for
 from tests.lab.root import PACKAGES
 from tests.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
 
-DAEMONS = ["dbus", "network-manager", "networkd-dispatcher", "ppp", "systemd", "udev"]
+DAEMONS = ["dbus", "network-manager", "networkd-dispatcher", "ppp", "systemd"]
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
@@ -56,26 +55,6 @@ def start_networkmanager(lab: Lab) -> None:
     lab.router.run("NetworkManager")
 
 
-def test_udev_tidies_up_after_a_device_that_was_unplugged_or_renamed(lab: Lab) -> None:
-    lab.router.run("/lib/systemd/systemd-udevd", "--daemon")
-    lab.router.ifup("eth1")
-    becomes(lab, BOTH)
-    lab.isp("eth1").unplug()
-    begin = time.monotonic()
-    becomes(lab, ETH0)
-    print(f"unplugged: {time.monotonic() - begin:.2f} s")
-    assert_all_by(lab, "eth0")
-    lab.isp("eth1").replug()
-    lab.router.sh("ifdown --force eth1; ifup eth1")
-    becomes(lab, BOTH)
-    lab.router.sh("ip link set eth1 down; ip link set eth1 name usb0; ip link set usb0 up")
-    begin = time.monotonic()
-    becomes(lab, ETH0)
-    print(f"renamed: {time.monotonic() - begin:.2f} s")
-    assert_all_by(lab, "eth0")
-    lab.router.sh("ip link set usb0 down; ip link set usb0 name eth1; ip link set eth1 up; dhcp-lb apply")
-
-
 def test_a_link_of_networkd_s(lab: Lab) -> None:
     start_dbus(lab)
     lab.router.path("/etc/systemd/network/eth1.network").write_text("[Match]\nName=eth1\n[Network]\nDHCP=ipv4\n")
@@ -91,7 +70,7 @@ def test_a_link_of_networkd_s(lab: Lab) -> None:
         """)
         start_networkd(lab)
     assert changes == []
-    # Debian 13's takes the address away for a moment. There is no systemd here, whose dhcp-lb-leases.path sees it.
+    # Debian 13's takes the address away for a moment. There is no systemd here, which would look (test_ns_look.py).
     lab.router.dhcp_lb("apply")
     becomes(lab, BOTH)
     lab.isp("eth1").cut_cable()

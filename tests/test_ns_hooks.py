@@ -1,4 +1,4 @@
-"""Links without a DHCP client's hook: ifupdown's other methods, ppp, dispatchers, udev; and two hooks for one link."""
+"""Links without a DHCP client's hook: ifupdown's other methods, ppp, dispatchers; and two hooks for one link."""
 
 import contextlib
 import re
@@ -150,11 +150,11 @@ def test_an_unplugged_device_is_out_and_its_like_is_in_again_when_it_is_up(lab: 
     lab.router.ifup("eth1")
     becomes(lab, BOTH)
     lab.isp("eth1").unplug()
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "kernel", interface="eth1", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
     becomes(lab, ETH0)
     assert_all_by(lab, "eth0")
     lab.isp("eth1").replug()
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "kernel", interface="eth1", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
     becomes(lab, ETH0)
     lab.router.sh("ifdown --force eth1; ifup eth1")
     becomes(lab, BOTH)
@@ -169,8 +169,7 @@ def test_a_renamed_device_is_the_link_of_its_new_name(lab: Lab) -> None:
         ip link set usb0 up
         ip route add default via {GATEWAY} dev usb0 metric 50
     """)
-    for name in "usb0", "eth1":
-        tell(lab, "/usr/bin/dhcp-lb", "hook", "kernel", interface=name, reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
     becomes(lab, ETH0)
     lab.router.sh(f"""
         ip link set usb0 down
@@ -178,8 +177,7 @@ def test_a_renamed_device_is_the_link_of_its_new_name(lab: Lab) -> None:
         ip link set eth1 up
         ip route add default via {GATEWAY} dev eth1 metric 50
     """)
-    for name in "eth1", "usb0":
-        tell(lab, "/usr/bin/dhcp-lb", "hook", "kernel", interface=name, reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
     becomes(lab, BOTH)
 
 
@@ -188,14 +186,14 @@ def test_an_address_that_was_deleted_by_hand_is_out_at_the_next_look(lab: Lab) -
     becomes(lab, BOTH)
     lab.router.run("ip", "address", "flush", "dev", "eth1")
     assert set(lab.connect(lab.lan, 50)) == {"eth0"}
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "kernel", interface="eth1", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
     becomes(lab, ETH0)
 
 
 def test_rules_that_somebody_flushed_are_back_at_the_next_event_of_any_link(lab: Lab) -> None:
     lab.router.ifup("eth1")
     lab.router.sh("ip rule flush; ip route flush table dhcp-lb; ip rule add lookup main pref 32766")
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "kernel", interface="eth0", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
     becomes(lab, BOTH)
     lab.router.ifdown("eth1")
 
@@ -219,7 +217,7 @@ def test_two_hooks_at_once_are_one_link(lab: Lab) -> None:
         (["/usr/bin/dhcp-lb"], {
             "reason": "BOUND", "interface": "eth1", "new_ip_address": address, "new_routers": GATEWAY,
             "new_subnet_mask": "255.255.255.224", "new_dhcp_server_identifier": GATEWAY}),
-        (["/usr/bin/dhcp-lb", "hook", "kernel"], {"reason": "look", "interface": "eth1"}),
+        (["/usr/bin/dhcp-lb", "hook", "systemd"], {"reason": "look"}),
     ]
     logged = len(lab.router.log())
     with contextlib.ExitStack() as stack:
