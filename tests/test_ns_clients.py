@@ -156,7 +156,7 @@ EOF""")
         router.sh(f"kill -9 $(cat /run/udhcpc.{interface}.pid)")
 
 
-CLIENTS = [Dhclient("bookworm"), Udhcpc("bookworm"),
+CLIENTS = [Dhclient("bookworm"), Dhclient("trixie"), Udhcpc("bookworm"),
            *(kind(suite) for suite in ("bookworm", "trixie", "sid") for kind in (Dhcpcd, DhcpcdMaster))]
 
 

@@ -1,11 +1,16 @@
-"""Machines of each Debian release to install the package on: roots in namespaces, see tests/lab/node.py."""
+"""Machines of each Debian release to install the package on: roots in namespaces, see tests/lab/node.py; and virtual
+ones, see vm.py."""
 
 from __future__ import annotations
 
 import os
 import pty
 import select
+import shutil
+import signal
 import subprocess
+import sys
+import tempfile
 import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.lab.node import ENVIRONMENT, Node
-from tests.lab.root import debian_root
+from tests.lab.root import CHECKOUT, debian_root
 
 from .build import RELEASES, build
 
@@ -27,6 +32,44 @@ SHIPPED = "/usr/share/dhcp-lb/dhcp-lb"
 TABLES = "/etc/iproute2/rt_tables.d/dhcp-lb.conf"
 PROTOCOLS = "/etc/iproute2/rt_protos.d/dhcp-lb.conf"
 PRESEED = Path(__file__).parents[2] / "doc" / "examples" / "preseed.cfg"
+
+
+class VirtualMachines:
+    """What runs beside all other tests, because it takes a CPU for a quarter of an hour (vm.py)."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="dhcp-lb-machines-"))
+        self.said = open(self.directory / "said", "w+")
+        self.running = subprocess.Popen([sys.executable, "-m", "tests.package.vm", str(self.directory)], cwd=CHECKOUT,
+                                        stdout=self.said, stderr=self.said, start_new_session=True)
+
+    def end(self) -> None:
+        if self.running.poll() is None:
+            os.killpg(self.running.pid, signal.SIGTERM)
+            self.running.wait()
+        shutil.rmtree(self.directory)
+
+
+MACHINES = pytest.StashKey[VirtualMachines]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that ask what came out of the virtual machines are the last ones."""
+    items.sort(key=of_machines)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if any(map(of_machines, session.items)) and not session.config.option.collectonly and os.geteuid() == 0:
+        session.config.stash[MACHINES] = VirtualMachines()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if machines := config.stash.get(MACHINES, None):
+        machines.end()
+
+
+def of_machines(item: pytest.Item) -> bool:
+    return item.path.name == "test_vm.py"
 
 
 @pytest.fixture(scope="session", params=RELEASES)

@@ -158,6 +158,17 @@ def test_removal_gives_main_a_default_through_a_link_that_works(machine: Machine
         machine.run("debconf-set-selections", stdin=PRESEED.read_text())
 
 
+def test_an_event_in_the_middle_of_the_removal_leaves_nothing(machine: Machine) -> None:
+    running_router(machine)
+    before = routing(machine)
+    machine.run("debconf-set-selections", stdin=PRESEED.read_text())
+    machine.install()
+    prerm = machine.path("/var/lib/dpkg/info/dhcp-lb.prerm")
+    prerm.write_text(prerm.read_text() + "python3 -ISB /usr/bin/dhcp-lb apply\n")
+    machine.quietly("dpkg", "--purge", "dhcp-lb")
+    assert routing(machine) == before
+
+
 def test_a_hook_that_the_administrator_deleted_or_changed_stays_so(machine: Machine, old_deb: Path) -> None:
     machine.put(old_deb, "/old")
     machine.install("/old")
