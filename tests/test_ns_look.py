@@ -36,9 +36,9 @@ def running() -> Iterator[Lab]:
     with Lab([Isp("eth0"), Isp("eth1", weight=2)]) as lab:
         lab.router.ifup()
         service = (UNITS / "dhcp-lb-look.service").read_text()
-        assert "Environment=reason=look\n" in service and "ExecStartPre=/bin/sleep 0.5\n" in service
+        assert "Environment=reason=look\n" in service and "ExecStartPre=-/bin/sleep 0.5\n" in service
         groups = re.search(r"^ListenNetlink=route (\d+)$", (UNITS / "dhcp-lb-look.socket").read_text(), re.M)
-        command = re.search(r"^ExecStart=(.*)$", service, re.M)
+        command = re.search(r"^ExecStart=-(.*)$", service, re.M)
         assert groups and command
         looks = lab.router.path("/run/looks")
         with looks.open("w") as said:
