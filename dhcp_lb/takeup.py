@@ -22,19 +22,25 @@ def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> None:
     must not ask for that route: clients differ in what comes first."""
     kernel = Rtnetlink()
     there = kernel.interfaces(interfaces)
-    known = store.load(interfaces, now_s()).leases
     unknown = []
     for link in config.links:
-        interface, lease = there.get(link.interface), known.get(link.interface, NONE)
-        if interface and interface.addresses and not (lease.server and lease.address in interface.addresses):
-            unknown.append((link, interface, lease))
+        interface = there.get(link.interface)
+        if interface and interface.addresses:
+            lease = _known(store, link.interface)
+            if not (lease.server and lease.address in interface.addresses):
+                unknown.append((link, interface, lease))
     environments = _from_dhclient(there) if unknown else {}
     for link, interface, lease in unknown:
         event = parse(environments.get(link.interface, {}), now_s())
         found = event.lease if event else from_kernel(kernel, link, interface)
         if found and (event or found[:3] != lease[:3]):  # what is known may say more than the kernel
             store.prepare()
-            store.save(link.interface, found)
+            if _known(store, link.interface) == lease:  # its client may have told meanwhile, and knows best
+                store.save(link.interface, found)
+
+
+def _known(store: Store, interface: str) -> Lease:
+    return store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
 
 
 def _from_dhclient(there: dict[str, Interface]) -> dict[str, dict[bytes, bytes]]:

@@ -5,8 +5,10 @@ The directory is only ever read: each machine writes into a layer of its own abo
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +37,17 @@ def debian_root(suite: str = "", packages: Sequence[str] = PACKAGES) -> Path:
             shutil.rmtree(unfinished, ignore_errors=True)
             subprocess.run(_mmdebstrap(suite, packages, unfinished), check=True, cwd=CACHE)
             unfinished.rename(root)
+            _tidy()
+        os.utime(lock.name)
     return root
+
+
+def _tidy() -> None:
+    """Removes the roots that nobody has used for a month: each change of a list of packages leaves one."""
+    for lock in CACHE.glob("*.lock"):
+        if lock.stat().st_mtime < time.time() - 30 * 24 * 3600:
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink()
 
 
 def _mmdebstrap(suite: str, packages: Sequence[str], target: Path) -> list[str]:

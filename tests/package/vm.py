@@ -19,9 +19,10 @@ from .build import RELEASES, build, copy_source
 
 PACKAGES = (
     "apt-utils", "bsdextrautils", "dbus", "dnsmasq-base", "dpkg-dev", "dpkg-repack", "e2fsprogs", "ifupdown", "init",
-    "iproute2", "iputils-ping", "isc-dhcp-client", "kmod", "linux-image-amd64", "network-manager", "passwd", "procps",
-    "python3", "systemd-sysv", "ucf", "udev",
+    "iproute2", "iputils-ping", "kmod", "linux-image-amd64", "network-manager", "passwd", "procps", "python3",
+    "systemd-sysv", "ucf", "udev",
 )
+CLIENTS = {"bookworm": "isc-dhcp-client", "trixie": "dhcpcd-base"}  # what comes with each one's ifupdown
 
 # $1: a root, $2: an empty directory, $3: the image to make, $4: where the kernel is left.
 IMAGE = r"""
@@ -73,7 +74,7 @@ exec qemu-system-x86_64 -accel tcg,thread=multi -kernel {0}/vmlinuz -initrd {0}/
 
 def image(release: str) -> Path:
     """The directory with the disk, the kernel and the qemu to start it with; made once and cached."""
-    root = debian_root(release, PACKAGES)
+    root = debian_root(release, [*PACKAGES, CLIENTS[release]])
     wanted = hashlib.sha256((root.name + IMAGE + QEMU).encode()).hexdigest()[:12]
     made = CACHE / f"vm-{release}-{wanted}"
     if not made.exists():
