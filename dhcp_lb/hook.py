@@ -1,7 +1,7 @@
 """A DHCP client's call: whatever happens here, the client goes on as if we were not there."""
 
 from errno import ENOBUFS
-from posix import environ, read, umask
+from posix import environ, read, set_blocking, umask
 
 from .config import Config
 from .event import parse
@@ -83,7 +83,10 @@ def _look(config: Config, store: Store, interfaces: frozenset[str]) -> None:
 def drain() -> None:
     """Empties the socket that systemd has woken us with. Before the kernel is looked at: what changes while we look
     wakes us again."""
-    while b"LISTEN_FDS" in environ:
+    if b"LISTEN_FDS" not in environ:
+        return
+    set_blocking(SD_LISTEN_FDS_START, False)  # systemd.exec(5): NonBlocking= is off by default
+    while True:
         try:
             read(SD_LISTEN_FDS_START, 1 << 16)
         except BlockingIOError:

@@ -18,7 +18,7 @@ UNITS = CHECKOUT / "etc" / "systemd" / "system"
 SYSTEMD = """
 import os, select, socket, subprocess, sys, time
 groups, *command = sys.argv[1:]
-kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
 kernel.bind((0, int(groups)))
 os.dup2(kernel.fileno(), 3)
 print("ready", flush=True)
