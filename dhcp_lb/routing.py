@@ -42,14 +42,13 @@ def judge(links: tuple[Link, ...], leases: dict[str, Lease], held: dict[str, str
           interfaces: dict[str, Interface], refused: dict[str, str]) -> tuple[Uplink, ...]:
     """Each link with its state. `refused` says why the kernel would not have a link (interface → its words)."""
     taken: dict[str, str] = {}  # address → the link that has it
-    own = frozenset([quad for interface in interfaces.values() for quad in interface.addresses])
     return tuple([_judge(link, leases.get(link.interface, NONE), held.get(link.interface, ""),
-                         interfaces.get(link.interface), refused.get(link.interface, ""), own, taken)
+                         interfaces.get(link.interface), refused.get(link.interface, ""), taken)
                   for link in links])
 
 
 def _judge(link: Link, lease: Lease, held: str, interface: Interface | None, refusal: str,
-           own: frozenset[str], taken: dict[str, str]) -> Uplink:
+           taken: dict[str, str]) -> Uplink:
     if not interface:
         return Uplink(link, lease, 0, NO_INTERFACE, "")
     gateway = link.gateway or lease.gateway
@@ -66,7 +65,7 @@ def _judge(link: Link, lease: Lease, held: str, interface: Interface | None, ref
         reason = f"the interface does not have the address {lease.address}"
     elif gateway == lease.address:
         reason = "gateway is its own address"
-    elif gateway in own:
+    elif gateway in interface.addresses:  # of another link's is no matter: its provider may have chosen it for that
         reason = f"gateway {gateway} is an address of this machine"
     elif link.gateway and address.reserved(gateway, address.network(lease.address, lease.length)):
         reason = f"gateway {gateway} is the network or broadcast address"

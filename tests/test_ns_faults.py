@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests import box
-from tests.box import (CONFIG, ENVIRONMENT, PROGRAM, STORE, Kernel, Syslog, add_links, boxed, environment, event,
-                       given, ip, kernel, run, set_address, verb)
+from tests.box import (CONFIG, ENVIRONMENT, PROGRAM, STORE, Given, Kernel, Syslog, add_links, boxed, environment,
+                       event, given, ip, kernel, run, set_address, verb)
 
 INSTALLED = Path("/usr/share/dhcp-lb/dhcp_lb")
 
@@ -42,6 +42,32 @@ def assert_renewed(before: Kernel) -> None:
     """That renewal has been made: every route by the old gateway goes by the new one."""
     ours = [line.replace("via 10.100.0.1 ", "via 10.100.0.2 ") for line in before.ours]
     assert kernel() == Kernel(tuple(sorted(ours)), before.foreign)
+
+
+# Leases
+
+@pytest.mark.parametrize("first", ["eth0", "eth1"])
+@boxed
+def test_a_provider_that_hands_out_another_one_s_gateway_takes_no_link_out(first: str) -> None:  # P6
+    syslog = Syslog()
+    before = of_eth0(two_links())
+    gateway = Given(given(0).gateway, 24, given(1).gateway)
+    set_address("eth1", gateway)
+    event("BOUND", "eth1", gateway)
+    assert of_eth0(kernel()) == before
+    verb("flush")  # the kernel takes it, too, if it has not had it already
+    for name, lease in sorted({"eth0": given(0), "eth1": gateway}.items(), reverse=first == "eth1"):
+        event("BOUND", name, lease)
+    assert of_eth0(kernel()) == before and verb("plan") == ""
+    assert not [line for line in syslog.lines() if "not used" in line or "refused" in line]
+
+
+def of_eth0(found: Kernel) -> tuple[list[str], list[str]]:
+    """Its rules and routes, and its part of the multipath."""
+    lines = [line for line in found.ours if "eth0" in line or "lookup 1000 " in line]
+    multipath = [line for line in lines if "nexthop" in line]
+    return ([line for line in lines if line not in multipath],
+            [part for line in multipath for part in line.split("nexthop") if "eth0" in part])
 
 
 # Interfaces

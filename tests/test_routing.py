@@ -65,9 +65,14 @@ def test_the_same_address_on_two_links_makes_the_second_unusable() -> None:  # f
 
 
 def test_a_gateway_that_is_this_machine_itself_is_unusable() -> None:  # fault 4
-    other = LEASE0._replace(gateway="198.51.100.7")
-    assert states({"eth0": other, "eth1": LEASE1}) == [
-        "unusable: gateway 198.51.100.7 is an address of this machine", "up"]
+    other = LEASE0._replace(gateway="203.0.113.8")
+    two = Interface(2, True, True, ("192.0.2.34", "203.0.113.8"))
+    assert states({"eth0": other, "eth1": LEASE1}, {**INTERFACES, "eth0": two}) == [
+        "unusable: gateway 203.0.113.8 is an address of this machine", "up"]
+
+
+def test_an_address_that_is_another_link_s_gateway_takes_no_link_out() -> None:  # promise 6
+    assert states({"eth0": LEASE0._replace(gateway="198.51.100.7"), "eth1": LEASE1}) == ["up", "up"]
 
 
 def test_what_the_kernel_refused_is_unusable() -> None:
