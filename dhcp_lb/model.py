@@ -37,6 +37,7 @@ class Interface(NamedTuple):
     carrier: bool
     addresses: tuple[str, ...]
     lengths: tuple[int, ...] = ()  # of the addresses' prefixes
+    shared: tuple[str, ...] = ()  # those addresses by which the machine is known in another network, too: its LAN, say
 
 
 class Nexthop(NamedTuple):

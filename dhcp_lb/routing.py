@@ -36,6 +36,7 @@ class Uplink(NamedTuple):
     ifindex: int
     state: str
     reason: str = ""  # of UNUSABLE
+    shared: bool = False  # another network of the machine's, its LAN say, knows it by the same address
 
 
 def judge(links: tuple[Link, ...], leases: dict[str, Lease], held: dict[str, str],
@@ -78,7 +79,7 @@ def _judge(link: Link, lease: Lease, held: str, interface: Interface | None, ref
         state = DRAINING if held == DRAINING else UP if interface.carrier else NO_CARRIER
         if link.gateway:
             lease = lease._replace(gateway=gateway)
-    return Uplink(link, lease, interface.ifindex, state, reason)
+    return Uplink(link, lease, interface.ifindex, state, reason, lease.address in interface.shared)
 
 
 def desired(uplinks: tuple[Uplink, ...], settings: Settings) -> Routing:
@@ -90,7 +91,7 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings) -> Routing:
     weights = scaled([uplink.link.weight for uplink in uplinks])
     ranking = sorted(range(len(uplinks)), key=lambda i: (-uplinks[i].link.weight, uplinks[i].link.table))
     ranks = {place: rank for rank, place in enumerate(ranking)}
-    for place, (link, lease, ifindex, state, _) in enumerate(uplinks):
+    for place, (link, lease, ifindex, state, _, shared) in enumerate(uplinks):
         if state not in ROUTED:
             continue
         table, quad = link.table, lease.address
@@ -102,7 +103,8 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings) -> Routing:
             nexthop = Nexthop(lease.gateway, ifindex, 1, address.network(lease.gateway, lease.length) != prefix)
         if lease.length < 32:
             routes.append(Route(table, prefix, 0, quad, SCOPE_LINK, (Nexthop("", ifindex, 1, False),), b""))
-            rules.append(Rule(PREF_PREFIX, table, host, prefix, "", -1, b""))
+            if not shared:  # or a provider that hands out the LAN's own address would get the replies to the LAN
+                rules.append(Rule(PREF_PREFIX, table, host, prefix, "", -1, b""))
         routes.append(Route(table, address.EVERYWHERE, 0, quad, SCOPE_UNIVERSE, (nexthop,), b""))
         rules.append(Rule(PREF_SOURCE, table, host, "", "", -1, b""))
         rules.append(Rule(PREF_DEVICE, table, "", "", link.interface, -1, b""))

@@ -129,7 +129,8 @@ class Rtnetlink:
             raise OSError(errno, words or strerror(errno))
 
     def interfaces(self, names: "frozenset[str]") -> dict[str, Interface]:
-        """The interfaces with these names, as far as they are there."""
+        """The interfaces with these names, as far as they are there. What an address is that one of them shares with
+        any other interface is told only of addresses that stand for a network there; a tunnel may borrow one."""
         addresses: dict[int, list[str]] = {}
         lengths: dict[int, list[int]] = {}
         for message in self._dump(RTM_GETADDR, b"\x02" + bytes(7)):
@@ -138,7 +139,7 @@ class Rtnetlink:
             if first in (IFA_ADDRESS, IFA_LOCAL):
                 addresses.setdefault(ifindex, []).append(inet_ntoa(local if second == IFA_LOCAL else address))
                 lengths.setdefault(ifindex, []).append(length)
-        interfaces = {}
+        interfaces: dict[str, Interface] = {}
         descriptor = self.socket.fileno()
         for name in names:
             # Asked for an interface that is not there, the kernel would look for a module of that name and run
@@ -156,7 +157,13 @@ class Rtnetlink:
                     raise
             else:
                 interfaces[name] = Interface(ifindex, flags & IFF_UP != 0, flags & IFF_RUNNING != 0,
-                                             tuple(addresses.get(ifindex, ())), tuple(lengths.get(ifindex, ())))
+                                             tuple(addresses.pop(ifindex, ())), tuple(lengths.pop(ifindex, ())))
+        others = frozenset([quad for ifindex, quads in addresses.items()
+                            for quad, length in zip(quads, lengths[ifindex]) if length < 32])
+        for name, interface in interfaces.items():
+            if not others.isdisjoint(interface.addresses):
+                shared = tuple([quad for quad in interface.addresses if quad in others])
+                interfaces[name] = interface._replace(shared=shared)
         return interfaces
 
     def sysctls(self) -> dict[int, Sysctl]:

@@ -43,6 +43,17 @@ def test_both_providers_may_use_the_same_network_and_gateway() -> None:
         assert_both_links_work(lab)
 
 
+def test_a_provider_that_hands_out_the_lan_s_own_address_cuts_nobody_off() -> None:
+    with Lab([Isp("eth0"), Isp("eth1", network="10.0.0.0/24", gateway="10.0.0.254", pool="10.0.0.8/30")]) as lab:
+        lab.router.ifup()
+        [address] = lab.router.addresses("eth1")
+        lab.router.ifdown("eth1")
+        lab.router.sh(f"ip address flush dev lan0; ip address add {address}/24 dev lan0")
+        lab.router.ifup("eth1")
+        assert lab.router.addresses("eth1") == [address] == lab.router.addresses("lan0")
+        assert lab.connect_to_router("lan0", 20) == {"answered": 20}
+
+
 def test_a_gateway_may_be_outside_a_lease_of_one_address() -> None:
     with Lab([Isp("eth0"), Isp("eth1", gateway="198.18.0.1", netmask="255.255.255.255")]) as lab:
         lab.router.ifup()

@@ -75,6 +75,14 @@ def test_an_address_that_is_another_link_s_gateway_takes_no_link_out() -> None: 
     assert states({"eth0": LEASE0._replace(gateway="198.51.100.7"), "eth1": LEASE1}) == ["up", "up"]
 
 
+def test_an_address_of_the_machine_in_another_network_takes_no_traffic_of_that_network() -> None:  # promise 4
+    shared = {**INTERFACES, "eth0": Interface(2, True, True, ("192.0.2.34",), (24,), ("192.0.2.34",))}
+    both = routing()
+    assert routing(interfaces=shared) == both._replace(
+        rules=both.rules - {Rule(19900, 200, "192.0.2.34/32", "192.0.2.0/24")})
+    assert states(interfaces=shared) == ["up", "up"]
+
+
 def test_what_the_kernel_refused_is_unusable() -> None:
     assert states(refused={"eth1": "the kernel refuses it"}) == ["up", "unusable: the kernel refuses it"]
 

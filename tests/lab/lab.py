@@ -273,11 +273,13 @@ class Lab:
                                         device=device, source=source, timeout_s=timeout_s))
 
     def connect_to_router(self, interface: str, count: int, timeout_s: float = 5) -> Counts:
-        """Open connections from the Internet to the router's address on this link. How many were `answered`;
-        failed ones by the name of the error. One that leaves by another link is lost at its provider."""
-        counts = _traffic(self.internet, "connect", count=count, at_once=100, timeout_s=timeout_s, device="",
-                          network=self.router.addresses(interface)[0], source=A_SERVER)
-        return Counts({"answered" if name == A_SERVER else name: count for name, count in counts.items()})
+        """Open connections from the Internet to the router's address on this link, or from the LAN to that on
+        lan0. How many were `answered`; failed ones by the name of the error. One that leaves by another link is
+        lost at its provider."""
+        machine, source = (self.lan, "10.0.0.2") if interface == "lan0" else (self.internet, A_SERVER)
+        counts = _traffic(machine, "connect", count=count, at_once=100, timeout_s=timeout_s, device="",
+                          network=self.router.addresses(interface)[0], source=source)
+        return Counts({"answered" if name == source else name: count for name, count in counts.items()})
 
     @contextlib.contextmanager
     def prober(self, machine: Node, timeout_s: float = 5) -> Iterator[Prober]:
