@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 
 from dhcp_lb import address, config, dhclient_leases, event, iproute2
 from dhcp_lb.lease import HELD, NONE, Store
-from dhcp_lb.model import Interface, Lease, Link, Settings
+from dhcp_lb.model import Interface, Lease, Settings
 from dhcp_lb.routing import desired, judge
+from tests.examples import ETH0, ETH1, INTERFACES, LEASE1
 
 INPUTS = int(os.environ.get("DHCP_LB_FUZZ", "1000"))
 CORPUS = Path(__file__).with_name("corpus")
+INTERFACES1 = {"eth1": INTERFACES["eth1"]}
 SLOW_S = 0.5  # the largest input takes a tenth of it; what grows faster than the input takes far more
 
 fuzz = settings(max_examples=INPUTS, deadline=None, database=None, derandomize=False,
@@ -31,7 +33,8 @@ WORDS = [b"eth0", b"eth1", b"table-eth0", b"dhcp-lb", b"balance-table", b"=", b"
          b"\r", b"\0", b"200", b"252", b"0", b"1", b"-1", b"1e9", b"255", b"256", b"4294967295",
          b"4294967296", b"00", b"0x10",
          "٣".encode(), "²".encode(), b"\xef\xbb\xbf", b"\xff", b"\xc3", b"\xed\xa0\x80", b"/", b"..", b"main", b"all",
-         b"192.0.2.1", b"192.0.2.34", b"192.0.2.0", b"255.255.255.0", b"255.0.255.0", b"0.0.0.0", b"127.0.0.1",
+         b"198.51.100.7", b"198.51.100.1", b"192.0.2.1", b"192.0.2.34", b"192.0.2.0", b"255.255.255.0",
+         b"255.0.255.0", b"0.0.0.0", b"127.0.0.1",
          b"169.254.1.1", b"224.0.0.1", b"255.255.255.255", b"1.2.3", b"1.2.3.4.5", b"01.2.3.4", b"1.2.3.4 ",
          b"0 192 0 2 1", b"24 10 0 0 192 0 2 1", b"33 1 2 3 4 5", b"0.0.0.0/0", b"10.0.0.0/8", b",", b"<error>",
          b"$(touch /tmp/x)", b"`id`", b"() { :;};", b";", b"'", b'"', b"\\", b"{", b"}", b"lease", b"interface",
@@ -60,10 +63,19 @@ def assert_canonical(lease: Lease) -> None:
 
 
 def assert_routable(lease: Lease) -> None:
-    """All that follows from it can be computed."""
-    link = Link("eth0", "table-eth0", 200, 1)
-    interface = Interface(2, True, True, (lease.address,), (lease.length,))
-    desired(judge((link,), {"eth0": lease}, {}, {"eth0": interface}, {}), Settings())
+    """All that follows from it can be computed, and nothing of it is another link's."""
+    assert of_eth1(lease) == of_eth1(NONE) != []
+
+
+def of_eth1(lease: Lease) -> list[object]:
+    """What there should be of eth1 beside eth0 with this lease."""
+    interfaces = {"eth0": Interface(2, True, True, (lease.address,), (lease.length,)), **INTERFACES1}
+    found = desired(judge((ETH1, ETH0), {"eth0": lease, "eth1": LEASE1}, {}, interfaces, {}), Settings())
+    own = [one for one in (*found.routes, *found.rules) if one.table == ETH1.table]
+    balanced = [(route.metric, nexthop) for route in found.routes if route.table == Settings().balance_table
+                and route.destination == address.EVERYWHERE for nexthop in route.nexthops if nexthop.oif == 3]
+    assert len([metric for metric, _ in balanced if not metric]) == 1  # its weight counts only among several
+    return sorted(map(repr, own + [one for one in balanced if one[0]]))
 
 
 def check_config(text: bytes) -> None:
@@ -111,25 +123,38 @@ def check_environment(environ: dict[bytes, bytes], client: str) -> None:
 VALUES = BYTES.filter(lambda value: b"\0" not in value)  # what an environment can hold
 
 
+GOOD = [b"192.0.2.34", b"255.255.255.0", b"192.0.2.1", b"192.0.2.1", b"3600", b"0 192 0 2 1"]
+
+# Whose words they are, the name by which its hook calls us, and how we know it from others that call so.
+CALLS: list[tuple[str, str, dict[bytes, bytes]]] = [
+    ("dhclient", "", {}), ("dhcpcd", "", {b"if_up": b"true"}), ("ifupdown", "ifupdown", {b"METHOD": b"dhcp"}),
+    ("ifupdown-static", "ifupdown", {b"METHOD": b"static"}),
+    *[(name, name, {}) for name in ("udhcpc", "networkmanager", "ppp", "networkd", "systemd")]]
+
+
 @st.composite
 def environments(draw: st.DrawFn) -> tuple[str, dict[bytes, bytes]]:
-    name = draw(st.sampled_from(["", *event.CLIENTS]))
-    words = event.CLIENTS[name or "dhclient"]
+    name, called, environ = draw(st.sampled_from(CALLS))
+    words, environ = event.CLIENTS[name], dict(environ)
     reasons = sorted(words.comes | words.goes | words.look) * 3 + [b"", b"PREINIT"]
     variables = [words.address, words.mask, words.routers, words.server, words.duration, words.classless]
-    environ = {words.reason: draw(st.sampled_from(reasons)),
-               words.interface: draw(st.sampled_from([b"eth0", b"\xff", b""]))}
-    good = dict(zip(variables, [b"192.0.2.34", b"255.255.255.0", b"192.0.2.1", b"192.0.2.1", b"3600", b"0 192 0 2 1"]))
+    environ |= {words.reason: draw(st.sampled_from(reasons)),
+                words.interface: draw(st.sampled_from([b"eth0", b"\xff", b""]))}
+    good = dict(zip(variables, GOOD))
+    if name != "dhclient":
+        good |= {words.mask: b"24", words.classless: b"198.51.100.0/24 192.0.2.9 0.0.0.0/0 192.0.2.1"}
+    if name == "networkmanager":
+        good[words.address] = b"192.0.2.34/24 192.0.2.1"
     for variable in variables:
         if variable:
             value = draw(st.one_of(st.none(), st.just(good[variable]), st.just(good[variable]), VALUES))
             if value is not None:
                 environ[variable] = value
-    if draw(st.booleans()):
-        environ[b"if_up"] = b"true"
-    if draw(st.booleans()):
-        environ[b"METHOD"] = draw(st.sampled_from([b"static", b"dhcp", b"\xff"]))
-    return name, environ
+    if draw(st.integers(0, 9)) == 0:
+        environ |= draw(st.sampled_from([{b"if_up": b"true"}, {b"METHOD": b"static"}, {b"METHOD": b"\xff"}]))
+    else:
+        assert event.client(environ, called) is words
+    return called, environ
 
 
 @fuzz
