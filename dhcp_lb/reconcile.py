@@ -194,12 +194,15 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
                     if refusal.change.add for name in _culprits(refusal.change.what, view)}
         if not refusals and not attempt and not held:
             break
-        if held and not culprits.keys() - refused.keys():  # it is no link's fault: the kernel has no multipath, say
+        before, sight = sight, look(kernel, config, sight.state)
+        # A client may have taken an address away meanwhile, with which a nexthop dies.
+        known = not culprits.keys() - refused.keys() and sight.interfaces == before.interfaces
+        if held and known:  # it is no link's fault: the kernel has no multipath, say
             _tell(held, kernel.write(held), sight.interfaces)
-        sight = look(kernel, config, sight.state)
+            sight = look(kernel, config, sight.state)
         # To ask again at the next renewal would get the same answer.
         store.settle(sight.fingerprint())
-        if not culprits.keys() - refused.keys():
+        if known:
             break
         refused.update(culprits)
         view = judged(sight, refused)

@@ -267,6 +267,20 @@ def test_while_a_refused_link_is_tried_the_others_are_balanced(world: World, bef
     assert {BOTH if "eth0" in before else ONLY1, ONLY1} == set(lookups)  # and never the single default beneath
 
 
+def test_an_address_that_goes_while_the_routing_is_written_leaves_the_others_balanced(world: World) -> None:  # 17
+    world.event("BOUND", "eth0")
+    make = world.kernel.make
+
+    def vanishing(change: Change, protocol: int) -> int:
+        if change == Change(True, BOTH):
+            world.has("eth0")
+        return make(change, protocol)
+
+    world.kernel.make = vanishing  # type: ignore[method-assign]
+    world.event("BOUND", "eth1")
+    assert world.routing == ALONE1 and world.kernel.lookup() == ONLY1
+
+
 def test_foreign_rules_and_routes_stay(bound: World) -> None:  # fault 51
     foreign = [Change(True, one) for one in (BOTH, ONLY0, *sorted(COMMON_RULES), *sorted(RULES1))]
     for change in foreign:
