@@ -11,20 +11,141 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 DISCOVER, OFFER, REQUEST, ACK = 1, 2, 3, 5  # RFC 2132, 9.6
 COOKIE = bytes((99, 130, 83, 99))
+END = b"\xff"
+LONGEST = 65507  # of what UDP takes
 MARKER = b"HOSTILE"  # no file of dhcp-lb's may hold it
 SHELL = [b"$(touch /HOSTILE)", b"`touch /HOSTILE`", b"; touch /HOSTILE;", b"() { :;}; touch /HOSTILE",
          b"'\"; touch /HOSTILE #", b"\ntouch /HOSTILE\n", b"HOSTILE\0x", b"../../HOSTILE", b"HOSTILE %s%n",
          b"\xff\xfeHOSTILE", b"-HOSTILE --help", b"${HOSTILE:=x}"]
 ADDRESSES = [socket.inet_aton(quad) for quad in (
     "0.0.0.0", "127.0.0.5", "255.255.255.255", "224.0.0.1", "169.254.1.1", "240.0.0.1", "10.0.0.1", "198.51.100.7",
-    "100.64.0.1")]
+    "100.64.0.1", "192.0.2.1")]  # the last one is the gateway of another provider
 MASKS = [socket.inet_aton(quad) for quad in (
     "255.255.255.0", "255.255.255.255", "0.0.0.0", "255.0.255.0", "128.0.0.0", "255.255.255.254", "255.255.255.252",
     "0.255.255.255")]
+
+Options = list[tuple[int, bytes]]
+
+
+class Message(NamedTuple):
+    """An answer before it is put into bytes."""
+
+    head: bytes  # the fixed fields before sname
+    sname: bytes
+    file: bytes
+    options: Options
+
+    def packet(self, options: bytes, end: bytes = END) -> bytes:
+        return struct.pack("44s64s128s", self.head, self.sname, self.file) + COOKIE + options + end
+
+
+class Draw(NamedTuple):
+    """What a case is, whatever is asked."""
+
+    given: bytes
+    text: bytes  # where the names of a server and a file stand
+    extra: Options
+    shape: "Callable[[Message, random.Random], bytes]"
+    salt: str  # the shape's chance is the same for each answer
+
+
+def encode(options: Options) -> bytes:
+    """A value of more than 255 bytes goes on in a second option of its code (RFC 3396)."""
+    return b"".join(bytes((code, len(part))) + part for code, value in options
+                    for part in [value[at:at + 255] for at in range(0, max(1, len(value)), 255)])
+
+
+def plain(message: Message, _: random.Random) -> bytes:
+    return message.packet(encode(message.options)[:1160])
+
+
+def split(message: Message, chance: random.Random) -> bytes:
+    """Each option in pieces, with those of others between them (RFC 3396)."""
+    pieces: Options = []
+    for code, value in message.options:
+        at = chance.randint(0, len(value))
+        pieces += [(code, value[:at]), (code, value[at:])]
+    kind, *rest = pieces  # the type of the message comes first
+    return message.packet(encode([kind, *sorted(rest, key=lambda _: chance.random())]))
+
+
+def contradicting(message: Message, chance: random.Random) -> bytes:
+    """Each option twice, with the value of any option the second time."""
+    values = [value for _, value in message.options]
+    return message.packet(encode(message.options + [(code, chance.choice(values)) for code, _ in message.options[1:]]))
+
+
+def overloaded(message: Message, chance: random.Random) -> bytes:
+    """Options go on in `file` and `sname` (RFC 2132, 9.3), or are said to; they have an end there, or none."""
+    first, *rest = message.options
+    places = chance.choice([0, 1, 2, 3, 3, 3, 255])
+    end = chance.choice([END, b"", b"\x03\xff"])
+    there = [(encode([option for option in rest if chance.random() < 0.5]) + end)[:length] for length in (64, 128)]
+    if chance.random() < 0.8:
+        message = message._replace(sname=there[0], file=there[1])
+    return message.packet(encode([first, (52, bytes((places,))), *rest]))
+
+
+def overrunning(message: Message, chance: random.Random) -> bytes:
+    """The last option says that it is longer than the packet."""
+    code, value = chance.choice(message.options)
+    return message.packet(encode(message.options) + bytes((code, chance.randint(1, 255))) + value[:3], b"")
+
+
+def endless(message: Message, chance: random.Random) -> bytes:
+    """No end; or it ends within an option's code."""
+    return message.packet(encode(message.options), chance.choice([b"", b"\x03", bytes(300)]))
+
+
+def trailing(message: Message, chance: random.Random) -> bytes:
+    """Padding between the options, and more of them behind the end."""
+    padded = b"".join(bytes(chance.randrange(4)) + encode([option]) for option in message.options)
+    return message.packet(padded, END + encode([(3, chance.choice(SHELL)), (12, chance.choice(SHELL))]))
+
+
+def cut(message: Message, chance: random.Random) -> bytes:
+    """A part of a packet."""
+    whole = plain(message, chance)
+    return whole[:chance.choice([chance.randrange(len(whole)), chance.randrange(236, len(whole))])]
+
+
+def unmarked(message: Message, chance: random.Random) -> bytes:
+    """Without the cookie that says that options follow, as BOOTP has it (RFC 951)."""
+    whole = plain(message, chance)
+    return whole[:236] + chance.choice([bytes(4), b"\x63\x82\x53\x64", chance.randbytes(4)]) + whole[240:]
+
+
+def large(message: Message, chance: random.Random) -> bytes:
+    """More than clients say that they take, 576 bytes, more than a frame holds, up to all that UDP takes."""
+    room = chance.choice([577, 1473, 1501, 4097, 8972, 9001, LONGEST]) - 241 - len(encode(message.options))
+    ballast = encode([(chance.choice([12, 43, 224, 3, 121]), chance.choice(SHELL) * 40) for _ in range(160)])
+    front = chance.random() < 0.5
+    kind, *rest = message.options
+    parts = [ballast[:room], encode(rest)] if front else [encode(rest), ballast[:room]]
+    return message.packet(encode([kind]) + b"".join(parts))[:LONGEST]
+
+
+def odd(message: Message, chance: random.Random) -> bytes:
+    """The fixed fields hold anything but the number by which the client knows its answer."""
+    whole = bytearray(plain(message, chance))
+    for _ in range(chance.randint(1, 4)):
+        whole[chance.choice([1, 2, 3, *range(8, 16), *range(20, 44)])] = chance.randrange(256)
+    return bytes(whole)
+
+
+def another(message: Message, chance: random.Random) -> bytes:
+    """A message of another type, or of two."""
+    kind = (53, bytes((chance.choice([0, 1, 4, 6, 8, 255]),)))
+    first, *rest = message.options
+    return message.packet(encode(chance.choice([[kind, *rest], [first, kind, *rest], [first, *rest, kind]])))
+
+
+SHAPES = [split, contradicting, overloaded, overrunning, endless, trailing, cut, unmarked, large, odd, another]
 
 
 class Cases:
@@ -36,12 +157,18 @@ class Cases:
         self.take(0)
 
     def take(self, number: int) -> None:
-        """From now on the answers of this case, which are the same to each request."""
-        self.random = random.Random(f"{self.seed} {number}")
-        chance = self.random.random()
-        self.given = self.address if chance < 0.85 else self.random.choice(ADDRESSES)
-        self.extra = list(self._options())
-        self.random.shuffle(self.extra)
+        """From now on the answers of this case, which are the same to each request; but a renewal, which in some
+        cases is due at once, is answered otherwise."""
+        self.renews = random.Random(f"{self.seed} {number} renews").random() < 0.2
+        self.first, self.later = (self._draw(f"{self.seed} {number} {turn}") for turn in range(2))
+
+    def _draw(self, salt: str) -> Draw:
+        chance = self.random = random.Random(salt)
+        given = self.address if chance.random() < 0.85 else chance.choice(ADDRESSES)
+        extra = list(self._options())
+        chance.shuffle(extra)
+        shape = plain if chance.random() < 0.6 else chance.choice(SHAPES)
+        return Draw(given, chance.choice(SHELL), extra, shape, salt)
 
     def _options(self) -> Iterator[tuple[int, bytes]]:
         any_of = self.random.choice
@@ -52,19 +179,22 @@ class Cases:
                 yield code, value
             elif chance < 0.9 or code == 51:
                 yield code, self._value(code)
+        yield 54, self.server if self.random.random() < 0.95 else any_of([self._value(3), any_of(ADDRESSES)])
+        if self.renews:
+            yield from [(58, b"\0\0\0\1"), (59, b"\0\0\0\2")]
         for _ in range(self.random.randrange(6)):
-            code = any_of([1, 3, 6, 12, 15, 17, 28, 33, 42, 43, 51, 56, 58, 59, 60, 66, 67, 119, 121, 121, 249, 252,
-                           self.random.randrange(1, 255)])
+            code = any_of([1, 3, 6, 12, 15, 17, 26, 28, 33, 42, 43, 51, 56, 58, 59, 60, 66, 67, 119, 121, 121, 249,
+                           252, self.random.randrange(1, 255)])
             if code not in (50, 52, 53, 54, 55, 61, 82):
                 yield code, self._value(code)
 
     def _value(self, code: int) -> bytes:
         any_of = self.random.choice
-        noise = self.random.randbytes(self.random.choice([0, 1, 2, 3, 4, 5, 8, 16, 64, 200, 255]))
+        noise = self.random.randbytes(any_of([0, 1, 2, 3, 4, 5, 8, 16, 64, 200, 255]))
         if code == 1:
             return any_of([*MASKS, noise])
         if code in (3, 6, 28, 42):
-            return any_of([*ADDRESSES, self.address, b"".join(ADDRESSES) * 7, self.server + any_of(ADDRESSES), noise,
+            return any_of([*ADDRESSES, self.address, b"".join(ADDRESSES) * 6, self.server + any_of(ADDRESSES), noise,
                            self.server * 63, any_of(SHELL)])
         if code in (51, 58, 59):
             return any_of([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\1", b"\x80\0\0\0", noise])
@@ -76,12 +206,11 @@ class Cases:
 
     def reply(self, request: bytes, kind: int) -> bytes:
         """The answer to a request."""
-        text = self.random.choice(SHELL)
-        head = struct.pack(">BBBB4sHH4s4s4s4s16s64s128s", 2, 1, 6, 0, request[4:8], 0, 0x8000, b"", self.given,
-                           self.server, b"", request[28:44], text * 2, text * 3)
-        options = b"".join(bytes((code, len(value))) + value for code, value in self.extra)
-        identity = bytes((53, 1, kind, 54, 4)) + self.server
-        return (head + COOKIE + identity + options)[:1400] + b"\xff"
+        draw = self.later if request[12:16] != bytes(4) else self.first  # who has an address renews it
+        head = struct.pack(">BBBB4sHH4s4s4s4s16s", 2, 1, 6, 0, request[4:8], 0, 0x8000, b"", draw.given,
+                           self.server, b"", request[28:44])
+        message = Message(head, draw.text * 2, draw.text * 3, [(53, bytes((kind,))), *draw.extra])
+        return draw.shape(message, random.Random(draw.salt))
 
 
 def kind_of(request: bytes) -> int:
