@@ -168,19 +168,10 @@ def _touched(view: View, config: Config) -> set[str]:
 
 def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: View) -> View:
     """Makes the changes, and what they need. What came out: links that the kernel refused are in it as such."""
-    # Imported here: a renewal without change gets by without these.
-    from . import iproute2, sysctl
-    config = sight.config
-    if errors := iproute2.clashes(config):
-        raise Invalid("\n".join(errors))
     # What goes along with the routes comes before them: a run that is killed in between finds changes left to
     # make the next time, and so comes here again.
-    try:
-        for path in iproute2.write_names(config):
-            log(f"{path}: written")
-    except OSError as error:
-        log(f"{error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")
-    sysctl.tune(kernel, store, sight.interfaces)
+    _furnish(kernel, store, sight)
+    config = sight.config
     refused: dict[str, str] = {}
     for attempt in range(ATTEMPTS):
         if not view.changes:
@@ -196,17 +187,31 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
             break
         before, sight = sight, look(kernel, config, sight.state)
         # A client may have taken an address away meanwhile, with which a nexthop dies.
-        known = not culprits.keys() - refused.keys() and sight.interfaces == before.interfaces
-        if held and known:  # it is no link's fault: the kernel has no multipath, say
+        finished = not culprits.keys() - refused.keys() and sight.interfaces == before.interfaces
+        if held and finished:  # it is no link's fault: the kernel has no multipath, say
             _tell(held, kernel.write(held), sight.interfaces)
             sight = look(kernel, config, sight.state)
         # To ask again at the next renewal would get the same answer.
         store.settle(sight.fingerprint())
-        if known:
+        if finished:
             break
         refused.update(culprits)
         view = judged(sight, refused)
     return view
+
+
+def _furnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
+    """Sees to the names of the tables and to the sysctls of the interfaces."""
+    # Imported here: a renewal without change gets by without these.
+    from . import iproute2, sysctl
+    if errors := iproute2.clashes(sight.config):
+        raise Invalid("\n".join(errors))
+    try:
+        for path in iproute2.write_names(sight.config):
+            log(f"{path}: written")
+    except OSError as error:
+        log(f"{error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")
+    sysctl.tune(kernel, store, sight.interfaces)
 
 
 def _held(kernel: Rtnetlink, planned: tuple[Change, ...], table: int) -> tuple[Change, ...]:
