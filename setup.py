@@ -48,8 +48,7 @@ setup(
         *[(f"/usr/lib/networkd-dispatcher/{state}.d", ["etc/networkd-dispatcher/dhcp-lb"])
           for state in ("routable", "degraded", "carrier", "no-carrier", "off")],
         ("/usr/lib/systemd/networkd.conf.d", ["etc/systemd/networkd.conf.d/dhcp-lb.conf"]),
-        ("/usr/lib/systemd/system", [f"etc/systemd/system/dhcp-lb-{unit}" for unit in (
-            "leases.path", "leases.service", "look.socket", "look.service")]),
+        ("/usr/lib/systemd/system", [f"etc/systemd/system/dhcp-lb-look.{kind}" for kind in ("socket", "service")]),
         ("/usr/lib/sysctl.d", ["etc/sysctl.d/dhcp-lb.conf"]),
         ("/usr/share/dhcp-lb", ["etc/dhcp-lb"]),
         ("/usr/share/bash-completion/completions", ["doc/completion/dhcp-lb"]),

@@ -67,6 +67,23 @@ def test_rules_that_somebody_flushed_are_back(lab: Lab) -> None:
     becomes(lab, BOTH)
 
 
+def test_routes_that_somebody_flushed_are_back(lab: Lab) -> None:
+    lab.router.sh("ip route flush table dhcp-lb; ip route flush table table-eth1")
+    becomes(lab, BOTH)
+
+
+def test_a_link_without_a_client_follows_the_default_route_of_main(lab: Lab) -> None:
+    """As after a renewal of systemd-networkd's, which tells nobody."""
+    lab.router.sh("dhclient -4 -x -pf /run/dhclient.eth1.pid -lf /var/lib/dhcp/dhclient.eth1.leases eth1; "
+                  "rm /var/lib/dhcp/dhclient.eth1.leases")
+    becomes(lab, ETH0)
+    lab.router.sh("ip address add 192.0.2.50/27 dev eth1; ip route add default via 192.0.2.33 dev eth1 metric 50")
+    becomes(lab, BOTH)
+    lab.router.sh("ip route replace default via 192.0.2.34 dev eth1 metric 50")
+    becomes(lab, BOTH.replace("192.0.2.33", "192.0.2.34"))
+    lab.router.sh("ip address flush dev eth1; ifdown --force eth1; ifup eth1")
+
+
 def test_an_address_that_was_deleted_by_hand_takes_its_link_out_and_one_that_is_set_by_hand_in(lab: Lab) -> None:
     address = lab.router.addresses("eth1")[0]
     lab.router.run("ip", "address", "flush", "dev", "eth1")
@@ -103,8 +120,7 @@ def test_flush_lasts_until_something_is_asked_for(lab: Lab) -> None:
     wait_for("a look", lambda: looks(lab) > before)
     lab.router.sh("ip rule add pref 5 lookup main; ip rule del pref 5")
     wait_for("another", lambda: looks(lab) > before + 1)
-    becomes_nothing = lab.router.run("ip", "-N", "rule")
-    assert "proto 109" not in becomes_nothing
+    assert "proto 109" not in lab.router.run("ip", "-N", "rule")
     lab.router.dhcp_lb("apply")
 
 
