@@ -266,14 +266,16 @@ def test_a_hostile_dhcp_server_harms_its_own_link_and_nothing_else(links: tuple[
             end = time.monotonic() + SECONDS
             counts = sum(pool.map(until_the_end, hostiles, itertools.repeat(end)), collections.Counter[str]())
         assert not watch.failure, f"seed {SEED}: {watch.failure}"
-        assert set(prober.lookups) == {"found"}
+        # A client sets its address before it calls its hooks. If that is 127.0.0.5, the kernel finds a nexthop of the
+        # lease before, and would have to send from there.
+        assert set(prober.lookups) <= {"found", "EINVAL"}, prober.lookups
         assert "please report" not in "\n".join(router.log())
         assert router.dhcp_lb("apply") == router.dhcp_lb("plan") == ""
         assert lab.connect(router, 20, device="eth1") == {"eth1": 20}
         assert_the_same_without_us(router, hostiles, pool)
     compared = sum(len(link.told) for link in hostiles)
     print(f"{counts['answers']} cases: {counts['bound']} bound, {counts['used']} used; {compared} compared with a "
-          f"client that has no hook of ours; {watch.looks} looks at the good link, {prober.lookups.total()} lookups")
+          f"client that has no hook of ours; {watch.looks} looks at the good link, lookups: {dict(prober.lookups)}")
     assert counts["used"] and counts["bound"] < counts["answers"] or SECONDS < 5
 
 
