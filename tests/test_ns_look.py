@@ -92,6 +92,15 @@ def test_an_address_that_was_deleted_by_hand_takes_its_link_out_and_one_that_is_
     lab.router.run("ip", "address", "add", f"{address}/27", "dev", "eth1")
 
 
+def test_a_lease_whose_hook_was_killed_is_taken_up(lab: Lab) -> None:
+    hook = "/etc/dhcp/dhclient-exit-hooks.d/dhcp-lb"
+    lab.router.ifdown("eth1")
+    lab.router.sh(f"mv {hook} /etc/hook; mv /etc/network/if-up.d/dhcp-lb /etc/if-up")
+    lab.router.ifup("eth1")
+    becomes(lab, BOTH)
+    lab.router.sh(f"mv /etc/hook {hook}; mv /etc/if-up /etc/network/if-up.d/dhcp-lb")
+
+
 def test_an_unplugged_device_takes_its_link_out(lab: Lab) -> None:
     lab.isp("eth1").unplug()
     becomes(lab, ETH0)
