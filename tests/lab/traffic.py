@@ -122,8 +122,10 @@ def probe(target: Target) -> None:
 def hold(count: int, target: Target) -> None:
     opened = [target.open(number) for number in range(count)]
     say(collections.Counter(answer for _, answer in opened))
-    for _ in sys.stdin:
-        say(collections.Counter(echo(connection) for connection, _ in opened if connection))
+    connections = [connection for connection, _ in opened if connection]
+    with concurrent.futures.ThreadPoolExecutor(max(1, len(connections))) as pool:  # a dead one answers late
+        for _ in sys.stdin:
+            say(collections.Counter(pool.map(echo, connections)))
 
 
 def echo(connection: socket.socket) -> str:

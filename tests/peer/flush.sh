@@ -1,0 +1,55 @@
+#!/bin/sh
+# The way of Net-ISP-Balance, in a model of ours: at every event all routes and all rules go, and are built anew from
+# the addresses and the leases that are there. It is none of its code, and less than it does: it also writes firewall
+# rules that mark connections, looks at more files, and is in Perl. Only for comparison.
+#
+# /etc/uplinks: INTERFACE TABLE WEIGHT, a line a link. /run/uplinks/INTERFACE: its gateway, by the last lease.
+set -u
+
+address() { # INTERFACE: ADDRESS/LENGTH
+    ip -4 -o address show dev "$1" | awk '{ print $4; exit }'
+}
+
+gateway() { # INTERFACE
+    cat "/run/uplinks/$1"
+}
+
+network() { # ADDRESS/LENGTH: NETWORK/LENGTH
+    python3 -c 'import ipaddress, sys; print(ipaddress.ip_interface(sys.argv[1]).network)' "$1"
+}
+
+lan=$(address lan0)
+set --
+while read -r link table weight; do
+    has=$(address "$link")
+    [ -z "$has" ] || set -- "$@" "$link $table $weight $has $(network "$has") $(gateway "$link")"
+done </etc/uplinks
+
+ip route flush all
+ip rule flush
+ip rule add from all lookup main pref 32766
+ip rule add from all lookup default pref 32767
+while read -r link table weight; do
+    ip route flush table "$table" 2>/dev/null
+done </etc/uplinks
+
+ip route add "$(network "$lan")" dev lan0 src "${lan%/*}"
+hops=
+for up; do
+    # shellcheck disable=SC2086
+    set -- $up
+    ip route add "$5" dev "$1" src "${4%/*}"
+    hops="$hops nexthop via $6 dev $1 weight $3"
+done
+# shellcheck disable=SC2086
+[ -z "$hops" ] || ip route add default scope global $hops
+
+while read -r link table weight; do
+    has=$(address "$link")
+    [ -n "$has" ] || continue
+    ip route add default via "$(gateway "$link")" dev "$link" table "$table"
+    ip route add "$(network "$has")" dev "$link" src "${has%/*}" table "$table"
+    ip route add "$(network "$lan")" dev lan0 src "${lan%/*}" table "$table"
+    ip rule add from "${has%/*}" table "$table"
+    ip rule add fwmark "$table" table "$table"
+done </etc/uplinks

@@ -1,0 +1,15 @@
+"""dhcp-lb, as `tests/lab` installs it on every router."""
+
+from tests.lab.lab import Router
+
+from .peer import Peer
+
+
+class Ours(Peer):
+    name = "dhcp-lb"
+    about = "this program"
+    hook = "dhcp-lb"
+    balances = True
+
+    def start_over(self, router: Router) -> None:
+        router.sh("rm -rf /run/dhcp-lb")

@@ -1,0 +1,69 @@
+"""What the comparison wants to know of a peer and wants it to do; by itself it is a router without anything."""
+
+from collections.abc import Mapping
+
+from tests.lab import Isp, Lab, wait_for
+from tests.lab.lab import Router
+
+LEASES = "/var/lib/dhcp/dhclient.{}.leases"
+
+
+class Peer:
+    """ifupdown and dhclient, and nobody who cares for two links: each client has its default route in `main`, of
+    which the first one is there."""
+
+    name = "nothing"
+    about = "ifupdown and dhclient alone"
+    packages: tuple[str, ...] = ()  # beside those of any router of the lab
+    by_script = True  # its DHCP client runs dhclient-script
+    hook = ""  # of dhclient's exit hooks, if that is how it hears of an event
+    balances = False
+    settle_s = 1.5  # how long it may need after its DHCP client has an answer
+
+    def install(self, lab: Lab) -> None:
+        """On a router on which nobody has configured anything and whose links are down."""
+
+    def up(self, router: Router, *interfaces: str) -> None:
+        router.ifup(*interfaces)
+
+    def down(self, router: Router, interface: str) -> None:
+        router.ifdown(interface)
+
+    def start_over(self, router: Router) -> None:
+        """After all rules and routes were taken away, and with no link up."""
+
+    def hook_argv(self) -> list[str]:
+        """The exit hook as dhclient-script runs it."""
+        return ["/bin/sh", "-c", f". /etc/dhcp/dhclient-exit-hooks.d/{self.hook}"]
+
+
+def put(router: Router, files: Mapping[str, str], mode: int = 0o644) -> None:
+    for path, text in files.items():
+        target = router.path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(mode)
+
+
+def uninstall_dhcp_lb(router: Router) -> None:
+    """The lab's router comes with it. What sysctl.d says stays: that the kernel deals out connections and not pairs
+    of machines is good for all that balance."""
+    router.sh("""
+        rm /etc/dhcp-lb /usr/bin/dhcp-lb /etc/dhcp/dhclient-exit-hooks.d/dhcp-lb
+        rm /etc/network/if-up.d/dhcp-lb /etc/network/if-post-down.d/dhcp-lb
+        rm /usr/lib/NetworkManager/dispatcher.d/90-dhcp-lb /usr/lib/systemd/networkd.conf.d/dhcp-lb.conf
+        rm /usr/lib/networkd-dispatcher/*.d/dhcp-lb
+    """)
+
+
+def await_addresses(router: Router, *interfaces: str) -> None:
+    for interface in interfaces:
+        wait_for(f"an address on {interface}", lambda: router.addresses(interface) != [])
+
+
+def uplinks(lab: Lab) -> str:
+    """The links as the scripts want them: INTERFACE TABLE WEIGHT."""
+    def line(isp: Isp) -> str:
+        return f"{isp.interface} {200 + isp.number} {isp.weight}\n"
+
+    return "".join(line(isp) for isp in lab.isps)

@@ -1,0 +1,70 @@
+"""Shorewall with two providers, as its MultiISP page says for dynamic links: no default route of the client's in
+`main`, and a hook that tells it of what has changed.
+
+Its own `detect` reads the gateway in dhclient's lease file. That is written after the hooks have run, so it comes from
+our hook, by the extension script `findgw`, which is there for such cases."""
+
+from tests.lab import Lab
+from tests.lab.lab import Router
+
+from .peer import Peer, put
+
+FINDGW = "cat /run/gateway.$1 2>/dev/null\n"
+ENTER_HOOK = """\
+# Shorewall sets the default routes (USE_DEFAULT_RT=Yes), the client none.
+uplink_old=${old_routers-} uplink_new=${new_routers-}
+unset new_routers
+"""
+EXIT_HOOK = """\
+case "$interface" in
+eth0|eth1)
+    case "$reason" in
+    BOUND|REBOOT|RENEW|REBIND)
+        echo "${uplink_new%% *}" >"/run/gateway.$interface"
+        case "$reason $old_ip_address $uplink_old" in
+        RE[NB]*" $new_ip_address $uplink_new") ;;
+        *) shorewall reenable "$interface" >/dev/null 2>&1 ;;
+        esac
+        ;;
+    EXPIRE|FAIL|RELEASE|STOP)
+        shorewall disable "$interface" >/dev/null 2>&1
+        ;;
+    esac
+    ;;
+esac
+true
+"""
+
+
+class Shorewall(Peer):
+    name = "Shorewall"
+    about = "two providers, `track` and `balance`, gateways detected; `reenable` and `disable` by a hook of dhclient"
+    packages = ("shorewall",)
+    hook = "shorewall"
+    balances = True
+    settle_s = 4
+
+    def install(self, lab: Lab) -> None:
+        router = lab.router
+        router.sh("nft flush ruleset")  # it has a masquerade of its own
+        put(router, {
+            "/etc/shorewall/zones": "fw firewall\nnet ipv4\nloc ipv4\n",
+            "/etc/shorewall/interfaces": "?FORMAT 2\nloc lan0\n" + "".join(
+                f"net {isp.interface} optional,dhcp,routefilter=0\n" for isp in lab.isps),
+            "/etc/shorewall/policy": "fw all ACCEPT\nloc all ACCEPT\nnet all DROP\n",
+            "/etc/shorewall/rules": "?SECTION NEW\nPing(ACCEPT) net fw\n",
+            "/etc/shorewall/snat": "".join(
+                f"MASQUERADE 10.0.0.0/24 {isp.interface}\n" for isp in lab.isps),
+            "/etc/shorewall/providers": "".join(
+                f"isp{number} {number} {number} - {isp.interface} detect track,balance={isp.weight}\n"
+                for number, isp in enumerate(lab.isps, start=1)),
+            "/etc/shorewall/findgw": FINDGW,
+            "/etc/dhcp/dhclient-enter-hooks.d/shorewall": ENTER_HOOK,
+            "/etc/dhcp/dhclient-exit-hooks.d/shorewall": EXIT_HOOK,
+        })
+        router.sh("sed -i 's/^ROUTE_FILTER=.*/ROUTE_FILTER=No/; s/^IP_FORWARDING=.*/IP_FORWARDING=On/' "
+                  "/etc/shorewall/shorewall.conf")
+        router.sh("shorewall start")
+
+    def start_over(self, router: Router) -> None:
+        router.sh("shorewall restart")

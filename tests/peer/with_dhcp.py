@@ -1,0 +1,160 @@
+"""What users see, measured with real DHCP clients and servers: shares, gaps, connections that break."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tests.lab import Isp, Lab, wait_for
+from tests.lab.lab import Counts, Held
+
+from .peer import Peer, await_addresses
+
+GATEWAYS = "192.0.2.34", "192.0.2.35"  # of eth1, in turns; neither is its DHCP server's own address
+
+
+class Gap(NamedTuple):
+    """What failed while one thing happened, so many times."""
+
+    lookups: int
+    failed_lookups: int
+    no_route_ms: float  # an event
+    connections: int
+    failed_connections: int
+
+
+class Seen(NamedTuple):
+    """Of one peer. `broken_*`: of those that were open and should have lived on, how many did not, and how many
+    there were."""
+
+    share: Counts
+    renewal_broken: tuple[int, int]
+    change: Gap
+    change_broken: tuple[int, int]
+    stale: Counts
+    goes: Gap
+    goes_broken: tuple[int, int]
+    comes: Gap
+    comes_broken: tuple[int, int]
+    share_after: Counts
+    cable: dict[str, tuple[Counts, Counts]]
+
+
+def watch(lab: Lab, peer: Peer, rounds: int, connections: int, later_s: float) -> Seen:
+    """With both links up. `later_s`: how long a peer that does not act at once may take to act."""
+    share = lab.connect(lab.lan, 10 * connections)
+    with lab.held(lab.lan, connections, timeout_s=2) as held:
+        for _ in range(2):
+            with renewal(lab, peer):
+                pass
+        renewal_broken = broken(held, of=held.opened.total())
+    change, change_broken, stale = new_gateways(lab, peer, rounds, connections)
+    goes, goes_broken, comes, comes_broken = goes_and_comes(lab, peer, rounds, connections)
+    share_after = lab.connect(lab.lan, 10 * connections, timeout_s=2)
+    cable = {isp.interface: cable_cut(lab, isp, connections, later_s) for isp in lab.isps}
+    return Seen(share, renewal_broken, change, change_broken, stale, goes, goes_broken, comes, comes_broken,
+                share_after, cable)
+
+
+@contextlib.contextmanager
+def renewal(lab: Lab, peer: Peer) -> Iterator[None]:
+    """Goes on when eth1 has renewed its lease after what the block does, and its client had time to act."""
+    server = lab.isp("eth1").node
+    yield
+    before = acknowledged(server.log())
+    wait_for("a renewal of eth1", lambda: acknowledged(server.log()) > before)
+    time.sleep(peer.settle_s)
+
+
+def acknowledged(log: list[str]) -> int:
+    return sum("DHCPACK(" in line for line in log)
+
+
+def broken(held: Held, of: int) -> tuple[int, int]:
+    return max(0, of - held.still_alive()), of
+
+
+class Gaps:
+    """Adds up what fails in the LAN and on the router while the same thing happens again and again."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab, self.times = lab, 0
+        self.lookups, self.connections, self.failed = Counts(), 0, 0
+        self.no_route_ms = 0.0
+
+    @contextlib.contextmanager
+    def once(self) -> Iterator[None]:
+        with self.lab.prober(self.lab.lan, timeout_s=2) as lan, self.lab.prober(self.lab.router, 2) as router:
+            begin = time.monotonic()
+            yield
+            took_ms = (time.monotonic() - begin) * 1e3
+        found, total = router.lookups["found"], router.lookups.total()
+        self.times += 1
+        self.no_route_ms += took_ms * (total - found) / total
+        self.lookups += router.lookups
+        self.connections += lan.connections.total()
+        self.failed += lan.failed().total()
+
+    def sum(self) -> Gap:
+        total = self.lookups.total()
+        return Gap(total, total - self.lookups["found"], self.no_route_ms / self.times, self.connections, self.failed)
+
+
+def new_gateways(lab: Lab, peer: Peer, rounds: int, connections: int) -> tuple[Gap, tuple[int, int], Counts]:
+    """The provider of eth1 has another gateway. The old one goes on until the client has renewed, and then goes:
+    what still wants to leave by it fails as soon as nobody remembers its hardware address."""
+    isp, gaps = lab.isp("eth1"), Gaps(lab)
+    with lab.held(lab.lan, connections, timeout_s=2) as held:
+        for number in range(rounds):
+            old, isp.gateway = isp.gateway, GATEWAYS[(number + 1) % 2]
+            isp.node.run("ip", "address", "replace", f"{isp.gateway}/32", "dev", "customers")
+            with gaps.once(), renewal(lab, peer):
+                isp.restart_dhcp()
+        alive = broken(held, of=held.opened.total())
+        isp.node.run("ip", "address", "del", f"{old}/32", "dev", "customers")
+        lab.router.run("ip", "neigh", "flush", "dev", "eth1")
+    stale = lab.connect(lab.lan, connections, timeout_s=2)
+    return gaps.sum(), alive, stale
+
+
+def goes_and_comes(lab: Lab, peer: Peer, rounds: int, connections: int,
+                   ) -> tuple[Gap, tuple[int, int], Gap, tuple[int, int]]:
+    """Link eth1 is taken down and brought up. The connections that are watched are those by the other one."""
+    goes, comes = Gaps(lab), Gaps(lab)
+    goes_broken, comes_broken = (0, 0), (0, 0)
+    for number in range(rounds):
+        with lab.held(lab.lan, connections, timeout_s=2) as held:
+            by_other = sum(count for address, count in held.opened.items() if address_of(lab, address) == "eth0")
+            with goes.once():
+                peer.down(lab.router, "eth1")
+                time.sleep(peer.settle_s)
+            if number == 0:
+                goes_broken = broken(held, of=by_other)
+        with lab.held(lab.lan, connections, timeout_s=2) as held:
+            by_other = sum(count for address, count in held.opened.items() if address_of(lab, address) == "eth0")
+            with comes.once():
+                peer.up(lab.router, "eth1")
+                time.sleep(peer.settle_s)
+            if number == 0:
+                comes_broken = broken(held, of=by_other)
+    return goes.sum(), goes_broken, comes.sum(), comes_broken
+
+
+def address_of(lab: Lab, answer: str) -> str:
+    """Whose customer this address is; an error's name is nobody's."""
+    return next((isp.interface for isp in lab.isps if answer[0].isdigit() and isp.gave(answer)), "")
+
+
+def cable_cut(lab: Lab, isp: Isp, connections: int, later_s: float) -> tuple[Counts, Counts]:
+    """New connections with one cable pulled: at once, and some seconds later. The kernel itself may need a moment to
+    notice, on a machine on which much else happens; it is waited for."""
+    isp.cut_cable()
+    state = lab.router.path(f"/sys/class/net/{isp.interface}/operstate")
+    wait_for(f"the kernel to see that {isp.interface} has no carrier", lambda: state.read_text() != "up\n")
+    at_once = lab.connect(lab.lan, connections, at_once=connections, timeout_s=2)
+    time.sleep(later_s)
+    later = lab.connect(lab.lan, connections, at_once=connections, timeout_s=2)
+    isp.plug_cable()
+    await_addresses(lab.router, isp.interface)
+    time.sleep(later_s)
+    return at_once, later
