@@ -7,25 +7,29 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tests.lab import Isp, Lab, debian_root
 from tests.lab.lab import Counts
 from tests.lab.root import PACKAGES
 
-from . import at_will, with_dhcp
+from . import at_will, daemons, with_dhcp
 from .at_will import KINDS, Cost, Costs, Kills, Pairs
+from .daemons import Daemons
 from .events import Runner
 from .flush import Flush
 from .lartc import Lartc
+from .networkd import Networkd
+from .networkmanager import NetworkManager
 from .ours import Ours
-from .peer import Peer, uninstall_dhcp_lb
+from .peer import Daemon, Peer, uninstall_dhcp_lb
 from .shorewall import Shorewall
 from .with_dhcp import GATEWAYS, Gap, Seen
 
-ALL: list[Peer] = [Ours(), Peer(), Lartc(), Flush(), Shorewall()]
+Result = TypeVar("Result")
+ALL: list[Peer] = [Ours(), Peer(), Lartc(), Flush(), Shorewall(), NetworkManager(), Networkd()]
 QUICK = ["dhcp-lb", "LARTC script"]
 
 
@@ -37,12 +41,12 @@ class Amount(NamedTuple):
     costs: int
     pairs: int
     kills: int
+    daemons: int
     later_s: float = 8
-    peers_at_once: int = 1
 
 
-FULL = Amount(connections=200, rounds=5, costs=20, pairs=50, kills=60)
-LITTLE = Amount(connections=30, rounds=1, costs=1, pairs=1, kills=3, later_s=0.5, peers_at_once=2)
+FULL = Amount(connections=200, rounds=3, costs=10, pairs=50, kills=60, daemons=10)
+LITTLE = Amount(connections=30, rounds=1, costs=1, pairs=1, kills=3, daemons=1, later_s=0.5)
 
 
 class Machines:
@@ -52,7 +56,7 @@ class Machines:
         self.labs: dict[str, Lab] = {}
         for peer in peers:
             root = debian_root(packages=sorted([*PACKAGES, *peer.packages]))
-            isps = [Isp("eth0"), Isp("eth1", weight=2, renew_s=2, gateway=GATEWAYS[0])]
+            isps = [Isp("eth0"), Isp("eth1", weight=2, renew_s=peer.renew_s, gateway=GATEWAYS[0])]
             lab = self.labs[peer.name] = stack.enter_context(Lab(isps, root))
             if peer.name != "dhcp-lb":
                 uninstall_dhcp_lb(lab.router)
@@ -66,16 +70,24 @@ def compare(peers: Sequence[Peer], amount: Amount) -> None:
     print(f"{system}, Linux {kernel}, {os.cpu_count()} CPUs.\n", flush=True)
     with contextlib.ExitStack() as stack:
         labs = Machines(peers, stack).labs
-        with ThreadPoolExecutor(amount.peers_at_once) as pool:
-            print_seen(dict(zip(labs, pool.map(lambda peer: watch(labs[peer.name], peer, amount), peers))))
-        runners = {peer.name: Runner(labs[peer.name].router, peer) for peer in peers if peer.by_script}
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=2))  # two peers at a time, but for what is timed
+
+        def each(measure: Callable[[Peer], Result], of: Sequence[Peer]) -> dict[str, Result]:
+            return {peer.name: result for peer, result in zip(of, pool.map(measure, of))}
+
+        print_seen(each(lambda peer: watch(labs[peer.name], peer, amount), peers))
+        print_daemons({peer.name: daemons.measure(labs[peer.name], peer, amount.daemons)
+                       for peer in peers if isinstance(peer, Daemon)})
+        runners = {peer.name: Runner(labs[peer.name].router, peer) for peer in peers if not isinstance(peer, Daemon)}
+        if not runners:
+            return
         for runner in runners.values():
             stack.callback(runner.close)
         started = {name: at_will.processes(runner) for name, runner in runners.items()}
         print_costs(at_will.costs(runners, amount.costs), started)
-        hooked = {name: runner for name, runner in runners.items() if runner.peer.hook}
-        print_pairs({name: at_will.pairs(runner, amount.pairs) for name, runner in hooked.items()})
-        print_kills({name: at_will.kills(runner, amount.kills) for name, runner in hooked.items()})
+        hooked = [peer for peer in peers if peer.hook]
+        print_pairs(each(lambda peer: at_will.pairs(runners[peer.name], amount.pairs), hooked))
+        print_kills(each(lambda peer: at_will.kills(runners[peer.name], amount.kills), hooked))
 
 
 def watch(lab: Lab, peer: Peer, amount: Amount) -> Seen:
@@ -103,10 +115,14 @@ def print_seen(seen: dict[str, Seen]) -> None:
     def cable(pair: tuple[Counts, Counts]) -> str:
         return ", ".join(f"{counts.total() - counts['eth0'] - counts['eth1']} of {counts.total()}" for counts in pair)
 
+    def answered(one: Seen) -> str:
+        return ", ".join(f"{counts['answered']} of {counts.total()}" for counts in one.answered.values())
+
     table(["with real DHCP", "share eth0 : eth1, weights 1 : 2", "after eth1 went and came",
+           "connections from outside that are answered: by eth0, by eth1",
            "new connections with a cable pulled that fail, at once and later: eth0", "eth1"],
-          [[name, share(one.share), share(one.share_after), cable(one.cable["eth0"]), cable(one.cable["eth1"])]
-           for name, one in seen.items()])
+          [[name, share(one.share), share(one.share_after), answered(one), cable(one.cable["eth0"]),
+            cable(one.cable["eth1"])] for name, one in seen.items()])
     table(["failed lookups on the router (ms without a route an event); failed connections in the LAN",
            "eth1 renews, another gateway", "eth1 goes", "eth1 comes"],
           [[name, gap(one.change), gap(one.goes), gap(one.comes)] for name, one in seen.items()])
@@ -116,6 +132,14 @@ def print_seen(seen: dict[str, Seen]) -> None:
           [[name, broken(one.renewal_broken), broken(one.change_broken), broken(one.goes_broken),
             broken(one.comes_broken), f"{one.stale.total() - one.stale['eth0'] - one.stale['eth1']} of "
             f"{one.stale.total()}"] for name, one in seen.items()])
+
+
+def print_daemons(measured: dict[str, Daemons]) -> None:
+    if measured:
+        table(["of the whole daemon", "ms of CPU a renewal", "processes and threads a renewal",
+               "two events at once: wrong end state", "killed while a link comes, started again: wrong after 10 s"],
+              [[name, f"{one.cpu_ms:.1f}", f"{one.processes:.1f}", f"{one.pairs_wrong} of {one.times}",
+                f"{one.killed_wrong} of {one.times}"] for name, one in measured.items()])
 
 
 def print_costs(costs: dict[str, Costs], started: dict[str, dict[str, int]]) -> None:

@@ -11,7 +11,6 @@ class Flush(Peer):
     name = "flush and rebuild"
     about = "tests/peer/flush.sh, a model of Net-ISP-Balance's way and none of its code"
     hook = "balance"
-    balances = True
 
     def install(self, lab: Lab) -> None:
         script = Path(__file__).with_name("flush.sh").read_text()

@@ -12,7 +12,6 @@ class Lartc(Peer):
     name = "LARTC script"
     about = "tests/peer/lartc.sh as an exit hook of dhclient"
     hook = "uplinks"
-    balances = True
 
     def install(self, lab: Lab) -> None:
         script = Path(__file__).with_name("lartc.sh").read_text()

@@ -9,7 +9,6 @@ class Ours(Peer):
     name = "dhcp-lb"
     about = "this program"
     hook = "dhcp-lb"
-    balances = True
 
     def start_over(self, router: Router) -> None:
         router.sh("rm -rf /run/dhcp-lb")

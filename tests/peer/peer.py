@@ -15,9 +15,8 @@ class Peer:
     name = "nothing"
     about = "ifupdown and dhclient alone"
     packages: tuple[str, ...] = ()  # beside those of any router of the lab
-    by_script = True  # its DHCP client runs dhclient-script
     hook = ""  # of dhclient's exit hooks, if that is how it hears of an event
-    balances = False
+    renew_s = 2  # how often the server asks the client of eth1 to renew
     settle_s = 1.5  # how long it may need after its DHCP client has an answer
 
     def install(self, lab: Lab) -> None:
@@ -35,6 +34,23 @@ class Peer:
     def hook_argv(self) -> list[str]:
         """The exit hook as dhclient-script runs it."""
         return ["/bin/sh", "-c", f". /etc/dhcp/dhclient-exit-hooks.d/{self.hook}"]
+
+
+class Daemon(Peer):
+    """One whose DHCP clients are its own."""
+
+    settle_s = 2
+    process = ""
+
+    def supervise(self, router: Router, command: str) -> None:
+        """Starts it, and again when it has failed, as systemd does."""
+        router.sh(f"until {command}; do sleep 0.1; done >>/run/daemon.log 2>&1 &")
+
+    def start_up(self, router: Router, *interfaces: str) -> None:
+        """Bring these up, without waiting."""
+
+    def kill(self, router: Router) -> None:
+        router.sh(f"kill -9 $(pidof {self.process})")
 
 
 def put(router: Router, files: Mapping[str, str], mode: int = 0o644) -> None:

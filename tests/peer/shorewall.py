@@ -14,20 +14,28 @@ ENTER_HOOK = """\
 # Shorewall sets the default routes (USE_DEFAULT_RT=Yes), the client none.
 uplink_old=${old_routers-} uplink_new=${new_routers-}
 unset new_routers
+# It cannot take a nexthop out of its route that is dead because the address has gone, so it comes before that.
+case "$reason $interface" in
+"EXPIRE eth"[01]|"FAIL eth"[01]|"RELEASE eth"[01]|"STOP eth"[01])
+    shorewall disable "$interface" >/dev/null 2>&1
+    ;;
+esac
+true
 """
 EXIT_HOOK = """\
+# "disable" must still find the old gateway, or it leaves it in the route: so no "reenable".
 case "$interface" in
 eth0|eth1)
     case "$reason" in
     BOUND|REBOOT|RENEW|REBIND)
-        echo "${uplink_new%% *}" >"/run/gateway.$interface"
         case "$reason $old_ip_address $uplink_old" in
         RE[NB]*" $new_ip_address $uplink_new") ;;
-        *) shorewall reenable "$interface" >/dev/null 2>&1 ;;
+        *)
+            shorewall disable "$interface" >/dev/null 2>&1
+            echo "${uplink_new%% *}" >"/run/gateway.$interface"
+            shorewall enable "$interface" >/dev/null 2>&1
+            ;;
         esac
-        ;;
-    EXPIRE|FAIL|RELEASE|STOP)
-        shorewall disable "$interface" >/dev/null 2>&1
         ;;
     esac
     ;;
@@ -38,10 +46,9 @@ true
 
 class Shorewall(Peer):
     name = "Shorewall"
-    about = "two providers, `track` and `balance`, gateways detected; `reenable` and `disable` by a hook of dhclient"
+    about = "two providers, `track` and `balance`, told by hooks of dhclient"
     packages = ("shorewall",)
     hook = "shorewall"
-    balances = True
     settle_s = 4
 
     def install(self, lab: Lab) -> None:
@@ -52,7 +59,7 @@ class Shorewall(Peer):
             "/etc/shorewall/interfaces": "?FORMAT 2\nloc lan0\n" + "".join(
                 f"net {isp.interface} optional,dhcp,routefilter=0\n" for isp in lab.isps),
             "/etc/shorewall/policy": "fw all ACCEPT\nloc all ACCEPT\nnet all DROP\n",
-            "/etc/shorewall/rules": "?SECTION NEW\nPing(ACCEPT) net fw\n",
+            "/etc/shorewall/rules": "?SECTION NEW\nPing(ACCEPT) net fw\nACCEPT net fw tcp 80\n",
             "/etc/shorewall/snat": "".join(
                 f"MASQUERADE 10.0.0.0/24 {isp.interface}\n" for isp in lab.isps),
             "/etc/shorewall/providers": "".join(
@@ -64,7 +71,12 @@ class Shorewall(Peer):
         })
         router.sh("sed -i 's/^ROUTE_FILTER=.*/ROUTE_FILTER=No/; s/^IP_FORWARDING=.*/IP_FORWARDING=On/' "
                   "/etc/shorewall/shorewall.conf")
-        router.sh("shorewall start")
+
+    def up(self, router: Router, *interfaces: str) -> None:
+        """It is started with the links up, as at boot: what it then notes of their weights, it needs later."""
+        router.ifup(*interfaces)
+        if len(interfaces) == 2:
+            router.sh("shorewall start")
 
     def start_over(self, router: Router) -> None:
         router.sh("shorewall restart")

@@ -28,6 +28,7 @@ class Seen(NamedTuple):
     there were."""
 
     share: Counts
+    answered: dict[str, Counts]  # connections from outside, by the link that they come to
     renewal_broken: tuple[int, int]
     change: Gap
     change_broken: tuple[int, int]
@@ -43,6 +44,7 @@ class Seen(NamedTuple):
 def watch(lab: Lab, peer: Peer, rounds: int, connections: int, later_s: float) -> Seen:
     """With both links up. `later_s`: how long a peer that does not act at once may take to act."""
     share = lab.connect(lab.lan, 10 * connections)
+    answered = {isp.interface: lab.connect_to_router(isp.interface, connections, timeout_s=2) for isp in lab.isps}
     with lab.held(lab.lan, connections, timeout_s=2) as held:
         for _ in range(2):
             with renewal(lab, peer):
@@ -52,7 +54,7 @@ def watch(lab: Lab, peer: Peer, rounds: int, connections: int, later_s: float) -
     goes, goes_broken, comes, comes_broken = goes_and_comes(lab, peer, rounds, connections)
     share_after = lab.connect(lab.lan, 10 * connections, timeout_s=2)
     cable = {isp.interface: cable_cut(lab, isp, connections, later_s) for isp in lab.isps}
-    return Seen(share, renewal_broken, change, change_broken, stale, goes, goes_broken, comes, comes_broken,
+    return Seen(share, answered, renewal_broken, change, change_broken, stale, goes, goes_broken, comes, comes_broken,
                 share_after, cable)
 
 
@@ -62,7 +64,8 @@ def renewal(lab: Lab, peer: Peer) -> Iterator[None]:
     server = lab.isp("eth1").node
     yield
     before = acknowledged(server.log())
-    wait_for("a renewal of eth1", lambda: acknowledged(server.log()) > before)
+    wait_for("a renewal of eth1", lambda: acknowledged(server.log()) > before,
+             timeout_s=150)  # one that a lost packet has kept from renewing tries again after a minute
     time.sleep(peer.settle_s)
 
 
