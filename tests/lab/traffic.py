@@ -120,10 +120,10 @@ def probe(target: Target) -> None:
 
 
 def hold(count: int, target: Target) -> None:
-    opened = [target.open(number) for number in range(count)]
-    say(collections.Counter(answer for _, answer in opened))
-    connections = [connection for connection, _ in opened if connection]
-    with concurrent.futures.ThreadPoolExecutor(max(1, len(connections))) as pool:  # a dead one answers late
+    with concurrent.futures.ThreadPoolExecutor(100) as pool:  # what gets no answer waits for its time to end
+        opened = list(pool.map(target.open, range(count)))
+        say(collections.Counter(answer for _, answer in opened))
+        connections = [connection for connection, _ in opened if connection]
         for _ in sys.stdin:
             say(collections.Counter(pool.map(echo, connections)))
 

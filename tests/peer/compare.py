@@ -67,7 +67,8 @@ class Machines:
 def compare(peers: Sequence[Peer], amount: Amount) -> None:
     system = platform.freedesktop_os_release()["PRETTY_NAME"]
     kernel = ".".join(os.uname().release.split(".")[:2])
-    print(f"{system}, Linux {kernel}, {os.cpu_count()} CPUs.\n", flush=True)
+    print(f"{system}, Linux {kernel}, {os.cpu_count()} CPUs.\n")
+    print("\n".join(f"- {peer.name}: {peer.about}" for peer in peers), "\n", flush=True)
     with contextlib.ExitStack() as stack:
         labs = Machines(peers, stack).labs
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=2))  # two peers at a time, but for what is timed
@@ -76,8 +77,9 @@ def compare(peers: Sequence[Peer], amount: Amount) -> None:
             return {peer.name: result for peer, result in zip(of, pool.map(measure, of))}
 
         print_seen(each(lambda peer: watch(labs[peer.name], peer, amount), peers))
-        print_daemons({peer.name: daemons.measure(labs[peer.name], peer, amount.daemons)
-                       for peer in peers if isinstance(peer, Daemon)})
+        own_clients = [peer for peer in peers if isinstance(peer, Daemon)]
+        print_daemons(dict(zip([peer.name for peer in own_clients], pool.map(
+            lambda peer: daemons.measure(labs[peer.name], peer, amount.daemons), own_clients))))
         runners = {peer.name: Runner(labs[peer.name].router, peer) for peer in peers if not isinstance(peer, Daemon)}
         if not runners:
             return
@@ -110,7 +112,7 @@ def print_seen(seen: dict[str, Seen]) -> None:
                 f"{gap.failed_connections} of {gap.connections}")
 
     def broken(counted: tuple[int, int]) -> str:
-        return f"{counted[0]} of {counted[1]}"
+        return f"{counted[0]} of {counted[1]}" if counted[1] else "there are none"
 
     def cable(pair: tuple[Counts, Counts]) -> str:
         return ", ".join(f"{counts.total() - counts['eth0'] - counts['eth1']} of {counts.total()}" for counts in pair)

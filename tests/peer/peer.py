@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from tests.lab import Isp, Lab, wait_for
 from tests.lab.lab import Router
 
-LEASES = "/var/lib/dhcp/dhclient.{}.leases"
-
 
 class Peer:
     """ifupdown and dhclient, and nobody who cares for two links: each client has its default route in `main`, of
