@@ -18,11 +18,26 @@ network() { # ADDRESS/LENGTH: NETWORK/LENGTH
     python3 -c 'import ipaddress, sys; print(ipaddress.ip_interface(sys.argv[1]).network)' "$1"
 }
 
+in_main() { # LINK TABLE WEIGHT ADDRESS NETWORK GATEWAY
+    ip route add "$5" dev "$1" src "$4"
+    hops="$hops nexthop via $6 dev $1 weight $3"
+}
+
+in_its_table() { # the same
+    ip route add default via "$6" dev "$1" table "$2"
+    ip route add "$5" dev "$1" src "$4" table "$2"
+    ip route add "$lan_network" dev lan0 src "${lan%/*}" table "$2"
+    ip rule add from "$4" table "$2"
+    ip rule add fwmark "$2" table "$2"
+}
+
+# All that has to be asked is asked before, so that the gap is no longer than it must be.
 lan=$(address lan0)
+lan_network=$(network "$lan")
 set --
 while read -r link table weight; do
     has=$(address "$link")
-    [ -z "$has" ] || set -- "$@" "$link $table $weight $has $(network "$has") $(gateway "$link")"
+    [ -z "$has" ] || set -- "$@" "$link $table $weight ${has%/*} $(network "$has") $(gateway "$link")"
 done </etc/uplinks
 
 ip route flush all
@@ -33,23 +48,15 @@ while read -r link table weight; do
     ip route flush table "$table" 2>/dev/null
 done </etc/uplinks
 
-ip route add "$(network "$lan")" dev lan0 src "${lan%/*}"
+ip route add "$lan_network" dev lan0 src "${lan%/*}"
 hops=
 for up; do
     # shellcheck disable=SC2086
-    set -- $up
-    ip route add "$5" dev "$1" src "${4%/*}"
-    hops="$hops nexthop via $6 dev $1 weight $3"
+    in_main $up
 done
 # shellcheck disable=SC2086
 [ -z "$hops" ] || ip route add default scope global $hops
-
-while read -r link table weight; do
-    has=$(address "$link")
-    [ -n "$has" ] || continue
-    ip route add default via "$(gateway "$link")" dev "$link" table "$table"
-    ip route add "$(network "$has")" dev "$link" src "${has%/*}" table "$table"
-    ip route add "$(network "$lan")" dev lan0 src "${lan%/*}" table "$table"
-    ip rule add from "${has%/*}" table "$table"
-    ip rule add fwmark "$table" table "$table"
-done </etc/uplinks
+for up; do
+    # shellcheck disable=SC2086
+    in_its_table $up
+done
