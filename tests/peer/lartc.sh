@@ -1,7 +1,7 @@
 #!/bin/sh
 # What a careful user's dhclient exit hook looks like, written after the LARTC guide ("Routing for multiple
 # uplinks/providers"): the same routing as dhcp-lb's, one ip(8) process a command. Only for comparison: it
-# takes no lock, checks nothing of what a server says, and is wrong after two events at once.
+# takes no lock, checks nothing of what a server says, and is half done when it is killed.
 #
 # /etc/uplinks: INTERFACE TABLE WEIGHT, a line a link. /run/uplinks/INTERFACE: GATEWAY WEIGHT of links in use.
 # shellcheck disable=SC2154  # dhclient sets the new_* variables
