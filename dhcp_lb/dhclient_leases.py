@@ -8,6 +8,7 @@ a hostile value is treated the same whichever way it comes. dhclient.leases(5) h
 from __future__ import annotations
 
 import calendar
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -55,6 +56,20 @@ def read(directory: Path = DIRECTORY) -> list[str]:
         except OSError:
             continue  # dhclient replaces its file now and then
     return [text for _, text in sorted(found)]
+
+
+def running(interface: str, proc: Path = Path("/proc"), devices: Path = Path("/sys/class/net")) -> bool:
+    """Whether there is a dhclient that sees to this interface: one that was started for it, or for no other. Without
+    one, a file may be from before another program took the interface over."""
+    there = set(os.listdir(os.fsencode(devices)))
+    for path in proc.glob("[0-9]*/cmdline"):
+        try:
+            program, *words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended
+        if program.rpartition(b"/")[2] == b"dhclient" and there.intersection(words) <= {os.fsencode(interface)}:
+            return True
+    return False
 
 
 def _environment(interface: str, address: str, lease: dict[str, str]) -> dict[bytes, bytes]:

@@ -17,9 +17,10 @@ from .rtnetlink import Rtnetlink
 def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> None:
     """Keeps the leases of those links that have an address and no lease of a DHCP server for it in the store.
 
-    dhclient's lease files know most, its server and its end. For all others, which may be static or of a client
-    that has no hook, the kernel is asked for the address and the default route of table main. A client's own hook
-    must not ask for that route: clients differ in what comes first."""
+    For links that are static, or of a client that has no hook, the kernel is asked for the address and the default
+    route of table main. dhclient's lease files know more, its server and its end; without a dhclient they are only
+    asked for what the kernel does not know. A client's own hook must not ask for that route: clients differ in what
+    comes first."""
     kernel = Rtnetlink()
     there = kernel.interfaces(interfaces)
     unknown = []
@@ -29,11 +30,12 @@ def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> None:
             lease = _known(store, link.interface)
             if not (lease.server and lease.address in interface.addresses):
                 unknown.append((link, interface, lease))
-    environments = _from_dhclient(there) if unknown else {}
+    noted = _from_dhclient(there) if unknown else {}
     for link, interface, lease in unknown:
-        event = parse(environments.get(link.interface, {}), now_s())
-        found = event.lease if event else from_kernel(kernel, link, interface)
-        if found and (event or found[:3] != lease[:3]):  # what is known may say more than the kernel
+        found = noted.get(link.interface)
+        if not found or not found.server:
+            found = from_kernel(kernel, link, interface) or found
+        if found and found[:4] != lease[:4]:  # what is known may say more than the kernel
             store.prepare()
             if _known(store, link.interface) == lease:  # its client may have told meanwhile, and knows best
                 store.save(link.interface, found)
@@ -43,10 +45,17 @@ def _known(store: Store, interface: str) -> Lease:
     return store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
 
 
-def _from_dhclient(there: dict[str, Interface]) -> dict[str, dict[bytes, bytes]]:
+def _from_dhclient(there: dict[str, Interface]) -> dict[str, Lease]:
+    """The leases in dhclient's files, by interface; with their server where a dhclient is there to renew them."""
     from . import dhclient_leases  # only here: it reads text, which takes more imports than all the rest
-    return dhclient_leases.environments(
-        dhclient_leases.read(), time.time(), lambda name, quad: name in there and quad in there[name].addresses)
+    noted = {}
+    for name, environ in dhclient_leases.environments(
+            dhclient_leases.read(), time.time(),
+            lambda name, quad: name in there and quad in there[name].addresses).items():
+        event = parse(environ, now_s())
+        if event and event.lease:
+            noted[name] = event.lease if dhclient_leases.running(name) else event.lease._replace(server="")
+    return noted
 
 
 def from_kernel(kernel: Rtnetlink, link: Link, interface: Interface) -> Lease | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dhcp_lb.dhclient_leases import environments, read
+from dhcp_lb.dhclient_leases import environments, read, running
 
 NOW = 1795705200  # 2026-11-26 15:00:00 UTC
 
@@ -125,3 +125,20 @@ def test_files_are_read_in_the_order_in_which_they_were_written(tmp_path: Path) 
         os.utime(tmp_path / name, (NOW - age, NOW - age))
     (tmp_path / "dhclient.d.leases").mkdir()
     assert read(tmp_path) == ["dhclient.eth0.leases\udcff", "dhclient.leases\udcff"]
+
+
+def test_a_dhclient_sees_to_the_interfaces_that_it_names_or_to_all(tmp_path: Path) -> None:
+    proc, devices = tmp_path / "proc", tmp_path / "net"
+    for name in "eth0", "eth1", "-4":
+        (devices / name).mkdir(parents=True)
+
+    def running_with(*argv: str) -> list[str]:
+        (proc / "7").mkdir(parents=True, exist_ok=True)
+        (proc / "7" / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in argv))
+        return [name for name in ("eth0", "eth1") if running(name, proc, devices)]
+
+    assert running_with("/sbin/dhclient", "-v", "-pf", "/run/dhclient.eth0.pid", "eth0") == ["eth0"]
+    assert running_with("dhclient") == ["eth0", "eth1"]
+    assert running_with("dhclient", "-v") == ["eth0", "eth1"]
+    assert running_with("dhcpcd", "eth0") == []
+    assert running_with() == []

@@ -73,11 +73,11 @@ def test_routes_that_somebody_flushed_are_back(lab: Lab) -> None:
 
 
 def test_a_link_without_a_client_follows_the_default_route_of_main(lab: Lab) -> None:
-    """As after a renewal of systemd-networkd's, which tells nobody."""
-    lab.router.sh("dhclient -4 -x -pf /run/dhclient.eth1.pid -lf /var/lib/dhcp/dhclient.eth1.leases eth1; "
-                  "rm /var/lib/dhcp/dhclient.eth1.leases")
+    """As after a renewal of systemd-networkd's, which tells nobody; whatever dhclient had in the same place before."""
+    address = lab.router.addresses("eth1")[0]
+    lab.router.dhclient("eth1", "-x")
     becomes(lab, ETH0)
-    lab.router.sh("ip address add 192.0.2.50/27 dev eth1; ip route add default via 192.0.2.33 dev eth1 metric 50")
+    lab.router.sh(f"ip address add {address}/27 dev eth1; ip route add default via 192.0.2.33 dev eth1 metric 50")
     becomes(lab, BOTH)
     lab.router.sh("ip route replace default via 192.0.2.34 dev eth1 metric 50")
     becomes(lab, BOTH.replace("192.0.2.33", "192.0.2.34"))
