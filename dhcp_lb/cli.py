@@ -126,8 +126,7 @@ def apply(_: Namespace) -> None:
 
 def check(options: Namespace) -> None:
     """Every mistake, or how many links there are."""
-    path = Path(options.file)
-    if options.file != PATH and not path.exists():
+    if options.file != PATH and not os.path.exists(options.file):
         raise FileNotFoundError(2, "No such file", options.file)
     config = _valid(read_config(options.file), options.file)
     count = len(config.links)
@@ -136,11 +135,12 @@ def check(options: Namespace) -> None:
 
 def explain(options: Namespace) -> None:
     """One lookup."""
-    for quad in options.destination, options.source:
+    for name in ("destination", "source") if options.source else ("destination",):
+        quad = getattr(options, name)
         try:
-            address.parse(quad or "0.0.0.0")
+            setattr(options, name, address.parse(quad))
         except ValueError as error:
-            raise Invalid(f"{quad} {error}") from None
+            raise Invalid(f"{quad or name} {error}") from None
     sight, _ = _sight()
     kernel = Rtnetlink()
     oif = kernel.interfaces(frozenset([options.oif])).get(options.oif) if options.oif else None

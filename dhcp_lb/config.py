@@ -86,8 +86,9 @@ class _Lines:
         else:
             self.interfaces[interface] = self.number
         if len(fields) < 4:
+            setting = ", or `balance-table = NAME ID`" if interface.startswith("balance-table") else ""
             return self.wrong(f"{len(fields)} field{'s' * (len(fields) > 1)}: needed are "
-                              "`interface routing-table table-id weight`")
+                              f"`interface routing-table table-id weight`{setting}")
         _, table_name, table_text, weight_text, *options = fields
         table = self.table(table_name, table_text)
         weight = self.read_number("weight", weight_text, MAX_WEIGHT)

@@ -42,8 +42,11 @@ def environments(
         for lease in _leases(text):
             interface = lease.get("interface", "").strip('"')
             address = lease.get("fixed-address", "")
-            if interface and has_address(interface, address) and _expiry(lease.get("expire", "")) > now:
+            expiry = _expiry(lease.get("expire", ""))
+            if interface and has_address(interface, address) and expiry > now:
                 newest[interface] = _environment(interface, address, lease)
+                if expiry < float("inf"):
+                    newest[interface][b"new_expiry"] = b"%d" % expiry
     return newest
 
 

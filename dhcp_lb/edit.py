@@ -23,7 +23,7 @@ def edit(text: bytes, answers: Mapping[bytes, tuple[bytes, bytes]]) -> bytes:
     for line in lines:
         fields = _fields(line)
         if fields and fields[1:2] != [b"="]:
-            if fields[0] not in answers and EXPRESSIBLE.fullmatch(fields[0]):
+            if len(fields) >= 4 and fields[0] not in answers and EXPRESSIBLE.fullmatch(fields[0]):
                 end = len(kept) if end is None else end
                 continue
             if answer := missing.pop(fields[0], None):

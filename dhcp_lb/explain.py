@@ -8,6 +8,7 @@ from .model import Route, Rule
 from .routing import MAIN_TABLE, PREF_BALANCE, PREF_DEVICE, PREF_MAIN, PREF_PREFIX, PREF_SOURCE
 
 LOCAL_TABLE = 255
+PREF_KERNEL = 32766  # main, where nobody has changed it: net/ipv4/fib_rules.c
 
 REASONS = {
     PREF_PREFIX: "it goes from a link's address to that link's own network",
@@ -15,6 +16,7 @@ REASONS = {
     PREF_SOURCE: "it comes from a link's address, as the replies to what came in by that link do",
     PREF_DEVICE: "its socket is bound to a link's interface",
     PREF_BALANCE: "no rule before it has a route for it, so it is balanced",
+    PREF_KERNEL: "no rule before it has a route for it; this one is the kernel's own",
 }
 
 
@@ -58,5 +60,5 @@ def explanation(destination: str, source: str, oif: str, route: Route, rule: Rul
     if len(route.nexthops) > 1:
         lines.append("         Which one is decided for each connection by a hash of its addresses and ports.")
     if route.table == MAIN_TABLE and where == "default":
-        lines.append("         This default is not of dhcp-lb, which has no usable link.")
+        lines.append("         This default is not of dhcp-lb.")
     return lines

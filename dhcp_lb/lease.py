@@ -52,7 +52,8 @@ class Store:
             except FileExistsError:
                 status = lstat(path)
                 if status.st_mode & _TYPE != _DIRECTORY or status.st_uid != geteuid() or status.st_mode & 0o022:
-                    raise PermissionError(EPERM, "is not a directory of root's alone", path) from None
+                    words = "Permission denied" if geteuid() else "is not a directory of root's alone"
+                    raise PermissionError(EPERM, words, path) from None
 
     def load(self, interfaces: frozenset[str], now_s: int) -> State:
         """The state of the links with these interfaces. A lease that began after `now_s` (CLOCK_BOOTTIME) is

@@ -1,8 +1,8 @@
 """What the Debian package's maintainer scripts need beyond the command line:
 
-    python3 -IS package.py edit FILE [INTERFACE TABLE-ID WEIGHT]... >NEW   debconf's answers brought in
-    python3 -IS package.py names                                           table names reserved for ip(8)
-    python3 -IS package.py hand-back                                       a default route in table main
+    python3 -ISB package.py edit FILE [INTERFACE TABLE-ID WEIGHT]... >NEW   debconf's answers brought in
+    python3 -ISB package.py names                                           table names reserved for ip(8)
+    python3 -ISB package.py hand-back                                       a default route in table main
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def reserve_names() -> None:
     config = read_config()
     if errors := config.errors + clashes(config):
         sys.exit("".join(f"dhcp-lb: {error}\n" for error in errors))
-    write_names(config)
+    try:
+        write_names(config)
+    except OSError as error:
+        sys.exit(f"dhcp-lb: {error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")
 
 
 def hand_back() -> None:

@@ -54,7 +54,11 @@ def _from_dhclient(there: dict[str, Interface]) -> dict[str, Lease]:
             lambda name, quad: name in there and quad in there[name].addresses).items():
         event = parse(environ, now_s())
         if event and event.lease:
-            noted[name] = event.lease if dhclient_leases.running(name) else event.lease._replace(server="")
+            lease = event.lease
+            if lease.duration_s and b"new_expiry" in environ:
+                remaining_s = int(environ[b"new_expiry"]) - int(time.time())
+                lease = lease._replace(begin_s=now_s() + min(0, remaining_s - lease.duration_s))
+            noted[name] = lease if dhclient_leases.running(name) else lease._replace(server="")
     return noted
 
 

@@ -34,6 +34,7 @@ VARIABLES = {
     b"new_subnet_mask": b"255.255.255.0",
     b"new_routers": b"192.0.2.1 192.0.2.2",
     b"new_dhcp_lease_time": b"3600",
+    b"new_expiry": b"1795708800",
     b"new_dhcp_server_identifier": b"192.0.2.3",
     b"new_rfc3442_classless_static_routes": b"0 192 0 2 1 24 198 51 100 192 0 2 9",
 }

@@ -63,5 +63,10 @@ def test_a_link_that_debconf_cannot_express_stays() -> None:
     assert edit(text, WLAN0) == text + b"wlan0 table-wlan0 201 2\n"
 
 
+def test_a_line_of_too_few_fields_is_no_link_to_be_deselected() -> None:
+    text = b"eth0 table-eth0 200 1\njunk\n"
+    assert edit(text, {b"eth0": (b"200", b"1")}) == text
+
+
 def test_a_mistake_stays_for_its_owner() -> None:
     assert edit(b"eth0 oops # 200 1\n", ETH0) == b"eth0 oops # 200 1\n"

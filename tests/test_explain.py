@@ -84,10 +84,10 @@ def test_a_default_of_somebody_else() -> None:
     assert text(Route(254, "0.0.0.0/0", 0, "", 0, (Nexthop("192.0.2.1", 5),))) == """\
 A connection to 203.0.113.1:
   rule   pref 32766 from all lookup 254
-         because a rule of the administrator says so
+         because no rule before it has a route for it; this one is the kernel's own
   table  main (254), route default
   link   if5 via 192.0.2.1
-         This default is not of dhcp-lb, which has no usable link."""
+         This default is not of dhcp-lb."""
 
 
 def test_an_address_of_this_machine() -> None:

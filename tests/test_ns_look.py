@@ -2,6 +2,7 @@
 what dhcp-lb-look.socket and dhcp-lb-look.service say; the real one is in the virtual machines (debian/tests)."""
 
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -42,8 +43,8 @@ def running() -> Iterator[Lab]:
         assert groups and command
         looks = lab.router.path("/run/looks")
         with looks.open("w") as said:
-            subprocess.Popen(lab.router.argv("python3", "-c", SYSTEMD, groups[1], *command[1].split()), stdout=said,
-                             env=ENVIRONMENT)
+            systemd = lab.router.argv("python3", "-c", SYSTEMD, groups[1], *shlex.split(command[1]))
+            subprocess.Popen(systemd, stdout=said, env=ENVIRONMENT)
         wait_for("the socket", lambda: looks.read_text() != "")
         yield lab
 

@@ -38,6 +38,14 @@ def test_the_example_of_preseeding_gives_its_two_links(machine: Machine) -> None
     machine.run("ip", "rule", "add", "lookup", "table-eth0")  # ip(8) knows the name
 
 
+def test_where_etc_iproute2_cannot_be_written_the_numbers_serve(machine: Machine) -> None:
+    machine.sh("mkdir -p /etc/iproute2; mount -t tmpfs -o ro names /etc/iproute2")
+    machine.run("debconf-set-selections", stdin=PRESEED.read_text())
+    said = machine.install()
+    assert "our tables have numbers alone" in said and "Traceback" not in said
+    assert links(machine) == LINKS
+
+
 def test_names_alone_get_free_tables_and_weight_1(machine: Machine) -> None:
     machine.sh("""
         mkdir -p /etc/iproute2/rt_tables.d
@@ -158,6 +166,10 @@ def test_a_bad_answer_is_explained_and_asked_again(machine: Machine) -> None:
         ("Internet links to balance:", "1 2"),
         ("Routing table of eth0:", "254"),
         ("Weight of eth0:", "1"),
+        ("Routing table of eth0:", "two hundred"),
+        ("Weight of eth0:", "1"),
+        ("Routing table of eth0:", "4294967296"),
+        ("Weight of eth0:", "1"),
         ("Routing table of eth0:", "200"),
         ("Weight of eth0:", "much"),
         ("Routing table of eth0:", "200"),
@@ -169,7 +181,8 @@ def test_a_bad_answer_is_explained_and_asked_again(machine: Machine) -> None:
         ("Routing table of eth1:", "207"),
         ("Weight of eth1:", "1"),
     ])
-    for message in ['Table number "254" of eth0 is not valid', 'Weight "much" of eth0 is not valid',
+    for message in ['Table number "254" of eth0 is not valid', 'Table number "two hundred" of eth0 is not valid',
+                    'Table number "4294967296" of eth0 is not valid', 'Weight "much" of eth0 is not valid',
                     "Table number 200 of eth1 is taken", "in use already: eth0.",
                     "Table number 252 of eth1 is taken", "in use already: balance-table."]:
         assert message in shown
@@ -184,6 +197,26 @@ def test_a_number_that_was_taken_meanwhile_is_asked_for_although_its_priority_is
                                                       ("Routing table of eth0:", "207")])
     assert "in use already: /etc/iproute2/rt_tables.d/mine.conf." in shown
     assert links(machine) == "eth0 table-eth0 207 1\n"
+
+
+def test_a_number_of_the_file_is_good_whoever_else_names_it(machine: Machine) -> None:
+    """iproute2's own file, as in 2009, or the kernel from before."""
+    machine.sh("""
+        mkdir -p /etc/iproute2
+        echo '200 table-eth0' >>/etc/iproute2/rt_tables
+        ip rule add from 192.0.2.10 lookup 201""")
+    machine.path(FILE).write_text(LINKS)
+    machine.converse(["dpkg", "--force-confold", "-i", "/deb"], [])
+    assert machine.text() == LINKS
+    machine.run("dhcp-lb", "check")
+
+
+def test_interfaces_that_include_each_other_in_a_circle(machine: Machine) -> None:
+    machine.path("/etc/network/interfaces").write_text(
+        "source interfaces\nsource interfaces.d/*\niface eth5 inet dhcp\n")
+    machine.sh("echo 'source /etc/network/interfaces.d/*' >/etc/network/interfaces.d/again")
+    machine.converse(["dpkg", "-i", "/deb"], [("Internet links to balance:", "1")])
+    assert links(machine) == "eth5 table-eth5 200 1\n"
 
 
 def test_reconfigure_adds_a_link_with_its_table(machine: Machine) -> None:

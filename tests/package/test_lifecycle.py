@@ -164,7 +164,7 @@ def test_an_event_in_the_middle_of_the_removal_leaves_nothing(machine: Machine) 
     machine.run("debconf-set-selections", stdin=PRESEED.read_text())
     machine.install()
     prerm = machine.path("/var/lib/dpkg/info/dhcp-lb.prerm")
-    prerm.write_text(prerm.read_text() + "python3 -ISB /usr/bin/dhcp-lb apply\n")
+    prerm.write_text(prerm.read_text() + "dhcp-lb apply\n")
     machine.quietly("dpkg", "--purge", "dhcp-lb")
     assert routing(machine) == before
 
@@ -184,7 +184,7 @@ def test_a_link_of_2009_to_the_program_becomes_the_hook(machine: Machine) -> Non
     machine.sh(f"mkdir -p /etc/dhcp/dhclient-exit-hooks.d; ln -s /usr/bin/dhcp-lb {HOOK}")
     machine.install()
     assert machine.path(HOOK).is_file() and not machine.path(HOOK).is_symlink()
-    assert machine.text("/usr/bin/dhcp-lb").startswith("#!/usr/bin/python3 -IS\n")
+    assert machine.text("/usr/bin/dhcp-lb").startswith("#!/usr/bin/python3 -ISB\n")
     assert machine.text(HOOK).startswith("# dhcp-lb(8)")
     assert machine.quietly("dhcp-lb", "--version").startswith("dhcp-lb 2")
 
@@ -206,7 +206,7 @@ def test_a_hook_left_behind_by_a_removed_package_does_nothing(machine: Machine) 
 
 def test_the_code_is_private_compiled_and_started_isolated(machine: Machine) -> None:
     machine.install()
-    assert machine.text("/usr/bin/dhcp-lb").startswith("#!/usr/bin/python3 -IS\n")
+    assert machine.text("/usr/bin/dhcp-lb").startswith("#!/usr/bin/python3 -ISB\n")
     code = machine.inside("/usr/share/dhcp-lb/dhcp_lb/*.py")
     compiled = {path.name.split(".")[0] for path in machine.inside("/usr/share/dhcp-lb/dhcp_lb/__pycache__/*.pyc")}
     assert {path.stem for path in code} == compiled
