@@ -8,6 +8,7 @@ from .model import Route, Rule
 from .routing import MAIN_TABLE, PREF_BALANCE, PREF_DEVICE, PREF_MAIN, PREF_PREFIX, PREF_SOURCE
 
 LOCAL_TABLE = 255
+RTN_BROADCAST = b"\3"  # the second byte of what a route has beside what is ours: linux/rtnetlink.h
 PREF_KERNEL = 32766  # main, where nobody has changed it: net/ipv4/fib_rules.c
 
 REASONS = {
@@ -44,11 +45,13 @@ def explanation(destination: str, source: str, oif: str, route: Route, rule: Rul
     if oif:
         connection += f" of a socket bound to {oif}"
     name = tables.get(route.table, str(route.table))
+    if route.rest[1:2] == RTN_BROADCAST:
+        return [f"{connection} is no connection: that is the broadcast address of a network of this machine's."]
     if route.table == LOCAL_TABLE:
         return [f"{connection} stays on this machine: it is one of its own addresses (table {name})."]
     lines = [f"{connection}:"]
     if rule:
-        lines.append(f"  rule   {rule_text(rule)}")
+        lines.append(f"  rule   {rule_text(rule)}{' and more conditions' if rule.rest else ''}")
         lines.append(f"         because {REASONS.get(rule.pref, 'a rule of the administrator says so')}")
     where = "default" if route.destination == address.EVERYWHERE else route.destination
     lines.append(f"  table  {name} ({route.table}), route {where}")

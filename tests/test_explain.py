@@ -94,3 +94,9 @@ def test_an_address_of_this_machine() -> None:
     route = Route(255, "203.0.113.1/32", 0, "203.0.113.1", 254, (Nexthop("", 1),))
     assert text(route) == ("A connection to 203.0.113.1 stays on this machine: "
                            "it is one of its own addresses (table local).")
+
+
+def test_a_broadcast_address() -> None:
+    route = Route(255, "203.0.113.1/32", 0, "203.0.113.9", 253, (Nexthop("", 5),), bytes([0, 3]))
+    assert text(route) == ("A connection to 203.0.113.1 is no connection: "
+                           "that is the broadcast address of a network of this machine's.")
