@@ -64,7 +64,9 @@ CLIENTS = {
     "ifupdown": Client(  # any other method: another client of ours has told, or nobody will
         goes=_set(b"post-down"), look=_set(b"post-up"), reason=b"PHASE", interface=b"IFACE"),
     "networkmanager": Client(  # NetworkManager-dispatcher(8)
-        _set(b"up reapply"), _set(b"down"), _set(b"dhcp4-change"),  # which comes before up, and without variables
+        # The end of one connection is told late, when the next one may have the interface already; and dhcp4-change
+        # comes before up, and without variables.
+        _set(b"up reapply"), look=_set(b"down dhcp4-change"),
         # Without the server, to which its client has a socket that is bound to the device; so that a look at the
         # kernel counts, which is all that there is when a renewal brings a new gateway.
         address=b"IP4_ADDRESS_0", routers=b"IP4_GATEWAY", duration=b"DHCP4_DHCP_LEASE_TIME"),

@@ -46,7 +46,6 @@ def test_a_lease_comes(client: str, environ: dict[str, str], lease: Lease) -> No
 @pytest.mark.parametrize("client, environ, reasons", [
     ("", DHCPCD, "EXPIRE FAIL NAK RELEASE STOP"),
     ("udhcpc", UDHCPC, "deconfig"),
-    ("networkmanager", NETWORKMANAGER, "down"),
     ("ppp", PPP, "ip-down"),
 ])
 def test_it_ends(client: str, environ: dict[str, str], reasons: str) -> None:
@@ -56,7 +55,7 @@ def test_it_ends(client: str, environ: dict[str, str], reasons: str) -> None:
 
 @pytest.mark.parametrize("client, environ, reasons", [
     ("", DHCPCD, "CARRIER NOCARRIER STOPPED DEPARTED"),
-    ("networkmanager", NETWORKMANAGER, "dhcp4-change"),
+    ("networkmanager", NETWORKMANAGER, "down dhcp4-change"),
     ("networkd", {"IFACE": "eth0"}, "look"),
 ])
 def test_the_kernel_is_asked(client: str, environ: dict[str, str], reasons: str) -> None:

@@ -268,6 +268,9 @@ def test_networkmanager_s_dispatcher(lab: Lab) -> None:
     lab.router.sh("ip route add default via 192.0.2.34 dev eth1 proto dhcp metric 100")
     networkmanager(lab, "dhcp4-change")
     becomes(lab, BOTH.replace(GATEWAY, "192.0.2.34"))
+    networkmanager(lab, "down")  # of a connection before, while the next one has the interface
+    becomes(lab, BOTH.replace(GATEWAY, "192.0.2.34"))
+    lab.router.run("ip", "address", "flush", "dev", "eth1")
     networkmanager(lab, "down")
     becomes(lab, ETH0)
     tell(lab, "/usr/lib/NetworkManager/dispatcher.d/90-dhcp-lb", "none", "hostname")
