@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 REFUSED = "the kernel refuses it: "
-LAST_METRIC = 0xffffffff
 ATTEMPTS = 3  # a refused link is left out and the rest tried again; a third refusal has no new reason
 
 
@@ -177,20 +176,15 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
         if not view.changes:
             break
         lock.check()
-        held = _held(kernel, view.changes, config.settings.balance_table)
-        planned = tuple([change for change in view.changes if change not in held]) if held else view.changes
-        refusals = kernel.write(planned)
-        _tell(planned, refusals, sight.interfaces)
+        refusals = kernel.write(view.changes)
+        _tell(view.changes, refusals, sight.interfaces)
         culprits = {name: f"{REFUSED}{_words(refusal)}" for refusal in reversed(refusals)
                     if refusal.change.add for name in _culprits(refusal.change.what, view)}
-        if not refusals and not attempt and not held:
+        if not refusals and not attempt:
             break
         before, sight = sight, look(kernel, config, sight.state)
         # A client may have taken an address away meanwhile, with which a nexthop dies.
         finished = not culprits.keys() - refused.keys() and sight.interfaces == before.interfaces
-        if held and finished:  # it is no link's fault: the kernel has no multipath, say
-            _tell(held, kernel.write(held), sight.interfaces)
-            sight = look(kernel, config, sight.state)
         # To ask again at the next renewal would get the same answer.
         store.settle(sight.fingerprint())
         if finished:
@@ -212,18 +206,6 @@ def _furnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
     except OSError as error:
         log(f"{error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")
     sysctl.tune(kernel, store, sight.interfaces)
-
-
-def _held(kernel: Rtnetlink, planned: tuple[Change, ...], table: int) -> tuple[Change, ...]:
-    """The removal of the default that balances, if the kernel would not have the one in its place: nobody is
-    balanced otherwise because of a lease that cannot be used. It is asked by a route beneath all others, which is
-    added and deleted in one write."""
-    balancing = [(add, what) for add, what in planned if isinstance(what, Route) and what.table == table
-                 and not what.metric and what.destination == EVERYWHERE]
-    trial = tuple([Change(add, route._replace(metric=LAST_METRIC)) for new, route in balancing if new
-                   for add in (True, False)])
-    old = tuple([Change(False, route) for new, route in balancing if not new])
-    return old if trial and old and kernel.write(trial) else ()
 
 
 def _culprits(what: "Route | Rule", view: View) -> set[str]:

@@ -96,8 +96,9 @@ class ModelKernel:
 
 
 def _route_fits(wanted: Route, there: Route) -> bool:
-    if (wanted.table, wanted.destination, wanted.metric, wanted.rest) != (
-            there.table, there.destination, there.metric, there.rest):
+    if (wanted.table, wanted.destination, wanted.rest) != (there.table, there.destination, there.rest):
+        return False
+    if wanted.metric not in (0, there.metric):  # 0 is any
         return False
     if wanted.scope not in (255, there.scope) or wanted.source not in ("", there.source):
         return False
