@@ -84,6 +84,8 @@ def client(environ: "Environ", name: str = "") -> Client:
     dhclient did in 2009; ifupdown has a method for each interface."""
     if name == "ifupdown" and environ.get(b"METHOD") == b"static":
         name = "ifupdown-static"
+    if name == "ifupdown" and environ.get(b"METHOD") == b"NetworkManager":
+        name = "networkmanager"  # whose dispatcher calls ifupdown's hooks as well, with nothing that it had not said
     return CLIENTS[name or ("dhcpcd" if b"if_up" in environ else "dhclient")]
 
 

@@ -75,6 +75,11 @@ def test_ifupdown_knows_the_lease_of_a_static_link_only(method: str, phase: str,
     assert event("ifupdown", STATIC, METHOD=method, PHASE=phase) == Event("eth0", lease)
 
 
+def test_networkmanager_speaks_for_itself_and_not_as_ifupdown() -> None:
+    for phase in "post-up", "post-down":
+        assert event("ifupdown", STATIC, METHOD="NetworkManager", PHASE=phase) is None
+
+
 @pytest.mark.parametrize("client, reasons", [
     ("", "PREINIT ROUTERADVERT BOUND6 STOP6 EXPIRE6 IPV4LL RECONFIGURE TEST 3RDPARTY NOCARRIER_ROAMING"),
     ("udhcpc", "leasefail nak"),
