@@ -25,7 +25,7 @@ class Lease(NamedTuple):
     gateway: str  # where it is left out, the link's own gateway= can stand in
     server: str = ""  # the DHCP server that renewals are sent to; "" = none
     begin_s: int = 0  # CLOCK_BOOTTIME when it was given or last renewed
-    duration_s: int = 0  # of the lease; 0 = it does not end
+    duration_s: int = 0  # of the lease; 0 = it does not end, or nobody said when
     fault: str = ""
 
 

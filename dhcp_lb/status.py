@@ -98,9 +98,11 @@ def _lease(status: Status, uplink: Uplink) -> str:
     age, ends_in = _age(status, uplink), _ends_in(status, uplink)
     if age is None:
         return "-"
-    if ends_in is None:
-        return f"{_span(age)} old, does not end"
-    return f"{_span(age)} old, " + (f"ends in {_span(ends_in)}" if ends_in > 0 else f"ended {_span(-ends_in)} ago")
+    if ends_in is not None:
+        end = f", ends in {_span(ends_in)}" if ends_in > 0 else f", ended {_span(-ends_in)} ago"
+    else:  # of an address that no server told us of, set by hand or read off the kernel, it is not known
+        end = ", does not end" if uplink.lease.server else ""
+    return f"{_span(age)} old{end}"
 
 
 def _gateway(lease: Lease) -> str:
