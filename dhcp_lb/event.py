@@ -31,6 +31,7 @@ class Client(NamedTuple):
     reason: bytes = b"reason"
     interface: bytes = b"interface"  # b"" = it names none, and means all
     address: bytes = b""  # may have the prefix length behind it, and a gateway
+    addresses: int = 1  # how many variables may hold one, then with a number behind their name
     mask: bytes = b""  # dotted, or a prefix length
     routers: bytes = b""
     server: bytes = b""
@@ -69,7 +70,7 @@ CLIENTS = {
         _set(b"up reapply"), look=_set(b"down dhcp4-change"),
         # Without the server, to which its client has a socket that is bound to the device; so that a look at the
         # kernel counts, which is all that there is when a renewal brings a new gateway.
-        address=b"IP4_ADDRESS_0", routers=b"IP4_GATEWAY", duration=b"DHCP4_DHCP_LEASE_TIME"),
+        address=b"IP4_ADDRESS_", addresses=16, routers=b"IP4_GATEWAY", duration=b"DHCP4_DHCP_LEASE_TIME"),
     "ppp": Client(  # pppd(8); the peer is all that is at the other end, so no router is named
         _set(b"ip-up"), _set(b"ip-down"), interface=b"PPP_IFACE", address=b"PPP_LOCAL"),
     "networkd": Client(look=_set(b"look"), interface=b"IFACE"),  # networkd-dispatcher(8)
@@ -112,7 +113,7 @@ def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[s
     notes: list[str] = []
     what = "address"
     try:
-        own, _, behind = _text(environ, words.address).partition(" ")[0].partition("/")
+        own, _, behind = _address(environ, words).partition("/")
         quad = address.unicast(own)
         if words.routers:
             what = "net mask"
@@ -132,6 +133,23 @@ def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[s
     if duration_s >= 0xffffffff:  # RFC 2131, 3.3: for ever; what is more is no lease time
         duration_s = 0
     return Lease(quad, length, gateway, server, now_s, duration_s, fault), tuple(notes)
+
+
+def _address(environ: "Environ", words: Client) -> str:
+    """The address, with what is behind it; of several the one in whose prefix the gateway is, or else the first."""
+    if words.addresses == 1:
+        return _text(environ, words.address)
+    found = [text.partition(" ")[0] for text in
+             [_text(environ, b"%s%d" % (words.address, number)) for number in range(words.addresses)] if text]
+    for text in found:
+        quad, _, length = text.partition("/")
+        try:
+            if address.within(address.parse(_text(environ, words.routers)),
+                              address.network(address.parse(quad), address.mask_length(length))):
+                return text
+        except ValueError:
+            pass
+    return "".join(found[:1])
 
 
 def next_hop(text: str, quad: str, prefix: str) -> str:

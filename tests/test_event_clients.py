@@ -37,6 +37,11 @@ def event(client: str, environ: dict[str, str], **more: str) -> Event | None:
     ("ifupdown", {**STATIC, "PHASE": "post-up", "IF_ADDRESS": "192.0.2.34/27", "IF_NETMASK": "255.255.255.224"},
      LEASE._replace(server="", duration_s=0)),
     ("networkmanager", {**NETWORKMANAGER, "reason": "up"}, LEASE._replace(server="")),
+    ("networkmanager", {**NETWORKMANAGER, "reason": "up", "IP4_ADDRESS_0": "192.168.0.2/24 192.0.2.33",
+                        "IP4_ADDRESS_1": "192.0.2.34/27 192.0.2.33"}, LEASE._replace(server="")),  # in whatever order
+    ("networkmanager", {**NETWORKMANAGER, "reason": "up", "IP4_GATEWAY": "198.51.100.1",
+                        "IP4_ADDRESS_1": "192.168.0.2/24 198.51.100.1"},
+     LEASE._replace(server="", gateway="198.51.100.1")),
     ("ppp", {**PPP, "reason": "ip-up"}, Lease("192.0.2.34", 32, ON_DEVICE, "", 1000)),
 ])
 def test_a_lease_comes(client: str, environ: dict[str, str], lease: Lease) -> None:
