@@ -29,13 +29,18 @@ def unicast(text: str) -> str:
         raise ValueError(f"{quad} is in 0.0.0.0/8, no host's address")
     if first == 127:
         raise ValueError(f"{quad} is a loopback address")
-    if quad.startswith("169.254."):
+    if link_local(quad):
         raise ValueError(f"{quad} is a link-local address")
     if quad == "255.255.255.255":
         raise ValueError(f"{quad} is the broadcast address")
     if first >= 224:
         raise ValueError(f"{quad} is a multicast or reserved address")
     return quad
+
+
+def link_local(quad: str) -> bool:
+    """Whether a host gave itself this address because nobody else gave it one (RFC 3927)."""
+    return quad.startswith("169.254.")
 
 
 def mask_length(text: str) -> int:

@@ -52,6 +52,13 @@ def _take(environ: "Environ", client: str) -> None:
     store.prepare()
     if lease is None:
         return _look(config, store, frozenset([interface]))
+    if client == "ifupdown" and lease.address and not lease.gateway:
+        # It tells of each stanza by itself. One without a gateway may be a second address of a link that has its
+        # lease from elsewhere, or its default route comes from a command; only else is it a link without a gateway.
+        from .takeup import in_use, take_up
+        take_up(config, store, frozenset([interface]))
+        if in_use(store, interface):
+            return reconcile(config, store)
     before = store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
     new = before._replace(begin_s=lease.begin_s) != lease
     if new:

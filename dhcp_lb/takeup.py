@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from .address import network, within
+from .address import link_local, network, within
 from .config import Config
 from .event import parse
 from .lease import NONE, Store
@@ -45,6 +45,13 @@ def _known(store: Store, interface: str) -> Lease:
     return store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
 
 
+def in_use(store: Store, interface: str) -> bool:
+    """Whether a link has a lease that can be used, and its address."""
+    lease = _known(store, interface)
+    there = Rtnetlink().interfaces(frozenset([interface])).get(interface)
+    return bool(there and lease.address in there.addresses and not lease.fault)
+
+
 def _from_dhclient(there: dict[str, Interface]) -> dict[str, Lease]:
     """The leases in dhclient's files, by interface; with their server where a dhclient is there to renew them."""
     from . import dhclient_leases  # only here: it reads text, which takes more imports than all the rest
@@ -63,16 +70,22 @@ def _from_dhclient(there: dict[str, Interface]) -> dict[str, Lease]:
 
 
 def from_kernel(kernel: Rtnetlink, link: Link, interface: Interface) -> Lease | None:
-    """What an interface has been given, as the kernel shows it; None if nothing says how to go on from there."""
+    """What an interface has been given, as the kernel shows it; None if nothing says how to go on from there. dhcpcd
+    and avahi-autoipd give it a link-local address, and a default route, when nobody answers; that is nothing."""
     gateway, source = "", ""
-    for route in kernel.default_routes(MAIN_TABLE, interface.ifindex)[:1]:
+    routes = kernel.default_routes(MAIN_TABLE, interface.ifindex)
+    for route in [route for route in routes if not link_local(route.source)][:1]:
         source = route.source
         gateway = next((nexthop.gateway or ON_DEVICE for nexthop in route.nexthops
                         if nexthop.oif == interface.ifindex), "")
     if not gateway and not link.gateway:
         return None
-    own = list(zip(interface.addresses, interface.lengths, strict=True))
+    own = [(quad, length) for quad, length in zip(interface.addresses, interface.lengths, strict=True)
+           if not link_local(quad)]
     for quad, length in own:
         if quad == source or not source and within(gateway or link.gateway, network(quad, length)):
             return Lease(quad, length, gateway, begin_s=now_s())
-    return Lease(*own[0], gateway, begin_s=now_s())
+    # The gateway is outside. One that only the configuration names is no sign that an address leads there: it may be
+    # that of a modem's own network, which stays when the lease has ended.
+    own = [(quad, length) for quad, length in own if gateway or length == 32]
+    return Lease(*own[0], gateway, begin_s=now_s()) if own else None

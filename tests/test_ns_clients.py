@@ -101,6 +101,14 @@ class Dhcpcd(Client):
         router.sh(f"kill -9 $(cat /run/dhcpcd/{interface}.pid)")
 
 
+class DhcpcdAlone(Dhcpcd):
+    """That gives itself an address when nobody else does, which takes it some ten seconds."""
+
+    def prepare(self, router: Router) -> None:
+        super().prepare(router)
+        router.run("sed", "-i", "/^noarp$/d", "/etc/dhcpcd.conf")
+
+
 class DhcpcdMaster(Dhcpcd):
     """One daemon for all interfaces, which finds them by itself."""
 
@@ -290,3 +298,25 @@ def test_an_expired_lease_takes_its_link_out_until_the_server_is_back() -> None:
     """All clients at the same time: it is mostly waiting."""
     with ThreadPoolExecutor() as pool:
         list(pool.map(expire, CLIENTS))
+
+
+def fall_back(client: Client) -> None:
+    with ExitStack() as stack:
+        link = Running(client, stack)
+        link.isp.stop_dhcp()
+        link.isp.cut_cable()
+        becomes(link.lab, ETH0)
+        link.isp.plug_cable()
+        wait_for("a link-local address", lambda: any(quad.startswith("169.254.")
+                                                     for quad in link.router.addresses("eth1")), timeout_s=60)
+        link.router.sh("while ! ip route show default dev eth1 | grep -q 169.254; do sleep 0.1; done")
+        link.router.sh("reason=look dhcp-lb hook systemd")
+        becomes(link.lab, ETH0)
+        assert_all_by(link.lab, "eth0")
+        link.isp.restart_dhcp()
+        becomes(link.lab, BOTH, timeout_s=90)
+
+
+def test_an_address_that_dhcpcd_gives_itself_is_no_lease() -> None:
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(fall_back, [DhcpcdAlone(suite) for suite in ("bookworm", "trixie", "sid")]))

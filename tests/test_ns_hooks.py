@@ -102,6 +102,52 @@ def test_a_static_link_without_any_gateway_says_so_and_stays_out(lab: Lab) -> No
     assert any("eth1 is not used: gateway is missing" in line for line in lab.router.log())
 
 
+def test_a_default_route_of_the_administrator_s_own_command_is_a_static_link_s_gateway_at_once(lab: Lab) -> None:
+    interfaces(lab, f"iface eth1 inet static\n address {ADDRESS}/27\n"
+                    f" up ip route add default via {GATEWAY} dev eth1 metric 50\n")
+    logged = len(lab.router.log())
+    lab.router.ifup("eth1")
+    becomes(lab, BOTH)
+    assert not [line for line in lab.router.log()[logged:] if "is not used" in line]
+
+
+@pytest.mark.parametrize("first", [
+    "dhcp", f"static\n address {ADDRESS}/27\n gateway {GATEWAY}\n metric 50", f"static\n address {ADDRESS}/27",
+], ids=["dhcp", "static", "option"])
+def test_a_second_address_without_a_gateway_is_not_the_link_s(lab: Lab, first: str) -> None:
+    """That of a modem's own network, say."""
+    interfaces(lab, f"iface eth1 inet {first}\niface eth1 inet static\n address 192.168.0.2/24\n")
+    if "gateway" not in first and first != "dhcp":
+        gateway_option(lab)
+    logged = len(lab.router.log())
+    lab.router.ifup("eth1")
+    becomes(lab, BOTH)
+    assert_shared(lab)
+    assert not [line for line in lab.router.log()[logged:] if "192.168.0" in line or "is not used" in line]
+
+
+def test_what_is_left_when_the_lease_has_ended_is_not_the_link_s(lab: Lab) -> None:
+    gateway_option(lab)
+    lab.router.ifup("eth1")
+    becomes(lab, BOTH)
+    lab.router.run("ip", "address", "add", "192.168.0.2/24", "dev", "eth1")
+    lab.router.run("dhclient", "-r", "-pf", "/run/dhclient.eth1.pid", "-lf", "/var/lib/dhcp/dhclient.eth1.leases",
+                   "eth1")
+    address_by_hand(lab, "192.168.0.2/24")  # dhclient has flushed it
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    becomes(lab, ETH0)
+    assert_all_by(lab, "eth0")
+
+
+@pytest.mark.parametrize("source", ["src 169.254.7.9", ""], ids=["dhcpcd", "avahi-autoipd"])
+def test_a_link_local_address_is_no_lease(lab: Lab, source: str) -> None:
+    address_by_hand(lab, "169.254.7.9/16")
+    lab.router.sh(f"ip route add default dev eth1 scope link {source} metric 1003")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    becomes(lab, ETH0)
+    assert_all_by(lab, "eth0")
+
+
 @pytest.mark.parametrize("gateway", ["main", "option"])
 def test_an_address_of_the_administrator_s_own_command(lab: Lab, gateway: str) -> None:
     route = f" up ip route add default via {GATEWAY} dev eth1 metric 50\n" if gateway == "main" else ""
