@@ -8,7 +8,7 @@ from time import CLOCK_BOOTTIME, clock_gettime
 from .address import EVERYWHERE
 from . import VERSION
 from .config import PATH, Config, parse
-from .lease import FLUSHED, State, Store
+from .lease import DRAINING, FLUSHED, State, Store
 from .lock import Lock, alone
 from .log import log
 from .model import Interface, Lease, Route, Routing, Rule
@@ -83,14 +83,16 @@ def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
     return Sight(config, state, kernel.interfaces(config.interfaces), *kernel.dump())
 
 
-def judged(sight: Sight, refused: dict[str, str] | None = None) -> View:
-    """Pure: what there is, and what there should be without the links that were `refused` (→ why)."""
+def judged(sight: Sight, refused: dict[str, str] | None = None, stuck: dict[str, str] | None = None) -> View:
+    """Pure: what there is, and what there should be without the links that were `refused` (→ why), and without new
+    connections for those that are `stuck`."""
     config, state, interfaces, rules, routes = sight
     have = routing(rules, routes)
     leases = state.leases
     if len(leases) < len(config.links):
         leases = {**recovered(config.links, have, config.settings), **leases}
-    uplinks = judge(config.links, leases, state.held, interfaces, refused or {})
+    held = {**state.held, **dict.fromkeys(stuck or {}, DRAINING)}
+    uplinks = judge(config.links, leases, held, interfaces, refused or {})
     want = desired(uplinks, config.settings)
     return View(uplinks, have, want, changes(have, want, config.settings.balance_table))
 
@@ -172,6 +174,7 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
     _furnish(kernel, store, sight)
     config = sight.config
     refused: dict[str, str] = {}
+    stuck: dict[str, str] = {}
     for attempt in range(ATTEMPTS):
         if not view.changes:
             break
@@ -182,15 +185,22 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
                     if refusal.change.add for name in _culprits(refusal.change.what, view)}
         if not refusals and not attempt:
             break
+        found = culprits.keys() - refused.keys()
+        if any(refusal.change.add and _balances(refusal.change.what) for refusal in refusals):
+            for name, words in _stuck(kernel, view).items():
+                if name not in culprits:
+                    log(f"{name} gets no new connections: {REFUSED}{words}")
+                    stuck[name] = words
+                    found.add(name)
         before, sight = sight, look(kernel, config, sight.state)
         # A client may have taken an address away meanwhile, with which a nexthop dies.
-        finished = not culprits.keys() - refused.keys() and sight.interfaces == before.interfaces
+        finished = not found and sight.interfaces == before.interfaces
         # To ask again at the next renewal would get the same answer.
         store.settle(sight.fingerprint())
         if finished:
             break
         refused.update(culprits)
-        view = judged(sight, refused)
+        view = judged(sight, refused, stuck)
     return view
 
 
@@ -209,13 +219,32 @@ def _furnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
 
 
 def _culprits(what: "Route | Rule", view: View) -> set[str]:
-    """The interface of the link that something was refused of: what is in its own table, or its own default in the
-    balance table. The kernel may take the one and refuse the other, because it looks for the gateway from there."""
+    """The interface of the link that something was refused of: what is in its own table, or its single default in
+    the balance table. The kernel may take the one and refuse the other, because it looks for the gateway from
+    there."""
     by_device = {uplink.ifindex: uplink.link.interface for uplink in view.uplinks}
     found = {uplink.link.interface for uplink in view.uplinks if uplink.link.table == what.table}
-    if isinstance(what, Route) and what.destination == EVERYWHERE and len(what.nexthops) == 1:
+    if isinstance(what, Route) and _is_single(what):
         found.add(by_device[what.nexthops[0].oif])
     return found
+
+
+def _is_single(what: "Route | Rule") -> bool:
+    return isinstance(what, Route) and what.destination == EVERYWHERE and what.metric > 0
+
+
+def _balances(what: "Route | Rule") -> bool:
+    return isinstance(what, Route) and what.destination == EVERYWHERE and not what.source
+
+
+def _stuck(kernel: Rtnetlink, view: View) -> dict[str, str]:
+    """The links by whose gateway the kernel takes no new route, though it keeps those that it has (interface → its
+    words): since another address came, say, whose broadcast address the gateway is. It looks at the nexthop before it
+    sees that a route is there already (fib_create_info in net/ipv4/fib_semantics.c), so each is asked for again."""
+    by_device = {uplink.ifindex: uplink.link.interface for uplink in view.uplinks}
+    singles = tuple([Change(True, route) for route in sorted(view.want.routes) if _is_single(route)])
+    return {by_device[refusal.change.what.nexthops[0].oif]: _words(refusal)
+            for refusal in kernel.write(singles) if isinstance(refusal.change.what, Route)}
 
 
 def _tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces: dict[str, Interface]) -> None:

@@ -56,8 +56,6 @@ class ModelKernel:
 
     def append(self, route: Route, protocol: int) -> int:
         """NLM_F_CREATE | NLM_F_APPEND"""
-        if any(there == (route, protocol) for there in self.routes):
-            return 0  # EEXIST, which the writer takes for done
         own = {quad: interface for interface in self.interfaces.values() for quad in interface.addresses}
         if route.source and route.source not in own:
             return EINVAL
@@ -72,6 +70,8 @@ class ModelKernel:
             if nexthop.gateway and not nexthop.onlink and not any(
                     within(nexthop.gateway, network(quad, self.length)) for quad in interface.addresses):
                 return ENETUNREACH
+        if (route, protocol) in self.routes:
+            return 0  # EEXIST, which the writer takes for done
         self.routes.append((route, protocol))
         self.routes.sort(key=lambda there: (there[0].table, there[0].destination, there[0].metric))
         return 0

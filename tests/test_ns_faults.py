@@ -473,6 +473,28 @@ def test_what_the_kernel_refuses_takes_out_that_link_alone_and_is_asked_for_once
     assert kernel().ours == before.ours
 
 
+@boxed
+def test_a_gateway_that_the_kernel_takes_no_more_costs_the_others_nothing() -> None:  # 58
+    """Another address came, whose broadcast address is the gateway of a link that is in use."""
+    two_links()
+    before = kernel()
+    ip("address add 10.200.0.20/32 brd 10.100.1.1 dev eth1")
+    log = Syslog()
+    event("RENEW", "eth0", given(0, gateway=5))
+    assert "eth1 gets no new connections: the kernel refuses it: Nexthop has invalid gateway (EINVAL)" in log.lines()
+    found = kernel().ours
+    assert [line for line in before.ours if " eth1 " in line and "nexthop" not in line] == [
+        line for line in found if " eth1 " in line]
+    assert run("ip", "route", "show", "table", "252").startswith("default via 10.100.0.5 dev eth0 proto dhcp-lb")
+    event("RENEW", "eth0", given(0, gateway=5))
+    assert (log.lines(), kernel().ours) == ([], found)
+    event("EXPIRE", "eth0")
+    assert run("ip", "route", "get", "203.0.113.1").startswith("203.0.113.1 via 10.100.1.1 dev eth1")
+    ip("address del 10.200.0.20/32 dev eth1")
+    event("BOUND", "eth0", given(0))
+    assert kernel().ours == before.ours
+
+
 # Files
 
 @boxed

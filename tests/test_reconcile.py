@@ -248,6 +248,25 @@ def test_a_refused_link_is_not_asked_for_again_at_every_renewal(world: World) ->
         assert (world.event("RENEW", name), world.kernel.writes, world.routing) == ([], 0, ALONE1)
 
 
+def test_a_link_by_whose_gateway_no_new_route_is_taken_keeps_those_that_it_has(world: World) -> None:  # fault 58
+    for name in "eth0", "eth1":
+        world.event("BOUND", name)
+    before = world.routing
+    Refusing(world, by_eth0, EINVAL, "Nexthop has invalid gateway")
+    world.config += b"eth2 table-eth2 202 1\n"
+    logs = world.event("BOUND", "eth2")
+    assert "eth0 gets no new connections: the kernel refuses it: Nexthop has invalid gateway (EINVAL)" in logs
+    assert before.routes - {BOTH} < world.routing.routes and before.rules < world.routing.rules
+    lookup = world.kernel.lookup()
+    assert lookup and {nexthop.oif for nexthop in lookup.nexthops} == {3, 4}
+    for name in "eth0", "eth1", "eth2":
+        assert (world.event("RENEW", name), world.kernel.writes) == ([], 0)
+    world.event("STOP", "eth2")
+    assert world.kernel.lookup() == ONLY1
+    world.event("STOP", "eth1")  # the last one left goes on to be used
+    assert world.kernel.lookup() == SINGLE0
+
+
 def test_while_a_refused_link_is_tried_the_others_are_used(world: World) -> None:  # fault 58
     world.event("BOUND", "eth0")
     world.event("BOUND", "eth1")
