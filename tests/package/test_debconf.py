@@ -50,7 +50,7 @@ def test_names_alone_get_free_tables_and_weight_1(machine: Machine) -> None:
     machine.sh("""
         mkdir -p /etc/iproute2/rt_tables.d
         echo '200 mine' >/etc/iproute2/rt_tables.d/mine.conf
-        echo '0xca hexed' >>/etc/iproute2/rt_tables.d/mine.conf
+        printf '0xca hexed\n0xzz bad\n0x bad\n2+3 bad\n' >>/etc/iproute2/rt_tables.d/mine.conf
         ip link add cable type bridge
         ip link set cable up
         ip route add 192.0.2.0/24 dev cable table 203
@@ -187,6 +187,21 @@ def test_a_bad_answer_is_explained_and_asked_again(machine: Machine) -> None:
                     "Table number 252 of eth1 is taken", "in use already: balance-table."]:
         assert message in shown
     assert links(machine) == "eth0 table-eth0 200 3\neth1 table-eth1 207 1\n"
+
+
+def test_an_empty_answer_is_the_default(machine: Machine) -> None:
+    """This frontend shows none."""
+    machine.path("/etc/network/interfaces").write_text("iface eth0 inet dhcp\niface eth1 inet dhcp\n")
+    machine.preseed("interfaces multiselect")
+    machine.install()
+    machine.converse(["dpkg-reconfigure", "dhcp-lb"], [
+        ("Internet links to balance:", "1 2"),
+        ("Routing table of eth0:", "200"),
+        ("Weight of eth0:", ""),
+        ("Routing table of eth1:", ""),
+        ("Weight of eth1:", "2"),
+    ])
+    assert links(machine) == "eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"
 
 
 def test_a_number_that_was_taken_meanwhile_is_asked_for_although_its_priority_is_low(machine: Machine) -> None:

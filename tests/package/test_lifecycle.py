@@ -158,6 +158,18 @@ def test_removal_gives_main_a_default_through_a_link_that_works(machine: Machine
         machine.run("debconf-set-selections", stdin=PRESEED.read_text())
 
 
+def test_removal_leaves_nothing_in_the_kernel_if_the_state_was_deleted(machine: Machine) -> None:
+    """It may be at any time. That this is no chroot, systemd's own directory says."""
+    running_router(machine)
+    before = routing(machine)
+    machine.run("debconf-set-selections", stdin=PRESEED.read_text())
+    machine.install()
+    machine.run("dhcp-lb", "apply")
+    machine.sh("rm -r /run/dhcp-lb; mkdir -p /run/systemd/system")
+    machine.quietly("dpkg", "--purge", "dhcp-lb")
+    assert routing(machine) == before
+
+
 def test_an_event_in_the_middle_of_the_removal_leaves_nothing(machine: Machine) -> None:
     running_router(machine)
     before = routing(machine)
