@@ -4,20 +4,9 @@ from pathlib import Path
 
 from tests.lab import Lab
 
-from .peer import Peer, put, uplinks
+from .peer import Peer, put_script
 
-
-class Flush(Peer):
-    name = "flush and rebuild"
-    about = "tests/peer/flush.sh, a model of Net-ISP-Balance's way and none of its code"
-    hook = "balance"
-
-    def install(self, lab: Lab) -> None:
-        script = Path(__file__).with_name("flush.sh").read_text()
-        put(lab.router, {"/usr/local/sbin/balance": script}, mode=0o755)
-        put(lab.router, {
-            "/etc/uplinks": uplinks(lab),
-            "/etc/dhcp/dhclient-exit-hooks.d/balance": """\
+HOOK = """\
 case "$reason" in
 BOUND|RENEW|REBIND|REBOOT|TIMEOUT)
     mkdir -p /run/uplinks
@@ -28,5 +17,13 @@ EXPIRE|FAIL|RELEASE|STOP)
     /usr/local/sbin/balance
     ;;
 esac
-""",
-        })
+"""
+
+
+class Flush(Peer):
+    name = "flush and rebuild"
+    about = "tests/peer/flush.sh, a model of Net-ISP-Balance's way and none of its code"
+    hook = "balance"
+
+    def install(self, lab: Lab) -> None:
+        put_script(lab, "balance", Path(__file__).with_name("flush.sh"), HOOK)

@@ -5,7 +5,12 @@ from pathlib import Path
 from tests.lab import Lab
 from tests.lab.lab import Router
 
-from .peer import Peer, put, uplinks
+from .peer import Peer, put_script
+
+HOOK = """\
+export reason interface new_ip_address new_network_number new_subnet_mask new_routers
+/usr/local/sbin/uplinks
+"""
 
 
 class Lartc(Peer):
@@ -14,14 +19,7 @@ class Lartc(Peer):
     hook = "uplinks"
 
     def install(self, lab: Lab) -> None:
-        script = Path(__file__).with_name("lartc.sh").read_text()
-        put(lab.router, {"/usr/local/sbin/uplinks": script}, mode=0o755)
-        put(lab.router, {
-            "/etc/uplinks": uplinks(lab),
-            "/etc/dhcp/dhclient-exit-hooks.d/uplinks":
-                "export reason interface new_ip_address new_network_number new_subnet_mask new_routers\n"
-                "/usr/local/sbin/uplinks\n",
-        })
+        put_script(lab, "uplinks", Path(__file__).with_name("lartc.sh"), HOOK)
 
     def start_over(self, router: Router) -> None:
         router.sh("rm -rf /run/uplinks")

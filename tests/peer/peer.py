@@ -1,6 +1,7 @@
 """What the comparison wants to know of a peer and wants it to do; by itself it is a router without anything."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from tests.lab import Isp, Lab, wait_for
 from tests.lab.lab import Router
@@ -57,6 +58,12 @@ def put(router: Router, files: Mapping[str, str], mode: int = 0o644) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
         target.chmod(mode)
+
+
+def put_script(lab: Lab, name: str, script: Path, hook: str) -> None:
+    """A script of a user's that knows the links, and the exit hook of dhclient that calls it."""
+    put(lab.router, {f"/usr/local/sbin/{name}": script.read_text()}, mode=0o755)
+    put(lab.router, {"/etc/uplinks": uplinks(lab), f"/etc/dhcp/dhclient-exit-hooks.d/{name}": hook})
 
 
 def uninstall_dhcp_lb(router: Router) -> None:

@@ -2,11 +2,11 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tests.lab import Isp, Lab, wait_for
-from tests.lab.lab import Counts, Held
+from tests.lab.lab import Counts, Held, Router
 
 from .peer import Peer, await_addresses
 
@@ -123,27 +123,22 @@ def new_gateways(lab: Lab, peer: Peer, rounds: int, connections: int) -> tuple[G
 def goes_and_comes(lab: Lab, peer: Peer, rounds: int, connections: int,
                    ) -> tuple[Gap, tuple[int, int], Gap, tuple[int, int]]:
     """Link eth1 is taken down and brought up. The connections that are watched are those by the other one."""
-    goes, comes = Gaps(lab), Gaps(lab)
-    goes_broken, comes_broken = (0, 0), (0, 0)
-    for number in range(rounds):
-        with lab.held(lab.lan, connections, timeout_s=2) as held:
-            by_other = sum(count for address, count in held.opened.items() if address_of(lab, address) == "eth0")
-            with goes.once():
-                peer.down(lab.router, "eth1")
-                time.sleep(peer.settle_s)
-            if number == 0:
-                goes_broken = broken(held, of=by_other)
-        with lab.held(lab.lan, connections, timeout_s=2) as held:
-            by_other = sum(count for address, count in held.opened.items() if address_of(lab, address) == "eth0")
-            with comes.once():
-                peer.up(lab.router, "eth1")
-                time.sleep(peer.settle_s)
-            if number == 0:
-                comes_broken = broken(held, of=by_other)
-    return goes.sum(), goes_broken, comes.sum(), comes_broken
+    acts: list[Callable[[Router, str], None]] = [peer.down, peer.up]
+    gaps = [Gaps(lab) for _ in acts]
+    broken_first: list[tuple[int, int]] = []
+    for _ in range(rounds):
+        for gap, act in zip(gaps, acts, strict=True):
+            with lab.held(lab.lan, connections, timeout_s=2) as held:
+                by_other = sum(count for quad, count in held.opened.items() if customer_of(lab, quad) == "eth0")
+                with gap.once():
+                    act(lab.router, "eth1")
+                    time.sleep(peer.settle_s)
+                if len(broken_first) < len(acts):
+                    broken_first.append(broken(held, of=by_other))
+    return gaps[0].sum(), broken_first[0], gaps[1].sum(), broken_first[1]
 
 
-def address_of(lab: Lab, answer: str) -> str:
+def customer_of(lab: Lab, answer: str) -> str:
     """Whose customer this address is; an error's name is nobody's."""
     return next((isp.interface for isp in lab.isps if answer[0].isdigit() and isp.gave(answer)), "")
 
