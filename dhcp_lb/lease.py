@@ -97,17 +97,19 @@ class Store:
         text = "".join([f"{key} {value}\n" for key, value in sorted(words.items())])
         self._write(f"{self.path}/{name}", text.encode("utf-8", "surrogateescape"))
 
-    def settled(self) -> bytes:
-        """What the last run saw that had nothing left to do; b"" if that is not known."""
+    def settled(self) -> tuple[bytes, int]:
+        """What the last run saw that had nothing left to do, b"" if that is not known; and when the kernel refused a
+        part of it, CLOCK_BOOTTIME in seconds, or 0."""
         try:
-            return _read(f"{self.path}/{SETTLED}", 1 << 24)
+            refused_s, _, sight = _read(f"{self.path}/{SETTLED}", 1 << 24).partition(b"\n")
+            return sight, int(refused_s)
         except (OSError, ValueError):
-            return b""
+            return b"", 0
 
-    def settle(self, sight: bytes) -> None:
+    def settle(self, sight: bytes, refused_s: int = 0) -> None:
         """Keeps what a run saw that had nothing left to do, if there is room."""
         try:
-            self._write(f"{self.path}/{SETTLED}", sight)
+            self._write(f"{self.path}/{SETTLED}", b"%d\n%b" % (refused_s, sight))
         except OSError:
             pass
 

@@ -1,7 +1,7 @@
 """The story: whatever has happened, bring the kernel's routing in line with the configuration and the leases."""
 
 from _socket import if_indextoname
-from errno import errorcode
+from errno import ENETDOWN, errorcode
 from posix import O_NONBLOCK, O_RDONLY, close, open, read
 from time import CLOCK_BOOTTIME, clock_gettime
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 REFUSED = "the kernel refuses it: "
 ATTEMPTS = 3  # a refused link is left out and the rest tried again; a third refusal has no new reason
+RETRY_S = 60  # after a refusal: its reason may be gone, and be none of what we look at
 
 
 class Invalid(Exception):
@@ -61,8 +62,9 @@ def now_s() -> int:
     return int(clock_gettime(CLOCK_BOOTTIME))
 
 
-def read_config(path: str = PATH) -> Config:
-    """The configuration. An absent file is an empty one; one that cannot be read is a mistake."""
+def read_config(path: str = PATH, known: Config | None = None) -> Config:
+    """The configuration; that which is `known` already, if the file is still the same. An absent file is an empty one;
+    one that cannot be read is a mistake."""
     try:
         descriptor = open(path, O_RDONLY | O_NONBLOCK)
         try:
@@ -75,7 +77,7 @@ def read_config(path: str = PATH) -> Config:
         text = b""
     except OSError as error:
         return Config(errors=(f"{path}: {error.strerror}: it must be a file that root can read",))
-    return parse(text, path)
+    return known if known and known.text == text and not known.errors else parse(text, path)
 
 
 def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
@@ -90,38 +92,46 @@ def judged(sight: Sight, refused: dict[str, str] | None = None, stuck: dict[str,
     have = routing(rules, routes)
     leases = state.leases
     if len(leases) < len(config.links):
-        leases = {**recovered(config.links, have, config.settings), **leases}
+        leases = {**recovered(have, interfaces, config.settings), **leases}
     held = {**state.held, **dict.fromkeys(stuck or {}, DRAINING)}
     uplinks = judge(config.links, leases, held, interfaces, refused or {})
     want = desired(uplinks, config.settings)
+    if stuck:
+        oifs = {interfaces[name].ifindex for name in stuck if name in interfaces}
+        want = want._replace(routes=want.routes - _singles(want, oifs) | _singles(have, oifs))
     return View(uplinks, have, want, changes(have, want, config.settings.balance_table))
 
 
 def reconcile(config: Config, store: Store, news: str = "", unsaved: dict[str, Lease] | None = None,
               edited: bool = False) -> None:
     """Does what is to be done after an event (or an edit, a boot, a verb), unless somebody who began later than
-    this call has done it meanwhile.
+    this call has done it meanwhile. `config` is what the caller has read; what counts is what the file says when it is
+    our turn, or one who had to wait would undo an edit.
 
     The link `news` is in the log if it cannot be used; `unsaved` leases are those that the store had no room for;
     after an edit, names and sysctls are seen to although no route changes. Invalid, OSError or Deadline: it could
     not; what is in the store is taken up by the next run."""
-    if config.errors:
-        raise Invalid("\n".join(config.errors))
+    known = config
 
     def settle(lock: Lock) -> None:
+        config = read_config(known=known)
+        if config.errors:
+            raise Invalid("\n".join(config.errors))
         kernel = Rtnetlink()
         sight = look(kernel, config, _state(config, store, unsaved or {}))
         # The decision depends on nothing but what was seen. If that is what it was when there was nothing to do,
         # there is nothing to do; with hundreds of links, to know it saves most of the work of a renewal.
         fingerprint = sight.fingerprint()
-        if not edited and not news and fingerprint == store.settled():
+        settled, refused_s = store.settled()
+        if (not edited and not news and fingerprint == settled
+                and (not refused_s or now_s() - refused_s < RETRY_S)):
             return
         store.tidy(config.interfaces)
         view = judged(sight)
         touched = {news}
         if view.changes or edited:
             touched |= _touched(view, config)
-            view = _change(kernel, store, lock, sight, view)
+            view = _change(kernel, store, lock, sight, view, edited or refused_s > 0)
             touched |= {uplink.link.interface for uplink in view.uplinks if uplink.reason.startswith(REFUSED)}
         else:
             store.settle(fingerprint)
@@ -129,7 +139,7 @@ def reconcile(config: Config, store: Store, news: str = "", unsaved: dict[str, L
             if uplink.link.interface in touched and uplink.state not in (*ROUTED, NO_LEASE):
                 log(f"{uplink.link.interface} is not used: {uplink.reason or uplink.state}")
 
-    alone(store, settle)
+    alone(store, settle, needed=edited)
 
 
 def flush(store: Store) -> None:
@@ -167,40 +177,47 @@ def _touched(view: View, config: Config) -> set[str]:
     return {link.interface for link in config.links if link.table in tables}
 
 
-def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: View) -> View:
-    """Makes the changes, and what they need. What came out: links that the kernel refused are in it as such."""
+def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: View, careful: bool) -> View:
+    """Makes the changes, and what they need. What came out: links that the kernel refused are in it as such.
+
+    If `careful`, nothing is deleted before all else is known to be accepted. That takes a second write, between which
+    and the first a killed run leaves two defaults, so it is for those runs in which a refusal is likely."""
     # What goes along with the routes comes before them: a run that is killed in between finds changes left to
     # make the next time, and so comes here again.
     _furnish(kernel, store, sight)
     config = sight.config
     refused: dict[str, str] = {}
     stuck: dict[str, str] = {}
-    for attempt in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS + careful):
         if not view.changes:
             break
         lock.check()
-        refusals = kernel.write(view.changes)
-        _tell(view.changes, refusals, sight.interfaces)
-        culprits = {name: f"{REFUSED}{_words(refusal)}" for refusal in reversed(refusals)
-                    if refusal.change.add for name in _culprits(refusal.change.what, view)}
-        if not refusals and not attempt:
+        planned = view.changes
+        if careful and not attempt:
+            planned = tuple([change for change in planned if change.add]) or planned
+        refusals = kernel.write(planned)
+        _tell(planned, refusals, sight.interfaces)
+        partial = planned != view.changes
+        if not refusals and not attempt and not partial:
             break
-        found = culprits.keys() - refused.keys()
+        # An interface that was down for a moment is no culprit.
+        down = any(refusal.errno == ENETDOWN for refusal in refusals)
+        culprits, idle = _culprits([refusal for refusal in reversed(refusals) if refusal.errno != ENETDOWN], view)
         if any(refusal.change.add and _balances(refusal.change.what) for refusal in refusals):
-            for name, words in _stuck(kernel, view).items():
-                if name not in culprits:
-                    log(f"{name} gets no new connections: {REFUSED}{words}")
-                    stuck[name] = words
-                    found.add(name)
-        before, sight = sight, look(kernel, config, sight.state)
-        # A client may have taken an address away meanwhile, with which a nexthop dies.
-        finished = not found and sight.interfaces == before.interfaces
-        # To ask again at the next renewal would get the same answer.
-        store.settle(sight.fingerprint())
-        if finished:
-            break
+            idle.update(_stuck(kernel, view))
+        found = {**culprits, **idle}.keys() - refused.keys() - stuck.keys()
         refused.update(culprits)
+        for name in sorted(idle.keys() - refused.keys() - stuck.keys()):
+            log(f"{name} gets no new connections: {idle[name]}")
+            stuck[name] = idle[name]
+        before, sight = sight, look(kernel, config, sight.state)
         view = judged(sight, refused, stuck)
+        # A client may have taken an address away meanwhile, with which a nexthop dies.
+        again = found or down or partial or sight.interfaces != before.interfaces
+        if not again or not view.changes:
+            # To ask again at the next renewal would get the same answer, for some time.
+            store.settle(sight.fingerprint(), now_s() if refused or stuck or refusals else 0)
+            break
     return view
 
 
@@ -218,19 +235,31 @@ def _furnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
     sysctl.tune(kernel, store, sight.interfaces)
 
 
-def _culprits(what: "Route | Rule", view: View) -> set[str]:
-    """The interface of the link that something was refused of: what is in its own table, or its single default in
-    the balance table. The kernel may take the one and refuse the other, because it looks for the gateway from
-    there."""
-    by_device = {uplink.ifindex: uplink.link.interface for uplink in view.uplinks}
-    found = {uplink.link.interface for uplink in view.uplinks if uplink.link.table == what.table}
-    if isinstance(what, Route) and _is_single(what):
-        found.add(by_device[what.nexthops[0].oif])
-    return found
+def _culprits(refusals: "list[Refusal]", view: View) -> tuple[dict[str, str], dict[str, str]]:
+    """The links of which something was refused (interface → why): what is in its own table, or its single default in
+    the balance table. The kernel may take the one and refuse the other, because it looks for the gateway from there.
+    Apart from them those that work as before, and by whose gateway it only takes nothing more."""
+    culprits: dict[str, str] = {}
+    idle: dict[str, str] = {}
+    kept = {route.nexthops for route in view.have.routes if _is_single(route)}
+    for what, words in [(refusal.change.what, f"{REFUSED}{_words(refusal)}") for refusal in refusals
+                        if refusal.change.add]:
+        for uplink in view.uplinks:
+            if what.table == uplink.link.table:
+                culprits[uplink.link.interface] = words
+            elif isinstance(what, Route) and _is_single(what) and what.nexthops[0].oif == uplink.ifindex:
+                (idle if what.nexthops in kept else culprits)[uplink.link.interface] = words
+    return culprits, idle
 
 
 def _is_single(what: "Route | Rule") -> bool:
-    return isinstance(what, Route) and what.destination == EVERYWHERE and what.metric > 0
+    return (isinstance(what, Route) and what.destination == EVERYWHERE and what.metric > 0
+            and len(what.nexthops) == 1)
+
+
+def _singles(routing: Routing, oifs: set[int]) -> frozenset[Route]:
+    """The single defaults by these interfaces in the balance table."""
+    return frozenset([route for route in routing.routes if _is_single(route) and route.nexthops[0].oif in oifs])
 
 
 def _balances(what: "Route | Rule") -> bool:
@@ -238,13 +267,14 @@ def _balances(what: "Route | Rule") -> bool:
 
 
 def _stuck(kernel: Rtnetlink, view: View) -> dict[str, str]:
-    """The links by whose gateway the kernel takes no new route, though it keeps those that it has (interface → its
-    words): since another address came, say, whose broadcast address the gateway is. It looks at the nexthop before it
-    sees that a route is there already (fib_create_info in net/ipv4/fib_semantics.c), so each is asked for again."""
-    by_device = {uplink.ifindex: uplink.link.interface for uplink in view.uplinks}
-    singles = tuple([Change(True, route) for route in sorted(view.want.routes) if _is_single(route)])
-    return {by_device[refusal.change.what.nexthops[0].oif]: _words(refusal)
-            for refusal in kernel.write(singles) if isinstance(refusal.change.what, Route)}
+    """The links by whose gateway the kernel takes no new route, though it keeps those that it has (interface → why):
+    since another address came, say, whose broadcast address the gateway is. It looks at the nexthop before it sees
+    that a route is there already (fib_create_info in net/ipv4/fib_semantics.c), so those that were there are asked
+    for again."""
+    kept = view.have.routes & view.want.routes
+    singles = tuple([Change(True, route) for route in sorted(kept) if _is_single(route)])
+    _, idle = _culprits(list(kernel.write(singles)) if singles else [], view)
+    return idle
 
 
 def _tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces: dict[str, Interface]) -> None:

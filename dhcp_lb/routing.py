@@ -137,15 +137,16 @@ def scaled(weights: list[int]) -> list[int]:
     return [max(1, (weight * MAX_WEIGHT + most // 2) // most) for weight in weights]
 
 
-def recovered(links: tuple[Link, ...], routing: Routing, settings: Settings) -> dict[str, Lease]:
-    """The leases that our own routes in the kernel come from, by interface, for a store that was lost."""
-    interfaces = {link.table: link.interface for link in links}
+def recovered(routing: Routing, interfaces: dict[str, Interface], settings: Settings) -> dict[str, Lease]:
+    """The leases that our own routes in the kernel come from, by interface, for a store that was lost. The tables are
+    those that the links had then."""
+    names = {interface.ifindex: name for name, interface in interfaces.items()}
     ours = [route for route in routing.routes if route.source and len(route.nexthops) == 1 and not route.rest]
     lengths = {route.table: int(route.destination.partition("/")[2]) for route in ours if route.scope == SCOPE_LINK}
     servers = {route.nexthops[0].oif: route.destination.partition("/")[0] for route in ours
                if route.table == settings.balance_table and route.destination.endswith("/32")}
-    return {interfaces[route.table]: Lease(route.source, lengths.get(route.table, 32),
-                                           route.nexthops[0].gateway or ON_DEVICE,
-                                           servers.get(route.nexthops[0].oif, ""))
+    return {names[route.nexthops[0].oif]: Lease(route.source, lengths.get(route.table, 32),
+                                                route.nexthops[0].gateway or ON_DEVICE,
+                                                servers.get(route.nexthops[0].oif, ""))
             for route in ours
-            if route.table in interfaces and route.destination == address.EVERYWHERE and not route.metric}
+            if route.nexthops[0].oif in names and route.destination == address.EVERYWHERE and not route.metric}

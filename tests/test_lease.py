@@ -68,7 +68,7 @@ def test_interfaces_that_are_not_asked_for_are_not_read(store: Store) -> None:
 def test_without_a_store_nothing_is_known(tmp_path: Path) -> None:  # fault 60
     store = Store(str(tmp_path / "absent"))
     assert store.load(BOTH, NOW) == ({}, {}, ())
-    assert store.settled() == b""
+    assert store.settled() == (b"", 0)
     store.discard(f"{store.path}/leases/eth0")
 
 
@@ -269,7 +269,8 @@ def test_on_a_full_disk_the_old_lease_stays_and_no_empty_file(store: Store) -> N
     assert done.stdout == "No space left on device\nfiller leases waiting eth0\nTrue\n"
 
 
-@pytest.mark.parametrize("sight", [b"x", b"\0\xff" * 100_000])
-def test_what_a_settled_run_saw_comes_back(store: Store, sight: bytes) -> None:
-    store.settle(sight)
-    assert store.settled() == sight
+@pytest.mark.parametrize("refused_s", [0, 1754])
+@pytest.mark.parametrize("sight", [b"x", b"1\n2\n", b"\0\xff" * 100_000])
+def test_what_a_settled_run_saw_comes_back(store: Store, sight: bytes, refused_s: int) -> None:
+    store.settle(sight, refused_s)
+    assert store.settled() == (sight, refused_s)

@@ -189,6 +189,33 @@ def test_killed_at_every_system_call_of_the_very_first_event_the_next_one_does_a
 
 
 @boxed
+def test_killed_at_every_system_call_while_a_link_is_refused_the_next_event_does_the_rest() -> None:
+    links_up(3)
+    box.ip("address add 10.200.0.20/32 brd 10.100.2.2 dev eth2")
+    good = Step("RENEW", "eth2", given(2), moves_address=False)
+    refused = Step("RENEW", "eth2", given(2, gateway=2), moves_address=False)
+    other = Step("RENEW", "eth0", given(0), moves_address=False)
+    old = kernel()
+    there = points(refused)
+    want = kernel()
+    assert len(want.ours) < len(old.ours)
+    kills = 0
+    for point in there:
+        good.happen()
+        assert kernel() == old, point
+        kills += killed_at(refused, point)
+        assert_others_find_their_way()
+        other.happen()
+        assert_others_find_their_way()
+        if kernel() != want:
+            assert kernel() == old, point  # the lease had not been kept
+            refused.happen()
+            assert kernel() == want, point
+    print(f"refused: {kills} kills")
+    assert kills > 0.9 * len(there) > 200
+
+
+@boxed
 def test_killed_at_every_system_call_a_renewal_without_change_leaves_nothing_behind() -> None:
     want = links_up(2)
     same = Step("RENEW", "eth1", given(1), moves_address=False)

@@ -1,6 +1,6 @@
 """Events, one after the other, on a kernel that is a model: what is there in the end, and what is in the log."""
 
-from errno import EINVAL, ENOTSUP
+from errno import EINVAL, ENETDOWN, ENOTSUP
 from pathlib import Path
 
 import pytest
@@ -264,6 +264,61 @@ def test_a_link_by_whose_gateway_no_new_route_is_taken_keeps_those_that_it_has(w
     world.event("STOP", "eth2")
     assert world.kernel.lookup() == ONLY1
     world.event("STOP", "eth1")  # the last one left goes on to be used
+    assert world.kernel.lookup() == SINGLE0
+
+
+def test_a_refused_link_is_tried_again_after_a_minute_and_costs_the_others_nothing(world: World) -> None:  # fault 58
+    accepting = world.kernel.make
+    world.event("BOUND", "eth1")
+    Refusing(world, by_eth0, EINVAL, "Nexthop has invalid gateway")
+    world.event("BOUND", "eth0")
+    lookups: set[Route | None] = set()
+    refusing = world.kernel.make
+
+    def watched(change: Change, protocol: int) -> int:
+        number = refusing(change, protocol)
+        lookups.add(world.kernel.lookup())
+        return number
+
+    world.kernel.make = watched  # type: ignore[method-assign]
+    world.now_s += 59
+    assert world.event("RENEW", "eth1") == []
+    world.now_s += 1
+    logs = world.event("RENEW", "eth1")
+    assert "eth0 is not used: the kernel refuses it: Nexthop has invalid gateway (EINVAL)" in logs
+    assert (world.routing, lookups) == (ALONE1, {ONLY1})
+    world.kernel.make = accepting  # type: ignore[method-assign]
+    assert world.event("RENEW", "eth1") == []
+    world.now_s += 60
+    world.event("RENEW", "eth1")
+    assert BOTH in world.routing.routes and world.is_settled()
+
+
+def test_an_interface_that_is_down_for_the_moment_of_the_write_is_not_refused(world: World) -> None:
+    world.event("BOUND", "eth1")
+    make, downs = world.kernel.make, iter([ENETDOWN])
+
+    def down_once(change: Change, protocol: int) -> int:
+        if change.add and isinstance(change.what, Route) and by_eth0(change.what):
+            return next(downs, 0) or make(change, protocol)
+        return make(change, protocol)
+
+    world.kernel.make = down_once  # type: ignore[method-assign]
+    world.event("BOUND", "eth0")
+    assert BOTH in world.routing.routes and world.is_settled()
+
+
+def test_a_gateway_that_is_taken_no_more_outlives_an_edit(world: World) -> None:  # fault 58
+    """The heavier link has no lease, but counts in the ranks, which are the metrics of the single defaults."""
+    for name in "eth0", "eth1":
+        world.event("BOUND", name)
+    before = world.routing
+    Refusing(world, by_eth0, EINVAL, "Nexthop has invalid gateway")
+    world.config += b"eth2 table-eth2 202 9\n"
+    assert "eth0 gets no new connections: the kernel refuses it: Nexthop has invalid gateway (EINVAL)" in world.apply()
+    assert {route for route in before.routes if by_eth0(route)} - {BOTH} < world.routing.routes
+    assert before.rules == world.routing.rules
+    world.event("STOP", "eth1")
     assert world.kernel.lookup() == SINGLE0
 
 

@@ -212,16 +212,22 @@ def test_scaled_weights_are_the_kernels_and_keep_their_ratios(weights: list[int]
 ])
 def test_a_lost_store_is_read_off_the_kernels_routes(lease: Lease, held: dict[str, str]) -> None:  # faults 60, 61
     found = routing({**LEASES, "eth0": lease}, held=held)
-    again = recovered(LINKS, found, Settings())
+    again = recovered(found, INTERFACES, Settings())
     assert set(again) == {"eth0", "eth1"}
     assert routing(again, held=held) == found
+
+
+def test_a_lost_lease_is_that_of_the_interface_whatever_table_it_has_now() -> None:
+    swapped = [route._replace(table={200: 201, 201: 200}.get(route.table, route.table)) for route in routing().routes]
+    assert recovered(Routing(frozenset(swapped)), INTERFACES, Settings()) == recovered(
+        routing(), INTERFACES, Settings())
 
 
 def test_routes_of_somebody_with_our_protocol_number_are_no_lease() -> None:
     strange = [Route(252, "203.0.113.0/24", 0, "", 0, (), b"\0\x06"),  # blackhole
                Route(200, "0.0.0.0/0", 0, "192.0.2.34", 0, (), b"\0\x06"),
                Route(200, "0.0.0.0/0", 5, "192.0.2.34", 0, (Nexthop("192.0.2.9", 2),)),
-               Route(999, "0.0.0.0/0", 0, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),)),
+               Route(999, "0.0.0.0/0", 0, "192.0.2.34", 0, (Nexthop("192.0.2.1", 9),)),
                Route(200, "203.0.113.0/24", 0, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),))]
-    assert recovered(LINKS, Routing(frozenset(strange)), Settings()) == {}
-    assert set(recovered(LINKS, Routing(routing().routes | set(strange)), Settings())) == {"eth0", "eth1"}
+    assert recovered(Routing(frozenset(strange)), INTERFACES, Settings()) == {}
+    assert set(recovered(Routing(routing().routes | set(strange)), INTERFACES, Settings())) == {"eth0", "eth1"}

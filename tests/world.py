@@ -38,9 +38,9 @@ class World:
             patch.setattr(module, "log", self.log.append)
         for module in hook, reconcile:
             patch.setattr(module, "now_s", lambda: self.now_s)
+            patch.setattr(module, "read_config", self.read_config)
         patch.setattr(hook, "umask", lambda _: None)  # what is for the life of the hook's process alone
         patch.setattr(hook, "environ", {})
-        patch.setattr(hook, "read_config", self.read_config)
         patch.setattr(hook, "Store", lambda: self.store)
         patch.setattr(reconcile, "Rtnetlink", lambda: FakeRtnetlink(self))
         patch.setattr(iproute2, "clashes", lambda config: ())
@@ -48,7 +48,7 @@ class World:
         patch.setattr(iproute2, "remove_names", lambda: None)
         patch.setattr(reconcile, "interface_names", lambda *_: {2: "eth0", 3: "eth1", 4: "eth2"})
 
-    def read_config(self) -> Config:
+    def read_config(self, known: Config | None = None) -> Config:
         return parse(self.config)
 
     def event(self, reason: str, interface: str, **variables: str | None) -> list[str]:
