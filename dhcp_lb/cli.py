@@ -133,7 +133,7 @@ def check(options: Namespace) -> None:
     print(f"{options.file}: {count} link{'s' * (count != 1)}" + ("" if count else ", so nothing is balanced"))
 
 
-def explain(options: Namespace) -> None:
+def explain(options: Namespace) -> int | None:
     """One lookup."""
     for name in ("destination", "source") if options.source else ("destination",):
         quad = getattr(options, name)
@@ -149,8 +149,7 @@ def explain(options: Namespace) -> None:
     try:
         route = kernel.lookup(options.destination, options.source, oif.ifindex if oif else 0)
     except OSError as error:
-        raise OSError(error.errno, f"the kernel has no way to {options.destination}: "
-                      f"{error.strerror or os.strerror(error.errno or 0)}") from None
+        return _fail(f"the kernel has no way to {options.destination}: {_what(error)}", FAILED)
     rule = chosen(kernel.rules(), route, options.destination, options.source, options.oif)
     balance = sight.config.settings.balance_table
     carriers = {interface.ifindex: interface.carrier for interface in sight.interfaces.values()}
@@ -158,6 +157,7 @@ def explain(options: Namespace) -> None:
     ours = {link.table: link.table_name for link in sight.config.links} | {balance: sight.config.settings.balance_name}
     print("\n".join(explanation(options.destination, options.source, options.oif, route, rule, names | ours,
                                 interface_names([route]), shares(judged(sight).have, balance, carriers))))
+    return None
 
 
 def hold(options: Namespace) -> None:

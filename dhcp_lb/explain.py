@@ -7,8 +7,7 @@ from .iproute2 import rule_text
 from .model import Route, Rule
 from .routing import MAIN_TABLE, PREF_BALANCE, PREF_DEVICE, PREF_MAIN, PREF_PREFIX, PREF_SOURCE
 
-LOCAL_TABLE = 255
-RTN_BROADCAST = b"\3"  # the second byte of what a route has beside what is ours: linux/rtnetlink.h
+RTN_LOCAL, RTN_BROADCAST = b"\2", b"\3"  # the second byte of what a route has beside what is ours: linux/rtnetlink.h
 PREF_KERNEL = 32766  # main, where nobody has changed it: net/ipv4/fib_rules.c
 
 REASONS = {
@@ -47,7 +46,7 @@ def explanation(destination: str, source: str, oif: str, route: Route, rule: Rul
     name = tables.get(route.table, str(route.table))
     if route.rest[1:2] == RTN_BROADCAST:
         return [f"{connection} is no connection: that is the broadcast address of a network of this machine's."]
-    if route.table == LOCAL_TABLE:
+    if route.rest[1:2] == RTN_LOCAL:  # its table may be main, as long as no rule has been made
         return [f"{connection} stays on this machine: it is one of its own addresses (table {name})."]
     lines = [f"{connection}:"]
     if rule:

@@ -36,7 +36,7 @@ RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_GETNETCONF = 82
 
 RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE = 1, 2, 4, 5, 6, 7, 9, 15
-RTA_NH_ID = 30
+RTA_VIA, RTA_NH_ID = 18, 30
 RTN_UNICAST = 1
 RTPROT_BOOT = 3
 RTNH_F_ONLINK = 4
@@ -318,6 +318,11 @@ def route(message: bytes) -> Route:
         rest = bytes([tos, kind]) + b"".join([attribute(kind, found[kind]) for kind in sorted(found)])
     return Route(table, f"{inet_ntoa(destination)}/{length}" if destination else EVERYWHERE,
                  U32.unpack(metric)[0] if metric else 0, inet_ntoa(source) if source else "", scope, nexthops, rest)
+
+
+def by_ipv6(route: Route) -> bool:
+    """Whether the gateway of a route has an address of IPv6."""
+    return RTA_VIA in attributes(route.rest, 2)
 
 
 def _nexthops(data: bytes) -> list[Nexthop]:

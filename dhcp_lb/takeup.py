@@ -11,7 +11,7 @@ from .lease import NONE, Store
 from .model import ON_DEVICE, Interface, Lease, Link
 from .reconcile import now_s
 from .routing import MAIN_TABLE
-from .rtnetlink import Rtnetlink
+from .rtnetlink import Rtnetlink, by_ipv6
 
 
 def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> None:
@@ -76,6 +76,8 @@ def from_kernel(kernel: Rtnetlink, link: Link, interface: Interface) -> Lease | 
     routes = kernel.default_routes(MAIN_TABLE, interface.ifindex)
     for route in [route for route in routes if not link_local(route.source)][:1]:
         source = route.source
+        if by_ipv6(route):  # the device alone would lead nowhere
+            return None
         gateway = next((nexthop.gateway or ON_DEVICE for nexthop in route.nexthops
                         if nexthop.oif == interface.ifindex), "")
     if not gateway and not link.gateway:

@@ -90,10 +90,11 @@ A connection to 203.0.113.1:
          This default is not of dhcp-lb."""
 
 
-def test_an_address_of_this_machine() -> None:
-    route = Route(255, "203.0.113.1/32", 0, "203.0.113.1", 254, (Nexthop("", 1),))
+@pytest.mark.parametrize("table, name", [(255, "local"), (254, "main")])
+def test_an_address_of_this_machine(table: int, name: str) -> None:
+    route = Route(table, "203.0.113.1/32", 0, "203.0.113.1", 254, (Nexthop("", 1),), bytes([0, 2]))
     assert text(route) == ("A connection to 203.0.113.1 stays on this machine: "
-                           "it is one of its own addresses (table local).")
+                           f"it is one of its own addresses (table {name}).")
 
 
 def test_a_broadcast_address() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from tests import box
 from tests.box import (CONFIG, ENVIRONMENT, PROGRAM, STORE, Given, Kernel, Syslog, add_links, boxed, environment,
-                       event, given, ip, kernel, run, set_address, verb)
+                       event, given, ip, kernel, run, set_address, start_event, verb)
 
 INSTALLED = Path("/usr/share/dhcp-lb/dhcp_lb")
 
@@ -268,11 +268,60 @@ def test_another_user_gets_clear_errors_and_sees_the_kernel() -> None:  # 41
     status = nobody("status")
     assert status.returncode == 0 and "only root sees the leases" in status.stdout
     assert nobody("explain", "198.51.100.1").returncode == 0
+    ip("route add prohibit 203.0.113.0/24")
+    assert nobody("explain", "203.0.113.1").stderr == (
+        "dhcp-lb: the kernel has no way to 203.0.113.1: Permission denied\n")
+    ip("route del prohibit 203.0.113.0/24")
     assert nobody("check").stdout == "/etc/dhcp-lb: 2 links\n"
     assert kernel() == before
     CONFIG.chmod(0)
     assert nobody("check").stderr == (  # 49
         "dhcp-lb: /etc/dhcp-lb: Permission denied: it must be a file that root can read\n")
+
+
+@boxed
+def test_an_address_of_this_machine_is_explained_with_and_without_rules() -> None:
+    add_links(1)
+    ip("address add 192.0.2.5/24 dev eth0")
+    assert "stays on this machine" in verb("explain", "192.0.2.5")
+    ip("rule add pref 5 lookup main")
+    assert "stays on this machine" in verb("explain", "192.0.2.5")
+
+
+@boxed
+def test_a_default_route_by_a_gateway_of_ipv6_is_nothing_to_go_by() -> None:
+    add_links(1)
+    ip("address add 192.0.2.5/24 dev eth0", "route add default via inet6 fe80::1 dev eth0")
+    verb("apply")
+    assert kernel().ours == () and " no lease " in verb("status")
+
+
+@boxed
+def test_one_who_has_waited_goes_by_what_the_file_says_then() -> None:
+    two_links()
+    slow = start_event("RENEW", "eth0", given(0, gateway=5), [
+        "strace", "-qq", "-o", "/run/trace", "-e", "trace=flock", "-e", "inject=flock:delay_enter=1500000:when=1"])
+    time.sleep(0.7)
+    CONFIG.write_text(CONFIG.read_text().replace("eth0 table-eth0 1000 1", "eth0 table-eth0 1000 7"))
+    verb("apply")
+    slow.wait()
+    assert "via 10.100.0.5 dev eth0 weight 7" in run("ip", "route", "show", "table", "252")
+
+
+@boxed
+def test_an_edit_s_apply_is_not_left_to_one_who_began_before() -> None:
+    two_links()
+    with open(STORE / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        event_waits = start_event("RENEW", "eth0", given(0, gateway=5))
+        while len(list((STORE / "waiting").iterdir())) < 1:
+            time.sleep(0.01)
+        CONFIG.write_text(CONFIG.read_text().replace("eth0 table-eth0 1000 1", "eth0 table-eth0 1000 7"))
+        apply_waits = subprocess.Popen([PROGRAM, "apply"], env=ENVIRONMENT)
+        while len(list((STORE / "waiting").iterdir())) < 2:
+            time.sleep(0.01)
+    assert (event_waits.wait(), apply_waits.wait()) == (0, 0)
+    assert "via 10.100.0.5 dev eth0 weight 7" in run("ip", "route", "show", "table", "252")
 
 
 HOSTILE = ["$(touch /run/executed)", "`touch /run/executed`", "() { :;}; touch /run/executed",
