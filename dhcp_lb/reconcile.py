@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 REFUSED = "the kernel refuses it: "
 ATTEMPTS = 3  # a refused link is left out and the rest tried again; a third refusal has no new reason
+METRIC_TRY = 0xffffffff  # the last
 RETRY_S = 60  # after a refusal: its reason may be gone, and be none of what we look at
 
 
@@ -180,8 +181,8 @@ def _touched(view: View, config: Config) -> set[str]:
 def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: View, careful: bool) -> View:
     """Makes the changes, and what they need. What came out: links that the kernel refused are in it as such.
 
-    If `careful`, nothing is deleted before all else is known to be accepted. That takes a second write, between which
-    and the first a killed run leaves two defaults, so it is for those runs in which a refusal is likely."""
+    If `careful`, nothing is deleted before all else is known to be accepted. That takes a second write, so it is for
+    those runs in which a refusal is likely."""
     # What goes along with the routes comes before them: a run that is killed in between finds changes left to
     # make the next time, and so comes here again.
     _furnish(kernel, store, sight)
@@ -194,7 +195,7 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
         lock.check()
         planned = view.changes
         if careful and not attempt:
-            planned = tuple([change for change in planned if change.add]) or planned
+            planned = _tried(planned) or planned
         refusals = kernel.write(planned)
         _tell(planned, refusals, sight.interfaces)
         partial = planned != view.changes
@@ -219,6 +220,20 @@ def _change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vie
             store.settle(sight.fingerprint(), now_s() if refused or stuck or refusals else 0)
             break
     return view
+
+
+def _tried(planned: tuple[Change, ...]) -> tuple[Change, ...]:
+    """What tells whether these changes will be accepted, and harms nothing: all that is added, but of the default that
+    balances a copy that is deleted at once. A second one with the same metric must not stay: the kernel takes a
+    removal for any route that does not contradict it (fib_nh_match in net/ipv4/fib_semantics.c), so another's."""
+    tried: list[Change] = []
+    for add, what in planned:
+        if add and isinstance(what, Route) and _balances(what):
+            copy = what._replace(metric=METRIC_TRY)
+            tried += [Change(True, copy), Change(False, copy)]
+        elif add:
+            tried.append(Change(True, what))
+    return tuple(tried)
 
 
 def _furnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
@@ -254,7 +269,7 @@ def _culprits(refusals: "list[Refusal]", view: View) -> tuple[dict[str, str], di
 
 def _is_single(what: "Route | Rule") -> bool:
     return (isinstance(what, Route) and what.destination == EVERYWHERE and what.metric > 0
-            and len(what.nexthops) == 1)
+            and what.source != "" and len(what.nexthops) == 1)
 
 
 def _singles(routing: Routing, oifs: set[int]) -> frozenset[Route]:
@@ -284,7 +299,10 @@ def _tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces
     refused = {refusal.change: refusal for refusal in refusals}
     for change in planned:
         text = command(change, names)
-        log(f"refused: {text}: {_words(refused[change])}" if change in refused else text)
+        if change in refused:
+            log(f"refused: {text}: {_words(refused[change])}")
+        elif not (isinstance(change.what, Route) and change.what.metric == METRIC_TRY):
+            log(text)
 
 
 def _words(refusal: Refusal) -> str:

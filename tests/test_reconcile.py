@@ -294,6 +294,24 @@ def test_a_refused_link_is_tried_again_after_a_minute_and_costs_the_others_nothi
     assert BOTH in world.routing.routes and world.is_settled()
 
 
+def test_there_is_never_a_second_balancing_default_between_two_writes(bound: World) -> None:
+    """The kernel takes a removal for any route that does not contradict it, and might delete another link's."""
+    write, defaults = bound.kernel.write, []
+
+    def watched(changes: tuple[Change, ...]) -> tuple[Refusal, ...]:
+        refusals = write(changes)
+        defaults.append([route for route in bound.routing.routes if route.table == 252 and not route.source])
+        return refusals
+
+    bound.kernel.write = watched  # type: ignore[method-assign]
+    bound.config = bound.config.replace(b"200 1", b"200 7") + b"eth2 table-eth2 202 1\n"
+    bound.event("BOUND", "eth2")
+    bound.config = bound.config.replace(b"200 7", b"200 8")
+    assert not [line for line in bound.apply() if "4294967295" in line]
+    assert [len(found) for found in defaults] == [1] * len(defaults) and len(defaults) > 2
+    assert {nexthop.weight for nexthop in defaults[-1][0].nexthops} == {8, 2, 1}
+
+
 def test_an_interface_that_is_down_for_the_moment_of_the_write_is_not_refused(world: World) -> None:
     world.event("BOUND", "eth1")
     make, downs = world.kernel.make, iter([ENETDOWN])
