@@ -15,5 +15,5 @@ def main(arguments: list[str]) -> None:
         from .hook import hook
         hook(*arguments[1:2])
         _exit(0)  # without the interpreter's tidying up: a sixth of the whole run
-    from .cli import cli
+    from .verbs.cli import cli
     raise SystemExit(cli(arguments))

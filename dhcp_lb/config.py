@@ -1,17 +1,23 @@
-"""The text of /etc/dhcp-lb → links and settings, with every mistake of the text at once."""
+"""The text of /etc/dhcp-lb → links and settings, with every mistake of the text at once; and reading that file."""
 
 from . import address
 from .model import Link, Settings
 from .record import NamedTuple
+from .store import read
 
 PATH = "/etc/dhcp-lb"
 
 MAX_WEIGHT = 100_000_000  # room for a bandwidth in kbit/s; 1e9 and its like are a slip
 MAX_TABLE = 2**32 - 1
+MAX_TEXT = 1 << 24  # bytes; thousands of links need less than one of its 16 MiB
 RESERVED_TABLES = {253: "default", 254: "main", 255: "local"}
 RESERVED_NAMES = ("unspec", "default", "main", "local", "all", "cache")  # ids 0, 253-255, and ip(8)'s words
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n") + b"\x7f"
+
+
+class Invalid(Exception):
+    """The configuration has mistakes, a line each; nothing was changed."""
 
 
 class Config(NamedTuple):
@@ -23,6 +29,19 @@ class Config(NamedTuple):
     interfaces: frozenset[str] = frozenset()  # of all link lines, those with a mistake too
     lines: dict[int, int] = {}  # table id → number of the line that names it
     text: bytes = b""
+
+
+def read_config(path: str = PATH, known: Config | None = None) -> Config:
+    """The configuration in a file; the one that is `known` already, if the text is still the same. An absent file is
+    an empty one; one that cannot be read is a mistake."""
+    try:
+        text = read(path, MAX_TEXT, follow=True)
+    except FileNotFoundError:
+        text = b""
+    except (OSError, ValueError) as error:
+        words = error.strerror if isinstance(error, OSError) else "Is a directory"
+        return Config(errors=(f"{path}: {words}: it must be a file that root can read",))
+    return known if known and known.text == text and not known.errors else parse(text, path)
 
 
 def parse(text: bytes, path: str = PATH) -> Config:

@@ -1,8 +1,7 @@
 """What a DHCP client tells its hook → what it means for a link. Every value is hostile until it is parsed."""
 
 from . import address
-from .lease import NONE
-from .model import ON_DEVICE, Lease
+from .model import NONE, ON_DEVICE, Lease
 from .record import NamedTuple
 
 TYPE_CHECKING = False
@@ -19,6 +18,7 @@ class Event(NamedTuple):
     interface: str  # "" = to any of them
     lease: Lease | None
     notes: tuple[str, ...] = ()  # what was ignored, for the log
+    sure: bool = True  # it is the link's lease; else only if the link has none in use
 
 
 class Client(NamedTuple):
@@ -37,6 +37,8 @@ class Client(NamedTuple):
     server: bytes = b""
     duration: bytes = b""
     classless: bytes = b""  # option 121, in octets or as PREFIX/LENGTH GATEWAY
+    apart: bool = False  # it tells of each address by itself. One without a gateway may be a second one of a link that
+    # has its lease from elsewhere, or its default route comes from a command; only otherwise is it a lease
 
 
 def _set(words: bytes) -> frozenset[bytes]:
@@ -61,7 +63,7 @@ CLIENTS = {
         server=b"serverid", duration=b"lease", classless=b"staticroutes"),
     "ifupdown-static": Client(  # interfaces(5)
         _set(b"post-up"), _set(b"post-down"), reason=b"PHASE", interface=b"IFACE",
-        address=b"IF_ADDRESS", mask=b"IF_NETMASK", routers=b"IF_GATEWAY"),
+        address=b"IF_ADDRESS", mask=b"IF_NETMASK", routers=b"IF_GATEWAY", apart=True),
     "ifupdown": Client(  # any other method: another client of ours has told, or nobody will
         goes=_set(b"post-down"), look=_set(b"post-up"), reason=b"PHASE", interface=b"IFACE"),
     "networkmanager": Client(  # NetworkManager-dispatcher(8)
@@ -99,7 +101,8 @@ def parse(environ: "Environ", now_s: int, name: str = "") -> Event | None:
     if words.interface and not interface:
         return None
     if reason in words.comes:
-        return Event(interface, *lease(environ, now_s, words))
+        found, notes = lease(environ, now_s, words)
+        return Event(interface, found, notes, not words.apart or not found.address or bool(found.gateway))
     if reason in words.goes:
         return Event(interface, NONE)
     if reason in words.look:

@@ -3,12 +3,13 @@
 from errno import ENOBUFS
 from posix import environ, read, set_blocking, umask
 
-from .config import Config
+from .config import Config, Invalid, read_config
 from .event import parse
-from .lease import NONE, Store
 from .lock import Deadline
-from .log import log
-from .reconcile import Invalid, now_s, read_config, reconcile
+from .model import NONE
+from .reconcile import News, reconcile
+from .sight import now_s
+from .store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,23 +25,21 @@ def hook(client: str = "") -> None:
     try:
         _take(environ, client)
     except Invalid as mistakes:
-        for line in str(mistakes).split("\n"):
-            log(line)
-        log("nothing is changed until this is corrected; then run `dhcp-lb apply`")
+        _log(*str(mistakes).split("\n"), "nothing is changed until this is corrected; then run `dhcp-lb apply`")
     except Deadline as error:
-        log(f"gave up: {error}; the next event or `dhcp-lb apply` does the rest")
+        _log(f"gave up: {error}; the next event or `dhcp-lb apply` does the rest")
     except OSError as error:
-        log(f"failed: {error.filename or 'the kernel'}: {error.strerror}; "
-            "the next event or `dhcp-lb apply` repairs it")
+        _log(f"failed: {error.filename or 'the kernel'}: {error.strerror}; "
+             "the next event or `dhcp-lb apply` repairs it")
     except Exception as error:
-        log(f"failed, please report it: {_origin(error)}: {error!r}")
+        _log(f"failed, please report it: {_origin(error)}: {error!r}")
 
 
 def _take(environ: "Environ", client: str) -> None:
     event = parse(environ, now_s(), client)
     if not event:
         return
-    interface, lease, notes = event
+    interface, lease, notes, sure = event
     config = read_config()
     store = Store()
     if not interface:
@@ -52,9 +51,7 @@ def _take(environ: "Environ", client: str) -> None:
     store.prepare()
     if lease is None:
         return _look(config, store, frozenset([interface]))
-    if client == "ifupdown" and lease.address and not lease.gateway:
-        # It tells of each stanza by itself. One without a gateway may be a second address of a link that has its
-        # lease from elsewhere, or its default route comes from a command; only else is it a link without a gateway.
+    if not sure:
         from .takeup import in_use, take_up
         take_up(config, store, frozenset([interface]))
         if in_use(store, interface):
@@ -62,15 +59,14 @@ def _take(environ: "Environ", client: str) -> None:
     before = store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
     new = before._replace(begin_s=lease.begin_s) != lease
     if new:
-        for note in notes:
-            log(f"{interface}: {note}")
+        _log(*[f"{interface}: {note}" for note in notes])
     unsaved = {}
     try:
         store.save(interface, lease)
     except OSError as error:
-        log(f"{error.filename}: {error.strerror}: the lease of {interface} is used, but not kept")
+        _log(f"{error.filename}: {error.strerror}: the lease of {interface} is used, but not kept")
         unsaved = {interface: lease}
-    reconcile(config, store, interface if new else "", unsaved)
+    reconcile(config, store, News(interface if new else "", unsaved))
 
 
 def _look_around(config: Config, store: Store) -> None:
@@ -101,6 +97,12 @@ def drain() -> None:
         except OSError as error:
             if error.errno != ENOBUFS:  # more has changed than there was room for
                 raise
+
+
+def _log(*lines: str) -> None:
+    for line in lines:
+        from .log import log  # a renewal without change says nothing
+        log(line)
 
 
 def _origin(error: BaseException) -> str:

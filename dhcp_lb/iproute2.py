@@ -1,24 +1,16 @@
-"""What the users of ip(8) see: the names of our tables and of our protocol, and a change as the command that
-means the same."""
+"""The names of our tables and of our protocol, for the users of ip(8)."""
 
-from errno import ENOSPC
-from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, chmod, close, fchmod, fsync, listdir,
-                   mkdir, open, read, rename, unlink, write)
+from posix import chmod, listdir, mkdir, unlink
 
-from .address import EVERYWHERE
 from .config import PATH, Config
-from .model import PROTOCOL, PROTOCOL_NAME, Nexthop, Route, Rule
-from .plan import Change
+from .model import PROTOCOL, PROTOCOL_NAME
 from .record import NamedTuple
+from .store import read, replace
 
 # Where iproute2 looks: a file in /etc hides the one of the same name in /usr, drop-ins too (lib/rt_names.c).
 ETC = "/etc/iproute2"
 USR = "/usr/share/iproute2"
 DROP_IN = "dhcp-lb.conf"
-
-SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  # rtnetlink.h, RT_SCOPE_*
-KINDS = {1: "", 2: "local ", 6: "blackhole ", 7: "unreachable ", 8: "prohibit ", 9: "throw "}  # RTN_*
-PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
 
 
 class Name(NamedTuple):
@@ -27,65 +19,6 @@ class Name(NamedTuple):
     number: int
     name: str
     place: str  # FILE:LINE
-
-
-def command(change: Change, interfaces: dict[int, str]) -> str:
-    """The change as an ip(8) command that can be pasted into a shell. `interfaces`: index → name."""
-    add, what = change
-    if isinstance(what, Rule):
-        return f"ip -4 rule {'add' if add else 'del'} {rule_text(what)} protocol {PROTOCOL}"
-    return f"ip -4 route {'append' if add else 'del'} {_route(what, interfaces)}"
-
-
-def rule_text(rule: Rule) -> str:
-    """A rule in the words of ip(8)."""
-    words = [f"pref {rule.pref} from {rule.source or 'all'}"]
-    if rule.destination:
-        words.append(f"to {rule.destination}")
-    if rule.oif:
-        words.append(f"oif {quoted(rule.oif)}")
-    words.append(f"lookup {rule.table}")
-    if rule.suppress_prefixlength >= 0:
-        words.append(f"suppress_prefixlength {rule.suppress_prefixlength}")
-    return " ".join(words)
-
-
-def _route(route: Route, interfaces: dict[int, str]) -> str:
-    tos, kind = route.rest[:2] or (0, 1)
-    words = [KINDS.get(kind, f"type {kind} ")
-             + ("default" if route.destination == EVERYWHERE else route.destination)]
-    if len(route.nexthops) == 1:
-        words.append(_nexthop(route.nexthops[0], interfaces))
-    words.append(f"table {route.table} proto {PROTOCOL}")
-    if route.scope:
-        words.append(f"scope {SCOPES.get(route.scope, str(route.scope))}")
-    if tos:
-        words.append(f"tos {tos}")
-    if route.source:
-        words.append(f"src {route.source}")
-    if route.metric:
-        words.append(f"metric {route.metric}")
-    if len(route.nexthops) > 1:
-        words += [f"nexthop {_nexthop(nexthop, interfaces, weight=True)}" for nexthop in route.nexthops]
-    return " ".join(words)
-
-
-def _nexthop(nexthop: Nexthop, interfaces: dict[int, str], weight: bool = False) -> str:
-    # `if7` is what iproute2 itself calls an interface whose name it does not find.
-    words = [f"via {nexthop.gateway}"] if nexthop.gateway else []
-    words.append(f"dev {quoted(interfaces.get(nexthop.oif, f'if{nexthop.oif}'))}")
-    if weight:
-        words.append(f"weight {nexthop.weight}")
-    if nexthop.onlink:
-        words.append("onlink")
-    return " ".join(words)
-
-
-def quoted(word: str) -> str:
-    """A word as a POSIX shell reads it back."""
-    if word and PLAIN.issuperset(word.encode("utf-8", "surrogateescape")):
-        return word
-    return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def names(kind: str, etc: str = ETC, usr: str = USR) -> list[Name]:
@@ -143,13 +76,8 @@ def _write_drop_in(kind: str, ours: list[tuple[int, str]], etc: str, usr: str) -
     lines = [f"{number}\t{name}\n" for number, name in ours if name not in known]
     text = "".join([f"# Written by dhcp-lb(8) from {PATH}; changes here are lost.\n", *lines]) if lines else ""
     path = f"{etc}/{kind}.d/{DROP_IN}"
-    temporary = f"{path}.new"  # not read by iproute2: another suffix
     if _content(path) == text:
         return ""
-    try:
-        unlink(temporary)  # of one that was killed
-    except FileNotFoundError:
-        pass
     if not text:
         unlink(path)
         return path
@@ -159,19 +87,7 @@ def _write_drop_in(kind: str, ours: list[tuple[int, str]], etc: str, usr: str) -
             chmod(directory, 0o755)  # whatever the umask: everybody's `ip` reads it
         except FileExistsError:
             pass
-    descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644)
-    try:
-        try:
-            fchmod(descriptor, 0o644)
-            if write(descriptor, text.encode()) < len(text):
-                raise OSError(ENOSPC, "no room for", temporary)
-            fsync(descriptor)
-        finally:
-            close(descriptor)
-        rename(temporary, path)
-    except OSError:
-        unlink(temporary)
-        raise
+    replace(path, text.encode(), beside=".new", mode=0o644)  # not read by iproute2: another suffix
     return path
 
 
@@ -202,12 +118,6 @@ def _drop_ins(directory: str) -> list[str]:
 def _content(path: str) -> str:
     """The text of a file; "" if there is none, or none that can be read: `ip` passes over such a one, too."""
     try:
-        descriptor = open(path, O_RDONLY | O_NONBLOCK)
-    except OSError:
+        return read(path, 1 << 20, follow=True).decode("utf-8", "surrogateescape")
+    except (OSError, ValueError):
         return ""
-    try:
-        return read(descriptor, 1 << 20).decode("utf-8", "surrogateescape")
-    except OSError:
-        return ""
-    finally:
-        close(descriptor)

@@ -5,7 +5,7 @@ from posix import (O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR, close, fstat, geteui
                    stat, unlink)
 from time import monotonic, monotonic_ns
 
-from .lease import Store, lives
+from .store import Store, lives
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
-"""The nouns. Frozen, comparable, without I/O; addresses are dotted quads in canonical form."""
+"""The nouns. Frozen, comparable, without I/O; addresses are text in canonical form."""
 
+from .address import IPV4, IPV6
 from .record import NamedTuple
 
 
@@ -29,6 +30,47 @@ class Lease(NamedTuple):
     fault: str = ""
 
 
+NONE = Lease("", 0, "", fault="no lease")
+"""What a link has after its lease ended: known to be nothing, where a missing lease says that nothing is known."""
+
+ADMINISTRATOR = "administrator"  # who holds a link
+KERNEL = "kernel"
+NO_NEW = "no new connections"  # how far a hold reaches: the link keeps its table, its rules and what runs
+OUT = "out"  # nothing of the link is in the kernel
+
+
+class Hold(NamedTuple):
+    """A reason why a link gets no new connections, or is out."""
+
+    by: str  # ADMINISTRATOR or KERNEL
+    reach: str  # NO_NEW or OUT
+    why: str = ""  # in words; "" where who holds the link says it all
+    since_s: int = 0  # CLOCK_BOOTTIME
+
+
+class Objection(NamedTuple):
+    """A hold of the kernel's: it refused something of a link, or the multipath of all (objections.py)."""
+
+    hold: Hold
+    said_of: str  # the facts that it was said of; of others it does not count
+
+
+class State(NamedTuple):
+    """What the store says. Links go by their interface."""
+
+    leases: dict[str, Lease] = {}
+    held: dict[str, Hold] = {}  # by the administrator
+    objections: dict[str, Objection] = {}  # "" = to the multipath itself
+    corrupt: tuple[str, ...] = ()  # files that make no sense; each is taken for absent
+
+    def holds(self) -> dict[str, tuple[Hold, ...]]:
+        """All holds of each link that has any, the administrator's first."""
+        holds: dict[str, tuple[Hold, ...]] = {name: (hold,) for name, hold in self.held.items()}
+        for name, objection in self.objections.items():
+            holds[name] = (*holds.get(name, ()), objection.hold)
+        return holds
+
+
 class Interface(NamedTuple):
     """A network device as the kernel has it now."""
 
@@ -50,8 +92,8 @@ class Nexthop(NamedTuple):
 
 
 class Route(NamedTuple):
-    """One IPv4 route. `rest` holds attributes that this program never writes, so that a route that somebody
-    altered differs from what is wanted and can still be named exactly when it is deleted."""
+    """One route, of the family of its destination. `rest` holds attributes that this program never writes, so that a
+    route that somebody altered differs from what is wanted and can still be named exactly when it is deleted."""
 
     table: int
     destination: str  # PREFIX/LENGTH
@@ -61,9 +103,14 @@ class Route(NamedTuple):
     nexthops: tuple[Nexthop, ...]
     rest: bytes = b""
 
+    @property
+    def family(self) -> int:
+        """AF_INET or AF_INET6."""
+        return IPV6.number if ":" in self.destination else IPV4.number
+
 
 class Rule(NamedTuple):
-    """One IPv4 policy rule: look up `table` for what fits. `rest` as in Route."""
+    """One policy rule: look up `table` for what fits. `rest` as in Route."""
 
     pref: int
     table: int
@@ -72,6 +119,7 @@ class Rule(NamedTuple):
     oif: str = ""  # sockets bound to this interface; "" = all
     suppress_prefixlength: int = -1  # ignore what the table says if it is this short; -1 = never
     rest: bytes = b""
+    family: int = IPV4.number  # a rule without addresses is of a family, too
 
 
 class Routing(NamedTuple):
@@ -79,6 +127,21 @@ class Routing(NamedTuple):
 
     routes: frozenset[Route] = frozenset()
     rules: frozenset[Rule] = frozenset()
+
+
+class Change(NamedTuple):
+    """One route or rule that is added or deleted."""
+
+    add: bool
+    what: Route | Rule
+
+
+class Refusal(NamedTuple):
+    """A change that the kernel would not make."""
+
+    change: Change
+    errno: int
+    words: str  # the kernel's own; "" = it only gave the number
 
 
 class Settings(NamedTuple):

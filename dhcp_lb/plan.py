@@ -1,14 +1,6 @@
 """Pure: the routing that is and the routing that should be → changes, in the order in which they are made."""
 
-from .model import Route, Routing, Rule
-from .record import NamedTuple
-
-
-class Change(NamedTuple):
-    """One route or rule that is added or deleted."""
-
-    add: bool
-    what: Route | Rule
+from .model import Change, Route, Routing, Rule
 
 
 def changes(have: Routing, want: Routing, balance_table: int) -> tuple[Change, ...]:

@@ -1,18 +1,18 @@
 """Pure: links, what they were given and what the kernel's interfaces are → the routing that should be."""
 
 from . import address
-from .lease import DISABLED, DRAINING, NONE
-from .model import ON_DEVICE, Interface, Lease, Link, Nexthop, Route, Routing, Rule, Settings
+from .model import (ADMINISTRATOR, KERNEL, NO_NEW, NONE, ON_DEVICE, OUT, Hold, Interface, Lease, Link, Nexthop, Route,
+                    Routing, Rule, Settings)
 from .record import NamedTuple
 
 # The rules, in the order in which the kernel asks them. Gaps are for the administrator.
-PREF_PREFIX = 19900  # a link's address to the link's own prefix: its table. Two links may have the same prefix
-PREF_MAIN = 20000  # main, but for its default routes: the LAN, VPNs and static routes win
-PREF_SOURCE = 20100  # a link's address: its table. Replies leave by the link that was asked
-PREF_DEVICE = 20200  # sockets bound to a link's interface: its table
-PREF_BALANCE = 32765  # everything else: the balance table, the last word before main itself (32766)
+PREF_PREFIX = 19900
+PREF_MAIN = 20000
+PREF_SOURCE = 20100
+PREF_DEVICE = 20200
+PREF_BALANCE = 32765  # the last word before main itself (32766)
 
-METRIC_NET = 1000  # of the single defaults in the balance table; they carry on when the multipath is gone
+METRIC_SINGLE = 1000  # of the best single default; the next one's is one more
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN and the scopes: uapi/linux/rtnetlink.h
 SCOPE_UNIVERSE = 0
@@ -25,7 +25,10 @@ NO_CARRIER = "no carrier"
 NO_INTERFACE = "no interface"
 DOWN = "down"
 UNUSABLE = "unusable"
-ROUTED = (UP, NO_CARRIER, DRAINING)  # the states in which a link has a table and rules
+DISABLED = "disabled"
+DRAINING = "draining"
+KEPT = "no new connections"  # the kernel takes no new route by its gateway, and keeps those that it has
+ROUTED = (UP, NO_CARRIER, DRAINING, KEPT)  # the states in which a link has a table and rules
 
 
 class Uplink(NamedTuple):
@@ -35,28 +38,29 @@ class Uplink(NamedTuple):
     lease: Lease
     ifindex: int
     state: str
-    reason: str = ""  # of UNUSABLE
+    reason: str = ""  # of UNUSABLE and KEPT
     shared: bool = False  # another network of the machine's, its LAN say, knows it by the same address
 
 
-def judge(links: tuple[Link, ...], leases: dict[str, Lease], held: dict[str, str],
-          interfaces: dict[str, Interface], refused: dict[str, str]) -> tuple[Uplink, ...]:
-    """Each link with its state. `refused` says why the kernel would not have a link (interface → its words)."""
+def judge(links: tuple[Link, ...], leases: dict[str, Lease], holds: dict[str, tuple[Hold, ...]],
+          interfaces: dict[str, Interface]) -> tuple[Uplink, ...]:
+    """Each link with its state."""
     taken: dict[str, str] = {}  # address → the link that has it
-    return tuple([_judge(link, leases.get(link.interface, NONE), held.get(link.interface, ""),
-                         interfaces.get(link.interface), refused.get(link.interface, ""), taken)
+    return tuple([_judge(link, leases.get(link.interface, NONE), holds.get(link.interface, ()),
+                         interfaces.get(link.interface), taken)
                   for link in links])
 
 
-def _judge(link: Link, lease: Lease, held: str, interface: Interface | None, refusal: str,
+def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interface | None,
            taken: dict[str, str]) -> Uplink:
     if not interface:
         return Uplink(link, lease, 0, NO_INTERFACE, "")
+    held = {(hold.by, hold.reach): hold.why for hold in holds}
     gateway = link.gateway or lease.gateway
     state, reason = UNUSABLE, ""
     if lease == NONE:
         state = NO_LEASE
-    elif held == DISABLED:
+    elif (ADMINISTRATOR, OUT) in held:
         state = DISABLED
     elif not interface.up:
         state = DOWN
@@ -72,61 +76,98 @@ def _judge(link: Link, lease: Lease, held: str, interface: Interface | None, ref
         reason = f"gateway {gateway} is the network or broadcast address"
     elif lease.address in taken:
         reason = f"{taken[lease.address]} has the same address {lease.address}"
-    elif refusal:
-        reason = refusal
+    elif (KERNEL, OUT) in held:
+        reason = held[KERNEL, OUT]
     else:
         taken[lease.address] = link.interface
-        state = DRAINING if held == DRAINING else UP if interface.carrier else NO_CARRIER
+        if (KERNEL, NO_NEW) in held:
+            state, reason = KEPT, held[KERNEL, NO_NEW]
+        elif (ADMINISTRATOR, NO_NEW) in held:
+            state = DRAINING
+        else:
+            state = UP if interface.carrier else NO_CARRIER
         if link.gateway:
             lease = lease._replace(gateway=gateway)
     return Uplink(link, lease, interface.ifindex, state, reason, lease.address in interface.shared)
 
 
-def desired(uplinks: tuple[Uplink, ...], settings: Settings) -> Routing:
-    """All of our rules and routes for these links."""
-    balance = settings.balance_table
+def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = True) -> Routing:
+    """All our rules and routes for these links. Without a `multipath` the heaviest link's single default serves."""
+    ranking = sorted(uplinks, key=lambda uplink: (-uplink.link.weight, uplink.link.table))
+    # The rank counts links that are out, too: a link that comes or goes must not change the others' routes.
+    ranks = {uplink.link.table: rank for rank, uplink in enumerate(ranking)}
+    routed = [uplink for uplink in uplinks if uplink.state in ROUTED]
     routes: list[Route] = []
     rules: list[Rule] = []
-    nexthops: list[Nexthop] = []
-    weights = scaled([uplink.link.weight for uplink in uplinks])
-    ranking = sorted(range(len(uplinks)), key=lambda i: (-uplinks[i].link.weight, uplinks[i].link.table))
-    ranks = {place: rank for rank, place in enumerate(ranking)}
-    for place, (link, lease, ifindex, state, _, shared) in enumerate(uplinks):
-        if state not in ROUTED:
-            continue
-        table, quad = link.table, lease.address
-        host = f"{quad}/32"
-        prefix = address.network(quad, lease.length)
-        if lease.gateway == ON_DEVICE:
-            nexthop = Nexthop("", ifindex, 1, False)
-        else:
-            nexthop = Nexthop(lease.gateway, ifindex, 1, address.network(lease.gateway, lease.length) != prefix)
-        if lease.length < 32:
-            routes.append(Route(table, prefix, 0, quad, SCOPE_LINK, (Nexthop("", ifindex, 1, False),), b""))
-            if not shared:  # or a provider that hands out the LAN's own address would get the replies to the LAN
-                rules.append(Rule(PREF_PREFIX, table, host, prefix, "", -1, b""))
-        routes.append(Route(table, address.EVERYWHERE, 0, quad, SCOPE_UNIVERSE, (nexthop,), b""))
-        rules.append(Rule(PREF_SOURCE, table, host, "", "", -1, b""))
-        rules.append(Rule(PREF_DEVICE, table, "", "", link.interface, -1, b""))
-        # The rank counts links that are out, too: a link that comes or goes must not change the others' routes.
-        metric = METRIC_NET + ranks[place]
-        routes.append(Route(balance, address.EVERYWHERE, metric, quad, SCOPE_UNIVERSE, (nexthop,), b""))
-        # A unicast renewal has no source address to go by; balanced, it would leave by any link.
-        if lease.server and address.network(lease.server, lease.length) != prefix:
-            routes.append(Route(balance, f"{lease.server}/32", metric, quad, SCOPE_UNIVERSE, (nexthop,), b""))
-        if state != DRAINING:
-            nexthops.append(Nexthop(nexthop.gateway, ifindex, weights[place], nexthop.onlink))
-    if rules:
-        rules.append(Rule(PREF_MAIN, MAIN_TABLE, suppress_prefixlength=0))
-        rules.append(Rule(PREF_BALANCE, balance))
-    if nexthops:
-        tables = {uplink.ifindex: uplink.link.table for uplink in uplinks}
-        # In any other order the kernel would hash the flows that live behind masquerading onto other links.
-        nexthops.sort(key=lambda nexthop: tables[nexthop.oif])
-        if len(nexthops) == 1:
-            nexthops = [nexthops[0]._replace(weight=1)]
-        routes.append(Route(balance, address.EVERYWHERE, 0, "", SCOPE_UNIVERSE, tuple(nexthops)))
+    for uplink in routed:
+        routes += _routes_of_link(uplink, settings.balance_table, METRIC_SINGLE + ranks[uplink.link.table])
+        rules += _rules_of_link(uplink)
+    if routed:
+        rules += _rules_of_all(settings.balance_table)
+    balanced = [(uplink, weight) for uplink, weight in zip(uplinks, scaled([uplink.link.weight for uplink in uplinks]))
+                if uplink.state in (UP, NO_CARRIER)]  # without carrier the kernel skips it, until it is back
+    if balanced and (multipath or len(balanced) == 1):
+        routes.append(_multipath(balanced, settings.balance_table))
     return Routing(frozenset(routes), frozenset(rules))
+
+
+def _rules_of_link(uplink: Uplink) -> list[Rule]:
+    link, lease = uplink.link, uplink.lease
+    host = f"{lease.address}/32"
+    rules = [
+        # Replies, and sockets bound to a link's address, leave by that link.
+        Rule(PREF_SOURCE, link.table, source=host),
+        # Sockets bound to a link's interface find that link's gateway.
+        Rule(PREF_DEVICE, link.table, oif=link.interface),
+    ]
+    if lease.length < 32 and not uplink.shared:
+        # Two providers may hand out the same prefix; main has one of the two. Where the address is the machine's in
+        # another network, too, a provider that hands it out would get the replies to that network.
+        rules.append(Rule(PREF_PREFIX, link.table, source=host, destination=_prefix(lease)))
+    return rules
+
+
+def _rules_of_all(balance_table: int) -> list[Rule]:
+    return [
+        # The LAN, VPNs and static routes of main win; main's default routes do not.
+        Rule(PREF_MAIN, MAIN_TABLE, suppress_prefixlength=0),
+        # Everything else is balanced.
+        Rule(PREF_BALANCE, balance_table),
+    ]
+
+
+def _routes_of_link(uplink: Uplink, balance_table: int, metric: int) -> list[Route]:
+    link, lease = uplink.link, uplink.lease
+    quad, prefix, nexthop = lease.address, _prefix(lease), _nexthop(uplink)
+    routes = [
+        Route(link.table, address.EVERYWHERE, 0, quad, SCOPE_UNIVERSE, (nexthop,)),
+        # It carries on when the kernel deletes the multipath with another link's device. It goes with its source.
+        Route(balance_table, address.EVERYWHERE, metric, quad, SCOPE_UNIVERSE, (nexthop,)),
+    ]
+    if lease.length < 32:
+        routes.append(Route(link.table, prefix, 0, quad, SCOPE_LINK, (Nexthop("", uplink.ifindex),)))
+    if lease.server and address.network(lease.server, lease.length) != prefix:
+        # A unicast renewal has no source address to go by; balanced, it would leave by any link.
+        routes.append(Route(balance_table, f"{lease.server}/32", metric, quad, SCOPE_UNIVERSE, (nexthop,)))
+    return routes
+
+
+def _multipath(balanced: list[tuple[Uplink, int]], balance_table: int) -> Route:
+    # In any other order the kernel would hash the flows that live behind masquerading onto other links.
+    balanced = sorted(balanced, key=lambda one: one[0].link.table)
+    nexthops = [_nexthop(uplink)._replace(weight=weight if len(balanced) > 1 else 1) for uplink, weight in balanced]
+    return Route(balance_table, address.EVERYWHERE, 0, "", SCOPE_UNIVERSE, tuple(nexthops))
+
+
+def _prefix(lease: Lease) -> str:
+    return address.network(lease.address, lease.length)
+
+
+def _nexthop(uplink: Uplink) -> Nexthop:
+    lease = uplink.lease
+    if lease.gateway == ON_DEVICE:
+        return Nexthop("", uplink.ifindex)
+    return Nexthop(lease.gateway, uplink.ifindex, 1, address.network(lease.gateway, lease.length) != _prefix(lease))
 
 
 def scaled(weights: list[int]) -> list[int]:

@@ -1,15 +1,17 @@
 """The sysctls without which a link's routes do not work, and what they were before (ip-sysctl.rst)."""
 
-from posix import O_RDONLY, O_TRUNC, O_WRONLY, close, open, read, write
+from posix import O_TRUNC, O_WRONLY, close, open, write
 
-from .lease import TUNED, Store
+from .config import Config
 from .log import log
 from .model import Interface
 from .rtnetlink import IPV4_CONF, Rtnetlink, Sysctl
+from .store import TUNED, Store, read
 
 STRICT = "1"  # drops what comes in by a link that the route back does not take; the greater of `all` and IF counts
 LOOSE = "2"
 ALL = -1  # the index of `all`
+HASH_POLICY = "/proc/sys/net/ipv4/fib_multipath_hash_policy"  # of all interfaces; set by sysctl.d
 
 
 def wanted(interfaces: dict[str, Interface], now: dict[int, Sysctl]) -> dict[str, tuple[str, str]]:
@@ -32,7 +34,7 @@ def tune(kernel: Rtnetlink, store: Store, interfaces: dict[str, Interface]) -> N
     if not need:
         return
     try:
-        store.keep(TUNED, {**{key: before for key, (before, _) in need.items()}, **_tuned(store)})
+        store.tune({**{key: before for key, (before, _) in need.items()}, **store.tuned()})
         for key, (_, value) in need.items():
             _set(key, value)
     except OSError as error:
@@ -41,29 +43,14 @@ def tune(kernel: Rtnetlink, store: Store, interfaces: dict[str, Interface]) -> N
 
 def restore(store: Store) -> None:
     """Sets what `tune` has changed to what it was, unless somebody has changed it since."""
-    for key, before in _tuned(store).items():
+    for key, before in store.tuned().items():
         ours = LOOSE if key.endswith("/rp_filter") else "1"
         try:
-            if _get(key) == ours:
+            if read(f"{IPV4_CONF}/{key}", 64).decode().strip() == ours:
                 _set(key, before)
         except FileNotFoundError:
             pass  # the interface has gone, and its sysctls with it
     store.discard(f"{store.path}/{TUNED}")
-
-
-def _tuned(store: Store) -> dict[str, str]:
-    try:
-        return store.words(TUNED)
-    except (OSError, ValueError):
-        return {}
-
-
-def _get(key: str) -> str:
-    descriptor = open(f"{IPV4_CONF}/{key}", O_RDONLY)
-    try:
-        return read(descriptor, 64).decode().strip()
-    finally:
-        close(descriptor)
 
 
 def _set(key: str, value: str) -> None:
@@ -74,3 +61,15 @@ def _set(key: str, value: str) -> None:
         close(descriptor)
     interface, _, name = key.partition("/")
     log(f"sysctl -w net/ipv4/conf/{interface}/{name}={value}")
+
+
+def warnings(config: Config) -> tuple[str, ...]:
+    """What this program does not set, and what is against the links."""
+    try:
+        policy = read(HASH_POLICY, 64).strip()
+    except FileNotFoundError:
+        return ()
+    if config.links and policy == b"0":
+        return ("all connections between the same two addresses take the same link; better is "
+                "`sysctl -w net.ipv4.fib_multipath_hash_policy=1`",)
+    return ()

@@ -7,11 +7,12 @@ import time
 from .address import link_local, network, within
 from .config import Config
 from .event import parse
-from .lease import NONE, Store
-from .model import ON_DEVICE, Interface, Lease, Link
-from .reconcile import now_s
+from .model import NONE, ON_DEVICE, Interface, Lease, Link
 from .routing import MAIN_TABLE
-from .rtnetlink import Rtnetlink, by_ipv6
+from .rtmessages import by_ipv6
+from .rtnetlink import Rtnetlink
+from .sight import now_s
+from .store import Store
 
 
 def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> None:

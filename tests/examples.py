@@ -1,6 +1,6 @@
 """Two uplinks as most tests know them: eth0 of provider A (weight 1) and eth1 of provider B (weight 2)."""
 
-from dhcp_lb.model import Interface, Lease, Link, Nexthop, Route, Rule
+from dhcp_lb.model import ADMINISTRATOR, NO_NEW, OUT, Hold, Interface, Lease, Link, Nexthop, Route, Rule
 
 ETH0 = Link("eth0", "table-eth0", 200, 1)
 ETH1 = Link("eth1", "table-eth1", 201, 2)
@@ -9,6 +9,14 @@ LEASE1 = Lease("198.51.100.7", 25, "198.51.100.1", "198.51.100.1", 1000, 3600)
 LEASES = {"eth0": LEASE0, "eth1": LEASE1}
 INTERFACES = {"eth0": Interface(2, True, True, ("192.0.2.34",)),
               "eth1": Interface(3, True, True, ("198.51.100.7",))}
+
+REACHES = {"disabled": OUT, "draining": NO_NEW}
+
+
+def held(**words: str) -> dict[str, Hold]:
+    """What the administrator holds: INTERFACE="disabled" or "draining"."""
+    return {name: Hold(ADMINISTRATOR, REACHES[word]) for name, word in words.items()}
+
 
 CONFIG = b"eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"
 

@@ -6,9 +6,7 @@ from __future__ import annotations
 from errno import EINVAL, ENETUNREACH, ENODEV, ENOENT, ESRCH
 
 from dhcp_lb.address import network, within
-from dhcp_lb.model import Interface, Route, Routing, Rule
-from dhcp_lb.plan import Change
-from dhcp_lb.rtnetlink import Refusal
+from dhcp_lb.model import Change, Interface, Refusal, Route, Routing, Rule
 
 PROTO_BOOT = 3
 

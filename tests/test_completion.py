@@ -5,7 +5,7 @@ from argparse import _SubParsersAction
 
 import pytest
 
-from dhcp_lb.cli import _parser
+from dhcp_lb.verbs.cli import _parser
 from tests.lab import CHECKOUT
 
 ASK = """

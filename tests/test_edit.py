@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dhcp_lb.edit import edit
+from dhcp_lb.maintainer.edit import edit
 
 SHIPPED = b"""\
 # The uplinks.

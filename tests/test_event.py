@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from dhcp_lb.address import unicast
 from dhcp_lb.event import Event, classless_routes, parse
-from dhcp_lb.lease import NONE
-from dhcp_lb.model import Lease
+from dhcp_lb.model import Lease, NONE
 
 BOUND = {"reason": "BOUND", "interface": "eth0", "new_ip_address": "192.0.2.34", "new_subnet_mask": "255.255.255.0",
          "new_routers": "192.0.2.1", "new_dhcp_server_identifier": "192.0.2.3", "new_dhcp_lease_time": "3600"}

@@ -3,8 +3,7 @@
 import pytest
 
 from dhcp_lb.event import CLIENTS, Event, parse
-from dhcp_lb.lease import NONE
-from dhcp_lb.model import ON_DEVICE, Lease
+from dhcp_lb.model import Lease, NONE, ON_DEVICE
 
 LEASE = Lease("192.0.2.34", 27, "192.0.2.33", "192.0.2.35", 1000, 3600)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dhcp_lb.explain import chosen, explanation
 from dhcp_lb.model import Nexthop, Route, Rule
+from dhcp_lb.verbs.explain import chosen, explanation
 from tests.examples import BOTH, COMMON_RULES, RULES0, RULES1, TABLE0
 
 LOCAL, MAIN, DEFAULT = Rule(0, 255), Rule(32766, 254), Rule(32767, 253)

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dhcp_lb import address, config, dhclient_leases, event, iproute2
-from dhcp_lb.lease import HELD, NONE, Store
-from dhcp_lb.model import Interface, Lease, Settings
+from dhcp_lb.model import Interface, Lease, NONE, Settings
 from dhcp_lb.routing import desired, judge
+from dhcp_lb.store import HELD, OBJECTIONS, Store
 from tests.examples import ETH0, ETH1, INTERFACES, LEASE1
 
 INPUTS = int(os.environ.get("DHCP_LB_FUZZ", "1000"))
@@ -70,7 +70,7 @@ def assert_routable(lease: Lease) -> None:
 def of_eth1(lease: Lease) -> list[object]:
     """What there should be of eth1 beside eth0 with this lease."""
     interfaces = {"eth0": Interface(2, True, True, (lease.address,), (lease.length,)), **INTERFACES1}
-    found = desired(judge((ETH1, ETH0), {"eth0": lease, "eth1": LEASE1}, {}, interfaces, {}), Settings())
+    found = desired(judge((ETH1, ETH0), {"eth0": lease, "eth1": LEASE1}, {}, interfaces), Settings())
     own = [one for one in (*found.routes, *found.rules) if one.table == ETH1.table]
     balanced = [(route.metric, nexthop) for route in found.routes if route.table == Settings().balance_table
                 and route.destination == address.EVERYWHERE for nexthop in route.nexthops if nexthop.oif == 3]
@@ -185,7 +185,8 @@ def test_values_of_128_kib_cost_no_time(name: str, value: bytes) -> None:
 def check_store(store: Store, text: bytes) -> None:
     path = Path(store.path, "leases", "eth0")
     path.write_bytes(text)
-    Path(store.path, HELD).write_bytes(text)
+    for name in HELD, OBJECTIONS:
+        Path(store.path, name).write_bytes(text)
 
     def work() -> None:
         found = store.load(frozenset(["eth0"]), 1000)
@@ -193,7 +194,7 @@ def check_store(store: Store, text: bytes) -> None:
             assert_routable(lease)
             store.save("eth0", lease)
             assert store.load(frozenset(["eth0"]), 1000).leases == found.leases
-        assert set(found.corrupt) <= {str(path), f"{store.path}/{HELD}"}
+        assert set(found.corrupt) <= {str(path), f"{store.path}/{HELD}", f"{store.path}/{OBJECTIONS}"}
         assert "eth0" in found.leases or found.corrupt or not text or b" " in text
     quickly(work)
 

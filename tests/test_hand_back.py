@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from dhcp_lb.maintainer.scripts import handed_back
 from dhcp_lb.model import Lease, Link, Nexthop, Route
-from dhcp_lb.package import handed_back
 from dhcp_lb.routing import DRAINING, NO_CARRIER, NO_INTERFACE, NO_LEASE, UP, Uplink
 
 GATEWAYS = {1: "192.0.2.1", 2: "198.51.100.1", 3: "203.0.113.1"}

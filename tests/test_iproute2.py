@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhcp_lb.commands import command, quoted
 from dhcp_lb.config import Config, parse
-from dhcp_lb.iproute2 import Name, clashes, command, names, quoted, remove_names, write_names
-from dhcp_lb.model import Nexthop, Route, Rule
-from dhcp_lb.plan import Change
+from dhcp_lb.iproute2 import Name, clashes, names, remove_names, write_names
+from dhcp_lb.model import Change, Nexthop, Route, Rule
 from tests.examples import BOTH, CONFIG
 
 INTERFACES = {2: "eth0", 3: "eth1", 4: "$(id)"}

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from dhcp_lb import lock as lock_module
-from dhcp_lb.lease import Store
 from dhcp_lb.lock import Deadline, Lock, Lost, alone
+from dhcp_lb.store import Store
 
 CHECKOUT = str(Path(__file__).resolve().parents[1])
 
@@ -24,7 +24,8 @@ HOOK = f"""
 import os, sys, time
 sys.path.insert(0, {CHECKOUT!r})
 from dhcp_lb import lock
-from dhcp_lb.lease import NONE, Store
+from dhcp_lb.model import NONE
+from dhcp_lb.store import Store
 path, name, work_s, wait_s = sys.argv[1:]
 lock.WAIT_S = float(wait_s)
 store = Store(path)

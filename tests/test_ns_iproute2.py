@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from dhcp_lb.iproute2 import command
-from dhcp_lb.model import Interface, Nexthop, Route, Routing, Rule, Settings
-from dhcp_lb.plan import Change, changes
+from dhcp_lb.commands import command
+from dhcp_lb.model import Change, Interface, Nexthop, Route, Routing, Rule, Settings, State
+from dhcp_lb.plan import changes
 from dhcp_lb.routing import desired, judge
-from dhcp_lb.rtnetlink import Rtnetlink, Sysctl, routing
-from tests.examples import ETH0, ETH1, LEASES
+from dhcp_lb.rtmessages import routing
+from dhcp_lb.rtnetlink import Rtnetlink, Sysctl
+from tests.examples import ETH0, ETH1, LEASES, held
 from tests.netns import ip, network, run, snapshot
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -42,7 +43,7 @@ def kernel() -> Iterator[Rtnetlink]:
 
 
 def have(kernel: Rtnetlink) -> Routing:
-    return routing(*kernel.dump())
+    return routing(*kernel.ours())
 
 
 def await_carrier(kernel: Rtnetlink, name: str, carrier: bool = True) -> None:
@@ -59,8 +60,8 @@ def write(kernel: Rtnetlink, want: Routing, balance_table: int = 252) -> None:
         assert kernel.write(planned) == ()
 
 
-def want(**held: str) -> Routing:
-    return desired(judge((ETH0, ETH1), LEASES, held, INTERFACES, {}), Settings())
+def want(**words: str) -> Routing:
+    return desired(judge((ETH0, ETH1), LEASES, State(held=held(**words)).holds(), INTERFACES), Settings())
 
 
 @pytest.mark.parametrize("what, meant", [
@@ -259,7 +260,7 @@ def test_an_interface_may_have_any_name_that_linux_takes(kernel: Rtnetlink, name
     assert interface == {name: Interface(A, True, True, ("192.0.2.34",), (24,))}
     link = ETH0._replace(interface=name)
     new = desired(judge((link, ETH1), {name: LEASES["eth0"], "eth1": LEASES["eth1"]}, {},
-                        {**interface, "eth1": INTERFACES["eth1"]}, {}), Settings())
+                        {**interface, "eth1": INTERFACES["eth1"]}), Settings())
     before = snapshot()
     write(kernel, new)
     meant = snapshot()
@@ -278,7 +279,7 @@ def test_a_multipath_of_three_hundred_nexthops_is_read(kernel: Rtnetlink) -> Non
     nexthops = [Nexthop(f"192.0.2.{1 + n % 30}", A, 1 + n % 256) for n in range(300)]
     many = Route(252, "0.0.0.0/0", 0, "", 0, tuple(nexthops))
     assert kernel.write((Change(True, many),)) == ()
-    assert Rtnetlink().dump()[1] == kernel.dump()[1]
+    assert Rtnetlink().ours()[1] == kernel.ours()[1]
     assert have(Rtnetlink()) == Routing(frozenset((many,)))
 
 
@@ -294,7 +295,7 @@ def test_two_hundred_and_fifty_links_go_in_one_send(kernel: Rtnetlink) -> None:
         interfaces[name] = Interface(1000 + n, True, False, (address,), (24,))
     subprocess.run(["ip", "-batch", "-"], input="\n".join(batch), text=True, check=True)
     assert kernel.interfaces(frozenset(leases)) == interfaces
-    new = desired(judge(tuple(links), leases, {}, interfaces, {}), Settings())
+    new = desired(judge(tuple(links), leases, {}, interfaces), Settings())
     planned = changes(NOTHING, new, 252)
     sends = []
 
@@ -380,12 +381,11 @@ def test_a_route_that_is_changed_is_never_absent(kernel: Rtnetlink) -> None:  # 
 NOBODY = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from dhcp_lb.model import Rule
-from dhcp_lb.plan import Change
+from dhcp_lb.model import Change, Rule
 from dhcp_lb.rtnetlink import Rtnetlink
 os.setuid(65534)
 kernel = Rtnetlink()
-print(kernel.dump())
+print(kernel.ours())
 try:
     kernel.write((Change(True, Rule(1, 2)),))
 except PermissionError as error:

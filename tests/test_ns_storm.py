@@ -139,9 +139,10 @@ def concurrent(mixed: Mixed, count: int) -> None:
 
 @boxed
 def test_a_thousand_runs_in_one_process_keep_no_descriptor_and_no_memory() -> None:
-    from dhcp_lb.lease import Store
+    from dhcp_lb.store import Store
     from dhcp_lb.model import Lease
-    from dhcp_lb.reconcile import read_config, reconcile
+    from dhcp_lb.config import read_config
+    from dhcp_lb.reconcile import News, reconcile
     names = box.add_links(8)
     for number, name in enumerate(names):
         set_address(name, given(number))
@@ -153,7 +154,7 @@ def test_a_thousand_runs_in_one_process_keep_no_descriptor_and_no_memory() -> No
             lease = given(link, gateway=1 + number % 3)
             store.prepare()
             store.save(names[link], Lease(lease.address, 24, lease.gateway, lease.server, 1, 3600))
-            reconcile(read_config(), store, names[link])
+            reconcile(read_config(), store, News(names[link]))
         gc.collect()
 
     def held() -> tuple[int, int]:

@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 
-from dhcp_lb.model import Nexthop, Route, Routing, Rule, Settings
-from dhcp_lb.plan import Change, changes
+from dhcp_lb.model import Change, Nexthop, Route, Routing, Rule, Settings, State
+from dhcp_lb.plan import changes
 from dhcp_lb.routing import desired, judge
 from tests.examples import (BOTH, COMMON_RULES, ETH0, ETH1, INTERFACES, LEASE0, LEASES, ONLY0, RULES0, RULES1, SINGLE0,
-                            SINGLE1, TABLE0, TABLE1)
+                            SINGLE1, TABLE0, TABLE1, held)
 from tests.model_kernel import ModelKernel
 
 NOTHING = Routing()
@@ -67,11 +67,11 @@ def all_routings() -> list[Routing]:
     found = []
     lighter = ETH1._replace(weight=1)
     slash32 = LEASE0._replace(length=32, server="203.0.113.67")
-    for leases, held, second in itertools.product(
+    for leases, holds, second in itertools.product(
             [{}, LEASES, {"eth0": LEASE0}, {"eth1": LEASES["eth1"]}, {**LEASES, "eth0": slash32},
              {**LEASES, "eth0": LEASE0._replace(gateway="192.0.2.2")}],
-            [{}, {"eth0": "draining"}, {"eth1": "disabled"}], [ETH1, lighter]):
-        routing = desired(judge((ETH0, second), leases, held, INTERFACES, {}), Settings())
+            [{}, held(eth0="draining"), held(eth1="disabled")], [ETH1, lighter]):
+        routing = desired(judge((ETH0, second), leases, State(held=holds).holds(), INTERFACES), Settings())
         if routing not in found:
             found.append(routing)
     return found

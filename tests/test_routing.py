@@ -4,29 +4,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhcp_lb.lease import NONE
-from dhcp_lb.model import Interface, Lease, Link, Nexthop, Route, Routing, Rule, Settings
+from dhcp_lb.model import (KERNEL, NO_NEW, NONE, OUT, Hold, Interface, Lease, Link, Nexthop, Objection, Route, Routing,
+                           Rule, Settings, State)
 from dhcp_lb.routing import Uplink, desired, judge, recovered, scaled
 from tests.examples import (BOTH, COMMON_RULES, ETH0, ETH1, INTERFACES, LEASE0, LEASE1, LEASES, ONLY0, ONLY1, RULES0,
-                            RULES1, SINGLE0, SINGLE1, TABLE0, TABLE1)
+                            RULES1, SINGLE0, SINGLE1, TABLE0, TABLE1, held)
 
 LINKS = (ETH0, ETH1)
 
 
 def states(leases: dict[str, Lease] = LEASES, interfaces: dict[str, Interface] = INTERFACES,
-           held: dict[str, str] | None = None, refused: dict[str, str] | None = None,
-           links: tuple[Link, ...] = LINKS) -> list[str]:
+           holds: dict[str, Hold] | None = None, links: tuple[Link, ...] = LINKS) -> list[str]:
     return [f"{uplink.state}: {uplink.reason}" if uplink.reason else uplink.state
-            for uplink in judge(links, leases, held or {}, interfaces, refused or {})]
+            for uplink in judge(links, leases, State(held=holds or {}).holds(), interfaces)]
 
 
 def routing(leases: dict[str, Lease] = LEASES, interfaces: dict[str, Interface] = INTERFACES,
-            held: dict[str, str] | None = None, links: tuple[Link, ...] = LINKS) -> Routing:
-    return desired(judge(links, leases, held or {}, interfaces, {}), Settings())
+            holds: dict[str, Hold] | None = None, links: tuple[Link, ...] = LINKS) -> Routing:
+    return desired(judge(links, leases, State(held=holds or {}).holds(), interfaces), Settings())
 
 
 def test_two_links_with_leases_are_up() -> None:
-    assert judge(LINKS, LEASES, {}, INTERFACES, {}) == (Uplink(ETH0, LEASE0, 2, "up"), Uplink(ETH1, LEASE1, 3, "up"))
+    assert judge(LINKS, LEASES, {}, INTERFACES) == (Uplink(ETH0, LEASE0, 2, "up"), Uplink(ETH1, LEASE1, 3, "up"))
 
 
 @pytest.mark.parametrize("lease", [{}, {"eth0": NONE}])
@@ -50,7 +49,7 @@ def test_an_interface_that_is_gone() -> None:  # faults 29, 30
 
 
 def test_an_administrator_holds_a_link_back() -> None:
-    assert states(held={"eth0": "disabled", "eth1": "draining"}) == ["disabled", "draining"]
+    assert states(holds=held(eth0="disabled", eth1="draining")) == ["disabled", "draining"]
 
 
 def test_the_fault_of_a_lease_is_the_reason() -> None:
@@ -61,7 +60,7 @@ def test_the_fault_of_a_lease_is_the_reason() -> None:
 def test_the_same_address_on_two_links_makes_the_second_unusable() -> None:  # fault 2
     twin = {name: Interface(interface.ifindex, True, True, ("192.0.2.34",)) for name, interface in INTERFACES.items()}
     assert states({"eth0": LEASE0, "eth1": LEASE0}, twin) == ["up", "unusable: eth0 has the same address 192.0.2.34"]
-    assert states({"eth0": LEASE0, "eth1": LEASE0}, twin, {"eth0": "disabled"}) == ["disabled", "up"]
+    assert states({"eth0": LEASE0, "eth1": LEASE0}, twin, held(eth0="disabled")) == ["disabled", "up"]
 
 
 def test_a_gateway_that_is_this_machine_itself_is_unusable() -> None:  # fault 4
@@ -84,7 +83,21 @@ def test_an_address_of_the_machine_in_another_network_takes_no_traffic_of_that_n
 
 
 def test_what_the_kernel_refused_is_unusable() -> None:
-    assert states(refused={"eth1": "the kernel refuses it"}) == ["up", "unusable: the kernel refuses it"]
+    assert states(holds={"eth1": Hold(KERNEL, OUT, "the kernel refuses it")}) == [
+        "up", "unusable: the kernel refuses it"]
+
+
+def test_by_whose_gateway_the_kernel_takes_nothing_more_gets_no_new_connections() -> None:
+    assert states(holds={"eth1": Hold(KERNEL, NO_NEW, "the kernel refuses it")}) == [
+        "up", "no new connections: the kernel refuses it"]
+
+
+@pytest.mark.parametrize("word, reach, state", [
+    ("disabled", OUT, "disabled"), ("disabled", NO_NEW, "disabled"), ("draining", OUT, "unusable: words"),
+    ("draining", NO_NEW, "no new connections: words")])
+def test_the_strongest_hold_counts(word: str, reach: str, state: str) -> None:
+    holds = State(held=held(eth0=word), objections={"eth0": Objection(Hold(KERNEL, reach, "words"), "")}).holds()
+    assert judge(LINKS, LEASES, holds, INTERFACES)[0][3:5] == tuple([*state.split(": "), ""][:2])
 
 
 @pytest.mark.parametrize("gateway, state", [
@@ -108,17 +121,17 @@ def test_two_links() -> None:
     assert routing() == Routing(TABLE0 | TABLE1 | {BOTH, SINGLE0, SINGLE1}, RULES0 | RULES1 | COMMON_RULES)
 
 
-@pytest.mark.parametrize("leases, interfaces, held", [
+@pytest.mark.parametrize("leases, interfaces, holds", [
     ({"eth0": LEASE0}, INTERFACES, None),
     ({"eth0": LEASE0, "eth1": NONE}, INTERFACES, None),
     ({"eth0": LEASE0, "eth1": LEASE1._replace(gateway="", fault="gateway is missing")}, INTERFACES, None),
     (LEASES, {"eth0": INTERFACES["eth0"]}, None),
-    (LEASES, INTERFACES, {"eth1": "disabled"}),
+    (LEASES, INTERFACES, held(eth1="disabled")),
 ])
 def test_one_link_of_two(leases: dict[str, Lease], interfaces: dict[str, Interface],
-                         held: dict[str, str] | None) -> None:
+                         holds: dict[str, Hold] | None) -> None:
     """Whyever the other one is out, what is there for this one is the same as with both but for the multipath."""
-    assert routing(leases, interfaces, held) == Routing(TABLE0 | {ONLY0, SINGLE0}, RULES0 | COMMON_RULES)
+    assert routing(leases, interfaces, holds) == Routing(TABLE0 | {ONLY0, SINGLE0}, RULES0 | COMMON_RULES)
 
 
 def test_a_link_without_carrier_keeps_its_routes() -> None:  # fault 32: the kernel leaves its nexthop out by itself
@@ -126,12 +139,12 @@ def test_a_link_without_carrier_keeps_its_routes() -> None:  # fault 32: the ker
 
 
 def test_a_draining_link_gets_no_new_connections_and_keeps_the_rest() -> None:
-    assert routing(held={"eth0": "draining"}) == Routing(TABLE0 | TABLE1 | {ONLY1, SINGLE0, SINGLE1},
-                                                         RULES0 | RULES1 | COMMON_RULES)
+    assert routing(holds=held(eth0="draining")) == Routing(TABLE0 | TABLE1 | {ONLY1, SINGLE0, SINGLE1},
+                                                           RULES0 | RULES1 | COMMON_RULES)
 
 
 def test_if_all_links_drain_the_single_defaults_serve() -> None:
-    assert routing(held={"eth0": "draining", "eth1": "draining"}) == Routing(
+    assert routing(holds=held(eth0="draining", eth1="draining")) == Routing(
         TABLE0 | TABLE1 | {SINGLE0, SINGLE1}, RULES0 | RULES1 | COMMON_RULES)
 
 
@@ -179,7 +192,7 @@ def test_a_link_that_comes_or_goes_leaves_the_metrics_of_the_others() -> None:
 
 
 def test_the_balance_table_may_be_another() -> None:
-    found = desired(judge(LINKS, LEASES, {}, INTERFACES, {}), Settings("uplinks", 7))
+    found = desired(judge(LINKS, LEASES, {}, INTERFACES), Settings("uplinks", 7))
     assert BOTH._replace(table=7) in found.routes and Rule(32765, 7) in found.rules
     assert 252 not in {one.table for one in (*found.routes, *found.rules)}
 
@@ -205,16 +218,16 @@ def test_scaled_weights_are_the_kernels_and_keep_their_ratios(weights: list[int]
             assert after == 1 or abs(after / 256 - before / max(weights)) <= 0.5 / 256
 
 
-@pytest.mark.parametrize("held", [{}, {"eth1": "draining"}])
+@pytest.mark.parametrize("holds", [{}, held(eth1="draining")])
 @pytest.mark.parametrize("lease", [
     LEASE0, LEASE0._replace(server="203.0.113.67"), LEASE0._replace(gateway="203.0.113.1"),
     Lease("192.0.2.34", 32, "203.0.113.1"),
 ])
-def test_a_lost_store_is_read_off_the_kernels_routes(lease: Lease, held: dict[str, str]) -> None:  # faults 60, 61
-    found = routing({**LEASES, "eth0": lease}, held=held)
+def test_a_lost_store_is_read_off_the_kernels_routes(lease: Lease, holds: dict[str, Hold]) -> None:  # faults 60, 61
+    found = routing({**LEASES, "eth0": lease}, holds=holds)
     again = recovered(found, INTERFACES, Settings())
     assert set(again) == {"eth0", "eth1"}
-    assert routing(again, held=held) == found
+    assert routing(again, holds=holds) == found
 
 
 def test_a_lost_lease_is_that_of_the_interface_whatever_table_it_has_now() -> None:

@@ -2,23 +2,24 @@
 
 import errno
 import sys
+from socket import AF_INET, AF_INET6, inet_ntop
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dhcp_lb import rtnetlink
-from dhcp_lb.model import Nexthop, Route, Routing, Rule
-from dhcp_lb.plan import Change
-from dhcp_lb.rtnetlink import (BODY, HEADER, Refusal, Rtnetlink, attribute, attributes, encode, message, messages,
-                               refusal, route, routing, rule)
+from dhcp_lb import netlink
+from dhcp_lb.model import Change, Nexthop, Refusal, Route, Routing, Rule
+from dhcp_lb.netlink import HEADER, attribute, attributes, message, messages, refusal
+from dhcp_lb.rtmessages import BODY, encode, route, routing, rule
+from dhcp_lb.rtnetlink import Rtnetlink
 
 little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="the literal messages are little-endian")
 
 
 def body(change: Change) -> bytes:
     """The message that makes a change, without its header."""
-    return encode(change, 1, False)[16:]
+    return encode(change)[2]
 
 
 def words(text: str) -> bytes:
@@ -77,23 +78,59 @@ def test_a_rule_as_a_message(what: Rule, text: str) -> None:
 @pytest.mark.parametrize("add, what, acknowledge, header", [
     (True, Route(200, "0.0.0.0/0", 0, "", 0, ()), False, "1400 1800 010c 07000000"),  # NEWROUTE CREATE APPEND
     (True, Route(200, "0.0.0.0/0", 0, "", 0, ()), True, "1400 1800 050c 07000000"),
+    (True, Route(200, "::/0", 0, "", 0, ()), False, "1400 1800 0105 07000000"),  # NEWROUTE CREATE REPLACE
     (False, Route(200, "0.0.0.0/0", 0, "", 0, ()), False, "1400 1900 0100 07000000"),
     (True, Rule(1, 0), False, "2c00 2000 0104 07000000"),  # NEWRULE CREATE, without EXCL
     (False, Rule(1, 0), True, "2c00 2100 0500 07000000"),
 ])
-def test_what_is_asked_for(add: bool, what: Route | Rule, acknowledge: bool, header: str) -> None:
-    found = encode(Change(add, what), 7, acknowledge)
+def test_what_is_asked_for(kernel: Rtnetlink, add: bool, what: Route | Rule, acknowledge: bool, header: str) -> None:
+    fake = answer(kernel, reply(7 if acknowledge else 8, 0))
+    kernel.sequence = 6
+    kernel.write((Change(add, what),) if acknowledge else (Change(add, what), CHANGES[0]))
+    found = fake.sent[0]
     assert found[4:12] == words(header)[2:10]
-    assert int.from_bytes(found[:4], "little") == len(found)
+    assert int.from_bytes(found[:4], "little") == len(encode(Change(add, what))[2]) + 16
+
+
+@little_endian
+@pytest.mark.parametrize("what, text", [
+    (Route(200, "2001:db8:1::/64", 1024, "", 0, (Nexthop("", 2),)),
+     f"0a400000 006d0001 00000000 {TABLE_200} 1400 0100 20010db8000100000000000000000000"
+     f" 0800 0600 00040000 {OIF_2}"),
+    (Route(252, "::/0", 512, "", 0, (Nexthop("fe80::1", 2, 1), Nexthop("fe80::2", 3, 2))),
+     f"0a000000 006d0001 00000000 {TABLE_252} 0800 0600 00020000 3c00 0900"
+     " 1c00 00 00 02000000 1400 0500 fe800000000000000000000000000001"
+     " 1c00 00 01 03000000 1400 0500 fe800000000000000000000000000002"),
+])
+def test_a_route_of_ipv6_as_a_message(what: Route, text: str) -> None:
+    assert body(Change(True, what)) == words(text)
+    cache_and_preference = "2400 0c00" + " 00000000" * 8 + "0500 1400 00000000"
+    assert route(words(text + cache_and_preference)) == what
+
+
+@little_endian
+def test_a_rule_of_ipv6_as_a_message() -> None:
+    what = Rule(20100, 200, "2001:db8:1::/64", family=AF_INET6)
+    text = (f"0a004000 00000001 00000000 {OURS} 0800 0600 844e0000 0800 0f00 c8000000"
+            " 1400 0200 20010db8000100000000000000000000")
+    assert body(Change(True, what)) == words(text)
+    assert rule(words(text)) == what
 
 
 octets = st.tuples(*[st.integers(0, 255)] * 4).map(lambda four: ".".join(map(str, four)))
 quads = octets.filter(lambda quad: quad != "0.0.0.0")
 prefixes = st.tuples(quads, st.integers(1, 32)).map(lambda pair: f"{pair[0]}/{pair[1]}")
+longs = st.binary(min_size=16, max_size=16).filter(any).map(lambda data: inet_ntop(AF_INET6, data))
+long_prefixes = st.tuples(longs, st.integers(1, 128)).map(lambda pair: f"{pair[0]}/{pair[1]}")
 numbers = st.integers(0, 2**32 - 1)
-nexthops = st.builds(Nexthop, quads | st.just(""), st.integers(1, 2**31 - 1), st.integers(1, 256), st.booleans())
-single = nexthops.map(lambda nexthop: (nexthop._replace(weight=1),))
-several = st.lists(nexthops, min_size=2, max_size=9).map(tuple)
+
+
+def nexthops(gateways: "st.SearchStrategy[str]") -> "st.SearchStrategy[tuple[Nexthop, ...]]":
+    one = st.builds(Nexthop, gateways | st.just(""), st.integers(1, 2**31 - 1), st.integers(1, 256), st.booleans())
+    return (st.just(()) | one.map(lambda nexthop: (nexthop._replace(weight=1),))
+            | st.lists(one, min_size=2, max_size=9).map(tuple))
+
+
 # What we never write: a type of service, a kind, flags, and attributes that are kept as they are.
 
 
@@ -108,13 +145,19 @@ strange_rules = st.tuples(bytes_, bytes_, st.sampled_from([0, 1, 2, 4]), kept([3
     lambda parts: BODY.pack(0, 0, 0, parts[0], 0, 0, 0, parts[1], parts[2]) + parts[3])
 ordinary = st.just(b"")
 NOT_STRANGE = bytes((0, 1)), BODY.pack(0, 0, 0, 0, 0, 0, 0, 1, 0)
-routes = st.builds(Route, numbers, prefixes | st.just("0.0.0.0/0"), numbers, quads | st.just(""),
-                   bytes_, single | several | st.just(()), ordinary | strange_routes)
+routes = st.one_of(
+    st.builds(Route, numbers, prefixes | st.just("0.0.0.0/0"), numbers, quads | st.just(""),
+              bytes_, nexthops(quads), ordinary | strange_routes),
+    st.builds(Route, numbers, long_prefixes | st.just("::/0"), numbers, longs | st.just(""),
+              bytes_, nexthops(longs), ordinary | strange_routes))
 routes = routes.filter(lambda route: route.rest not in NOT_STRANGE)
 names = st.binary(min_size=1, max_size=15).filter(lambda name: b"\0" not in name).map(
     lambda name: name.decode("utf-8", "surrogateescape"))
-rules = st.builds(Rule, numbers, numbers, prefixes | st.just(""), prefixes | st.just(""), names | st.just(""),
-                  st.integers(-1, 32), ordinary | strange_rules).filter(lambda rule: rule.rest not in NOT_STRANGE)
+rules = st.one_of([
+    st.builds(Rule, numbers, numbers, some | st.just(""), some | st.just(""), names | st.just(""),
+              st.integers(-1, 32), ordinary | strange_rules, st.just(family))
+    for some, family in ((prefixes, AF_INET), (long_prefixes, AF_INET6))
+]).filter(lambda rule: rule.rest not in NOT_STRANGE)
 
 
 @given(routes)
@@ -189,7 +232,7 @@ class Socket:
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Rtnetlink:
-    monkeypatch.setattr(rtnetlink, "socket", lambda *_: Socket())
+    monkeypatch.setattr(netlink, "socket", lambda *_: Socket())
     return Rtnetlink()
 
 
@@ -253,14 +296,14 @@ def test_an_interrupted_dump_is_read_again(kernel: Rtnetlink) -> None:  # fault 
     one = body(CHANGES[0])
     rules = done(1)
     fake = answer(kernel, rules, message(24, 0x10, 2, one) + done(2, 0x10), message(24, 2, 3, one), done(3))
-    assert kernel.dump() == ([], [one])
+    assert kernel.ours() == ([], [one])
     assert len(fake.sent) == 3
 
 
 def test_a_dump_that_is_always_interrupted_is_given_up_with_a_reason(kernel: Rtnetlink) -> None:  # faults 57, 65
     answer(kernel, *[done(sequence, 0x10) for sequence in range(1, 11)])
     with pytest.raises(InterruptedError) as failure:
-        kernel.dump()
+        kernel.ours()
     assert failure.value.strerror == "the routing changed during each of 10 attempts to read it"
 
 
@@ -271,7 +314,7 @@ def test_a_dump_that_is_always_interrupted_is_given_up_with_a_reason(kernel: Rtn
 def test_a_refused_dump_says_why(kernel: Rtnetlink, number: int, text: str, said: str) -> None:
     answer(kernel, reply(1, number, text))
     with pytest.raises(OSError) as failure:
-        kernel.dump()
+        kernel.ours()
     assert (failure.value.errno, failure.value.strerror) == (number, said)
 
 

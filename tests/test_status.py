@@ -5,24 +5,25 @@ from typing import Any
 
 import pytest
 
+from dhcp_lb.change import View
 from dhcp_lb.config import parse
-from dhcp_lb.lease import NONE, State
-from dhcp_lb.model import ON_DEVICE, Interface, Lease, Nexthop, Route, Routing
-from dhcp_lb.reconcile import Sight, View
+from dhcp_lb.model import Hold, Interface, Lease, NONE, Nexthop, ON_DEVICE, Route, Routing, State
 from dhcp_lb.routing import desired, judge
-from dhcp_lb.status import Status, as_json, as_text, shares
-from tests.examples import BOTH, CONFIG, INTERFACES, LEASES, ONLY0, SINGLE0, SINGLE1
+from dhcp_lb.sight import Sight
+from dhcp_lb.verbs.status import Status, as_json, as_text, shares
+from tests.examples import BOTH, CONFIG, INTERFACES, LEASES, ONLY0, SINGLE0, SINGLE1, held
 
 CARRIERS = {2: True, 3: True}
 
 
 def status(leases: dict[str, Lease] = LEASES, interfaces: dict[str, Interface] = INTERFACES,
-           held: dict[str, str] | None = None, *, text: bytes = CONFIG, known: bool = True,
+           holds: dict[str, Hold] | None = None, *, text: bytes = CONFIG, known: bool = True,
            commands: tuple[str, ...] = (), warnings: tuple[str, ...] = ()) -> Status:
     config = parse(text)
-    uplinks = judge(config.links, leases, held or {}, interfaces, {})
+    state = State(leases, holds or {})
+    uplinks = judge(config.links, leases, state.holds(), interfaces)
     want = desired(uplinks, config.settings)
-    sight = Sight(config, State(leases, held or {}), interfaces, [], [])
+    sight = Sight(config, state, interfaces, [], [])
     return Status("2.0", sight, View(uplinks, want, want, ()), commands, warnings, 1754, known)
 
 
@@ -43,7 +44,7 @@ def test_every_state_in_words() -> None:
     leases["eth1"] = NONE
     leases["eth2"] = leases["eth2"]._replace(gateway="", fault="gateway is its own address")
     interfaces = {f"eth{n}": Interface(10 + n, n != 3, n != 4, (f"10.{n}.0.2",)) for n in range(6)}
-    found = as_text(status(leases, interfaces, {"eth0": "disabled", "eth5": "draining"}, text=text))
+    found = as_text(status(leases, interfaces, held(eth0="disabled", eth5="draining"), text=text))
     assert [(line[:4], line[47:51], line[74:].rstrip()) for line in found.splitlines()[1:8]] == [
         ("eth0", "  0%", "disabled                              12 min 34 s old, does not end"),
         ("eth1", "  0%", "no lease                              -"),

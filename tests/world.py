@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from dhcp_lb import hook, iproute2, reconcile, sysctl
+from dhcp_lb import change, hook, iproute2, log, reconcile, sight, sysctl
 from dhcp_lb.config import Config, parse
-from dhcp_lb.lease import HELD, Store
-from dhcp_lb.model import Interface, Routing
-from dhcp_lb.plan import Change
-from dhcp_lb.rtnetlink import Refusal, encode
-from tests.examples import CONFIG
+from dhcp_lb.model import Change, Interface, Refusal, Routing
+from dhcp_lb.rtmessages import encode
+from dhcp_lb.store import Store
+from tests import examples
 from tests.model_kernel import ModelKernel
 
 BOUND = {
@@ -29,15 +28,17 @@ class World:
         self.interfaces = {name: Interface(2 + number, True, True, (BOUND[name]["new_ip_address"],))
                            for number, name in enumerate(BOUND)}
         self.kernel = ModelKernel(self.interfaces, 25)
-        self.config = CONFIG
+        self.config = examples.CONFIG
         self.log: list[str] = []
         self.now_s = 1000
         self.held: dict[str, str] = {}
         self.store = Store(str(path / name))
-        for module in hook, reconcile, sysctl:
+        for module in change, sysctl:
             patch.setattr(module, "log", self.log.append)
-        for module in hook, reconcile:
+        patch.setattr(log, "log", self.log.append)
+        for module in hook, reconcile, change, sight:
             patch.setattr(module, "now_s", lambda: self.now_s)
+        for module in hook, reconcile:
             patch.setattr(module, "read_config", self.read_config)
         patch.setattr(hook, "umask", lambda _: None)  # what is for the life of the hook's process alone
         patch.setattr(hook, "environ", {})
@@ -46,7 +47,7 @@ class World:
         patch.setattr(iproute2, "clashes", lambda config: ())
         patch.setattr(iproute2, "write_names", lambda config: ())
         patch.setattr(iproute2, "remove_names", lambda: None)
-        patch.setattr(reconcile, "interface_names", lambda *_: {2: "eth0", 3: "eth1", 4: "eth2"})
+        patch.setattr(change, "interface_names", lambda *_: {2: "eth0", 3: "eth1", 4: "eth2"})
 
     def read_config(self, known: Config | None = None) -> Config:
         return parse(self.config)
@@ -63,12 +64,12 @@ class World:
     def apply(self) -> list[str]:
         self.log.clear()
         self.kernel.writes = 0
-        reconcile.reconcile(parse(self.config), self.store, edited=True)
+        reconcile.reconcile(parse(self.config), self.store, reconcile.News(edited=True))
         return list(self.log)
 
     def hold(self, **held: str) -> None:
         self.store.prepare()
-        self.store.keep(HELD, held)
+        self.store.hold(examples.held(**held))
         self.apply()
 
     def has(self, name: str, *addresses: str, up: bool = True, carrier: bool = True) -> None:
@@ -98,10 +99,10 @@ class FakeRtnetlink:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def dump(self) -> tuple[list[bytes], list[bytes]]:
+    def ours(self) -> tuple[list[bytes], list[bytes]]:
         routing = self.world.kernel.routing()
-        return ([encode(Change(True, rule), 0, False)[16:] for rule in sorted(routing.rules)],
-                [encode(Change(True, route), 0, False)[16:] for route in sorted(routing.routes)])
+        return ([encode(Change(True, rule))[2] for rule in sorted(routing.rules)],
+                [encode(Change(True, route))[2] for route in sorted(routing.routes)])
 
     def interfaces(self, names: frozenset[str]) -> dict[str, Interface]:
         return {name: self.world.interfaces[name] for name in names if name in self.world.interfaces}

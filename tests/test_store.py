@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhcp_lb.address import parse
-from dhcp_lb.lease import HELD, NONE, TUNED, Store, _decode, _encode, lives
-from dhcp_lb.model import ON_DEVICE, Lease
-from tests.examples import LEASE0, LEASE1
+from dhcp_lb.model import (ADMINISTRATOR, KERNEL, NO_NEW, NONE, ON_DEVICE, OUT, Hold, Lease, Objection, State)
+from dhcp_lb.store import HELD, OBJECTIONS, TUNED, Store, _decode, _encode, lives
+from tests.examples import LEASE0, LEASE1, held
 
 BOTH = frozenset(("eth0", "eth1"))
 NOW = 5000
@@ -55,8 +55,9 @@ def test_the_file_is_a_line_of_words(store: Store) -> None:
 @pytest.mark.parametrize("name", ["é€", "$(id)", "a'b", "--help", "lock", "held", "*", "\udcff", "eth0.100", "x\x85y"])
 def test_any_interface_name_is_a_file_name(store: Store, name: str) -> None:  # fault 27
     store.save(name, LEASE0)
-    store.keep(HELD, {name: "disabled"})
-    assert store.load(frozenset([name]), NOW)[:2] == ({name: LEASE0}, {name: "disabled"})
+    hold = held(x="draining")["x"]
+    store.hold({name: hold})
+    assert store.load(frozenset([name]), NOW)[:2] == ({name: LEASE0}, {name: hold})
 
 
 def test_interfaces_that_are_not_asked_for_are_not_read(store: Store) -> None:
@@ -67,8 +68,8 @@ def test_interfaces_that_are_not_asked_for_are_not_read(store: Store) -> None:
 
 def test_without_a_store_nothing_is_known(tmp_path: Path) -> None:  # fault 60
     store = Store(str(tmp_path / "absent"))
-    assert store.load(BOTH, NOW) == ({}, {}, ())
-    assert store.settled() == (b"", 0)
+    assert store.load(BOTH, NOW) == State()
+    assert (store.settled(), store.tuned()) == (b"", {})
     store.discard(f"{store.path}/leases/eth0")
 
 
@@ -89,17 +90,17 @@ GOOD = _encode(LEASE0).encode()
     b"1 192.0.2.34 24 gateway - 0 0 \n", b"1 192.0.2.34 24 192.0.2 - 0 0 \n",
     b"1 192.0.2.34 24 192.0.2.1 $(id) 0 0 \n", b"1 192.0.2.34 24 192.0.2.1 - then 0 \n",
     b"1 192.0.2.34 24 192.0.2.1 - 0 1e3 \n", b"1 192.0.2.34 24 192.0.2.1 - 0 0 two\nlines\n",
-])
+], ids=lambda content: repr(content[:60]))
 def test_a_file_that_makes_no_sense_is_corrupt_and_no_lease(store: Store, content: bytes) -> None:  # fault 61
     store.save("eth1", LEASE1)
     lease_file(store).write_bytes(content)
-    assert store.load(BOTH, NOW) == ({"eth1": LEASE1}, {}, (str(lease_file(store)),))
+    assert store.load(BOTH, NOW) == State({"eth1": LEASE1}, corrupt=(str(lease_file(store)),))
 
 
 @pytest.mark.parametrize("cut", range(len(GOOD)))
 def test_a_file_that_is_cut_off_anywhere_is_corrupt(store: Store, cut: int) -> None:  # fault 61
     lease_file(store).write_bytes(GOOD[:cut])
-    assert store.load(BOTH, NOW) == ({}, {}, (str(lease_file(store)),))
+    assert store.load(BOTH, NOW) == State({}, corrupt=(str(lease_file(store)),))
 
 
 quads = st.tuples(*[st.integers(0, 255)] * 4).map(lambda octets: ".".join(map(str, octets)))
@@ -179,7 +180,8 @@ def test_everything_is_roots_alone_whatever_the_umask(tmp_path: Path) -> None:  
         store = Store(str(tmp_path / "dhcp-lb"))
         store.prepare()
         store.save("eth0", LEASE0)
-        store.keep(HELD, {"eth0": "disabled"})
+        store.hold(held(eth0="disabled"))
+        store.object({"eth0": OBJECTION})
         store.settle(b"x")
     finally:
         os.umask(before)
@@ -222,29 +224,65 @@ def test_a_killed_writer_of_the_same_number_does_not_stop_the_next_one(store: St
 
 
 def test_links_that_are_held_back(store: Store) -> None:
-    store.keep(HELD, {"eth1": "draining", "eth0": "disabled"})
-    assert Path(store.path, "held").read_text() == "eth0 disabled\neth1 draining\n"
-    assert store.load(BOTH, NOW).held == {"eth0": "disabled", "eth1": "draining"}
-    store.keep(HELD, {})
+    holds = {"eth0": Hold(ADMINISTRATOR, OUT, since_s=9), "eth1": Hold(ADMINISTRATOR, NO_NEW, since_s=7)}
+    store.hold(holds)
+    assert Path(store.path, "held").read_text() == "eth0 disabled 9\neth1 draining 7\n"
+    assert store.load(BOTH, NOW).held == holds
+    store.hold({})
     assert store.load(BOTH, NOW).held == {}
 
 
-@pytest.mark.parametrize("content", [b"eth0\n", b"eth0 disabled x\n", b"\n\n", b"\0", b"eth0 disabled\neth1 dis"])
-def test_a_list_that_makes_no_sense_is_corrupt_and_holds_nothing_back(store: Store, content: bytes) -> None:  # 61
-    Path(store.path, HELD).write_bytes(content)
-    assert store.load(BOTH, NOW) == ({}, {}, (f"{store.path}/held",))
+def test_what_version_2_0_left_is_taken_over(store: Store) -> None:
+    Path(store.path, HELD).write_text("eth0 disabled\neth1 draining\n")
+    lease_file(store).write_text("1 192.0.2.34 24 192.0.2.1 192.0.2.1 1000 3600 \n")
+    Path(store.path, "settled").write_bytes(b"1754\nwhat 2.0 saw")
+    Path(store.path, TUNED).write_text("eth0/rp_filter 1\n")
+    Path(store.path, "flushed").write_bytes(b"")
+    assert store.load(BOTH, NOW) == State({"eth0": LEASE0}, held(eth0="disabled", eth1="draining"))
+    assert (store.tuned(), store.flushed()) == ({"eth0/rp_filter": "1"}, True)
 
 
-def test_words_are_told_apart_by_their_file(store: Store) -> None:
-    store.keep(TUNED, {"eth0/rp_filter": "1"})
-    assert store.words(TUNED) == {"eth0/rp_filter": "1"}
-    assert store.words(HELD) == {}
+OBJECTION = Objection(Hold(KERNEL, NO_NEW, "the kernel refuses it: Nexthop has invalid gateway (EINVAL)", 1000), "a b")
+
+
+def test_what_the_kernel_objects_to(store: Store) -> None:
+    objections = {"eth0": OBJECTION, "": Objection(Hold(KERNEL, OUT, "why", 1), "all")}
+    store.object(objections)
+    assert store.load(BOTH, NOW).objections == objections
+    assert store.load(BOTH, NOW).holds() == {"eth0": (OBJECTION.hold,), "": (Hold(KERNEL, OUT, "why", 1),)}
+    store.object({})
+    assert store.load(BOTH, NOW).objections == {} and files(store) == []
+
+
+@pytest.mark.parametrize("content", [b"eth0\n", b"eth0 disabled x\n", b"\n\n", b"\0", b"eth0 disabled\neth1 dis",
+                                     b"eth0 off 7\n", b"eth0 disabled 1 2\n"])
+@pytest.mark.parametrize("name", [HELD, OBJECTIONS])
+def test_a_list_that_makes_no_sense_is_corrupt_and_holds_nothing_back(store: Store, content: bytes,
+                                                                      name: str) -> None:  # fault 61
+    Path(store.path, name).write_bytes(content)
+    assert store.load(BOTH, NOW) == State(corrupt=(f"{store.path}/{name}",))
+
+
+def test_the_sysctls_that_were_there_before(store: Store) -> None:
+    store.tune({"eth0/rp_filter": "1", "eth1/rp_filter": "0"})
+    assert store.tuned() == {"eth0/rp_filter": "1", "eth1/rp_filter": "0"}
+    Path(store.path, TUNED).write_bytes(b"cut o")
+    assert store.tuned() == {}
+
+
+def test_a_flush_is_remembered_until_something_is_to_be_done(store: Store) -> None:
+    assert not store.flushed()
+    store.flush()
+    assert store.flushed()
+    store.tidy(BOTH)
+    assert not store.flushed()
 
 
 FULL_DISK = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
-from dhcp_lb.lease import NONE, Store
+from dhcp_lb.model import NONE
+from dhcp_lb.store import Store
 store = Store(sys.argv[1])
 store.prepare()
 store.save("eth0", NONE)
@@ -269,8 +307,7 @@ def test_on_a_full_disk_the_old_lease_stays_and_no_empty_file(store: Store) -> N
     assert done.stdout == "No space left on device\nfiller leases waiting eth0\nTrue\n"
 
 
-@pytest.mark.parametrize("refused_s", [0, 1754])
-@pytest.mark.parametrize("sight", [b"x", b"1\n2\n", b"\0\xff" * 100_000])
-def test_what_a_settled_run_saw_comes_back(store: Store, sight: bytes, refused_s: int) -> None:
-    store.settle(sight, refused_s)
-    assert store.settled() == (sight, refused_s)
+@pytest.mark.parametrize("sight", [b"x", b"1\n2\n", b"\0\xff" * 100_000], ids=["a byte", "lines", "much"])
+def test_what_a_settled_run_saw_comes_back(store: Store, sight: bytes) -> None:
+    store.settle(sight)
+    assert store.settled() == sight

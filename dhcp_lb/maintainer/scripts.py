@@ -1,8 +1,8 @@
 """What the Debian package's maintainer scripts need beyond the command line:
 
-    python3 -ISB package.py edit FILE [INTERFACE TABLE-ID WEIGHT]... >NEW   debconf's answers brought in
-    python3 -ISB package.py names                                           table names reserved for ip(8)
-    python3 -ISB package.py hand-back                                       a default route in table main
+    python3 -ISB scripts.py edit FILE [INTERFACE TABLE-ID WEIGHT]... >NEW   debconf's answers brought in
+    python3 -ISB scripts.py names                                           table names reserved for ip(8)
+    python3 -ISB scripts.py hand-back                                       a default route in table main
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dhcp_lb.address import EVERYWHERE  # noqa: E402
-from dhcp_lb.edit import edit  # noqa: E402
+from dhcp_lb.change import judged  # noqa: E402
+from dhcp_lb.config import read_config  # noqa: E402
 from dhcp_lb.iproute2 import clashes, write_names  # noqa: E402
-from dhcp_lb.lease import DRAINING, Store  # noqa: E402
+from dhcp_lb.maintainer.edit import edit  # noqa: E402
 from dhcp_lb.model import Nexthop, Route, Settings  # noqa: E402
-from dhcp_lb.reconcile import judged, look, now_s, read_config  # noqa: E402
-from dhcp_lb.routing import MAIN_TABLE, UP, Uplink, desired  # noqa: E402
+from dhcp_lb.routing import DRAINING, MAIN_TABLE, UP, Uplink, desired  # noqa: E402
 from dhcp_lb.rtnetlink import Rtnetlink  # noqa: E402
+from dhcp_lb.sight import look, now_s  # noqa: E402
+from dhcp_lb.store import Store  # noqa: E402
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .address import EVERYWHERE
-from .model import ON_DEVICE, Lease, Routing
-from .reconcile import Sight, View
-from .routing import NO_LEASE, UNUSABLE, UP, Uplink
+from ..address import EVERYWHERE
+from ..change import View
+from ..model import ON_DEVICE, Lease, Routing
+from ..routing import NO_LEASE, UNUSABLE, UP, Uplink
+from ..sight import Sight
 
 BAR = 20  # characters for all connections
 COLOURS = {UP: "32", UNUSABLE: "31"}  # SGR: green, red; every other state is yellow

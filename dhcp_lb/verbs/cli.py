@@ -7,20 +7,23 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from io import TextIOWrapper
-from pathlib import Path
 
-from . import VERSION, address, iproute2
-from .config import PATH, Config
+from .. import VERSION, address, iproute2
+from ..change import interface_names, judged
+from ..commands import command
+from ..config import PATH, Config, Invalid, read_config
+from ..lock import Deadline, Lock, alone
+from ..model import ADMINISTRATOR, NO_NEW, OUT, Hold, State
+from ..reconcile import News, flush, reconcile
+from ..rtnetlink import Rtnetlink
+from ..sight import Sight, look, now_s
+from ..store import Store
+from ..sysctl import warnings
+from ..takeup import take_up
 from .explain import chosen, explanation
-from .lease import DISABLED, DRAINING, HELD, State, Store
-from .lock import Deadline, Lock, alone
-from .reconcile import Invalid, Sight, flush, interface_names, judged, look, now_s, read_config, reconcile
-from .rtnetlink import Rtnetlink
 from .status import Status, as_json, as_text, shares
-from .takeup import take_up
 
 FAILED, WRONG = 1, 2
-HASH_POLICY = Path("/proc/sys/net/ipv4/fib_multipath_hash_policy")
 
 EPILOG = """\
 With a DHCP client's environment (reason, interface) and no verb it is the client's hook.
@@ -90,7 +93,7 @@ def _parser() -> ArgumentParser:
                        ("enable", "bring a disabled or drained link back")):
         child = verb(name, hold, text)
         child.add_argument("link", metavar="LINK", help="its interface, as in /etc/dhcp-lb")
-        child.set_defaults(held={"disable": DISABLED, "drain": DRAINING, "enable": ""}[name])
+        child.set_defaults(reach={"disable": OUT, "drain": NO_NEW, "enable": ""}[name])
     verb("flush", remove, "remove everything of dhcp-lb's from the kernel, until apply or the next event")
     return parser
 
@@ -99,7 +102,7 @@ def status(options: Namespace) -> None:
     """What is, and what should be."""
     sight, known = _sight()
     commands = _commands(sight) if known else ()
-    report = Status(VERSION, sight, judged(sight), commands, _warnings(sight.config), now_s(), known)
+    report = Status(VERSION, sight, judged(sight), commands, warnings(sight.config), now_s(), known)
     if options.json:
         print(json.dumps(as_json(report), indent=2))
         return
@@ -113,15 +116,15 @@ def plan(_: Namespace) -> None:
     sight, known = _sight()
     if not known:
         raise PermissionError(1, "Permission denied", Store().path)
-    for command in _commands(sight):
-        print(command)
+    for line in _commands(sight):
+        print(line)
 
 
 def apply(_: Namespace) -> None:
     """Now."""
     config = _valid(read_config())
     take_up(config, Store(), config.interfaces)
-    reconcile(config, Store(), edited=True)
+    reconcile(config, Store(), News(edited=True))
 
 
 def check(options: Namespace) -> None:
@@ -171,7 +174,9 @@ def hold(options: Namespace) -> None:
     def keep(_: Lock) -> None:
         held = store.load(config.interfaces, now_s()).held
         held.pop(options.link, None)
-        store.keep(HELD, held | ({options.link: options.held} if options.held else {}))
+        if options.reach:
+            held[options.link] = Hold(ADMINISTRATOR, options.reach, since_s=now_s())
+        store.hold(held)
 
     alone(store, keep, needed=True)
     reconcile(config, store)
@@ -194,14 +199,7 @@ def _sight() -> tuple[Sight, bool]:
 def _commands(sight: Sight) -> tuple[str, ...]:
     changes = judged(sight).changes
     names = interface_names([change.what for change in changes])
-    return tuple(iproute2.command(change, names) for change in changes)
-
-
-def _warnings(config: Config) -> tuple[str, ...]:
-    if config.links and HASH_POLICY.exists() and HASH_POLICY.read_text().strip() == "0":
-        return ("all connections between the same two addresses take the same link; better is "
-                "`sysctl -w net.ipv4.fib_multipath_hash_policy=1`",)
-    return ()
+    return tuple(command(change, names) for change in changes)
 
 
 def _valid(config: Config, path: str = PATH) -> Config:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import address
-from .iproute2 import rule_text
-from .model import Route, Rule
-from .routing import MAIN_TABLE, PREF_BALANCE, PREF_DEVICE, PREF_MAIN, PREF_PREFIX, PREF_SOURCE
+from .. import address
+from ..commands import rule_text
+from ..model import Route, Rule
+from ..routing import MAIN_TABLE, PREF_BALANCE, PREF_DEVICE, PREF_MAIN, PREF_PREFIX, PREF_SOURCE
 
 RTN_LOCAL, RTN_BROADCAST = b"\2", b"\3"  # the second byte of what a route has beside what is ours: linux/rtnetlink.h
 PREF_KERNEL = 32766  # main, where nobody has changed it: net/ipv4/fib_rules.c

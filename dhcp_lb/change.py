@@ -1,0 +1,154 @@
+"""Something differs: judge, plan, ask the kernel, write, and tell."""
+
+from _socket import if_indextoname
+
+from .config import Invalid
+from .lock import Lock
+from .log import log
+from .model import Change, Interface, Refusal, Route, Routing, Rule
+from .objections import MULTIPATH, kept, learned, rehearsal, spoken
+from .plan import changes
+from .reconcile import News
+from .record import NamedTuple
+from .routing import KEPT, NO_LEASE, ROUTED, Uplink, desired, judge, recovered
+from .rtmessages import routing
+from .rtnetlink import Rtnetlink
+from .sight import Sight, look, now_s
+from .store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ATTEMPTS = 8  # each but the last ends with something learned, or with a machine that is another one
+
+
+class View(NamedTuple):
+    """What there is, and what there should be."""
+
+    uplinks: tuple[Uplink, ...]
+    have: Routing
+    want: Routing
+    changes: tuple[Change, ...]  # what leads from the one to the other
+
+
+def judged(sight: Sight) -> View:
+    """Pure: what there is, and what there should be."""
+    config, state, interfaces, rules, routes = sight
+    settings = config.settings
+    have = routing(rules, routes)
+    leases = state.leases
+    if len(leases) < len(config.links):
+        leases = {**recovered(have, interfaces, settings), **leases}
+    uplinks = judge(config.links, leases, state.holds(), interfaces)
+    want = desired(uplinks, settings, MULTIPATH not in state.objections)
+    if oifs := frozenset([uplink.ifindex for uplink in uplinks if uplink.state == KEPT]):
+        want = kept(want, have, oifs, settings.balance_table)
+    return View(uplinks, have, want, changes(have, want, settings.balance_table))
+
+
+def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News) -> None:
+    """Brings the kernel from what was seen to what should be, and the log tells of it."""
+    store.tidy(sight.config.interfaces)
+    store.object(sight.state.objections)
+    view = judged(sight)
+    touched = {news.link} | _losers(view)
+    before = sight.state.objections
+    if view.changes or news.edited:
+        # Names and sysctls come before the routes that they go along with: a run that is killed in between finds
+        # changes left to make the next time, and so comes here again.
+        furnish(kernel, store, sight)
+    sight, view = _written(kernel, store, lock, sight, view)
+    touched |= {name for name, objection in sight.state.objections.items() if objection != before.get(name)}
+    for uplink in view.uplinks:
+        if uplink.link.interface in touched and uplink.state == KEPT:
+            log(f"{uplink.link.interface} gets no new connections: {uplink.reason}")
+        elif uplink.link.interface in touched and uplink.state not in (*ROUTED, NO_LEASE):
+            log(f"{uplink.link.interface} is not used: {uplink.reason or uplink.state}")
+
+
+def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: View) -> tuple[Sight, View]:
+    """Asks the kernel, then makes the changes. What was seen last, and what follows from it.
+
+    What the kernel objects to is kept in the store and judged again, so that a link that is refused costs the others
+    nothing. If its refusals teach nothing, all that it takes is made."""
+    taught = True
+    for _ in range(ATTEMPTS):
+        if not view.changes:
+            store.settle(sight.fingerprint())
+            break
+        lock.check()
+        refusals = _rehearsed(kernel, view) if taught else ()
+        made = not refusals
+        if made:
+            refusals = kernel.write(view.changes)
+            tell(view.changes, refusals, sight.interfaces)
+            if not refusals:
+                break
+        else:
+            tell(tuple([refusal.change for refusal in refusals]), refusals, sight.interfaces)
+        before, sight = sight, look(kernel, sight.config, sight.state)
+        same = sight.interfaces == before.interfaces  # what was said of a machine that is another one now is void
+        new = learned(refusals, view.uplinks, view.have, sight.state, sight.interfaces, now_s()) if same else {}
+        taught = bool(new) or not same
+        if new:
+            sight = sight._replace(state=sight.state._replace(objections={**sight.state.objections, **new}))
+            store.object(sight.state.objections)
+        view = judged(sight)
+        if made and not taught:
+            if sight.state.objections:  # asked again when they are void
+                store.settle(sight.fingerprint())
+            break
+    return sight, view
+
+
+def _rehearsed(kernel: Rtnetlink, view: View) -> tuple[Refusal, ...]:
+    """What the kernel would refuse of the changes."""
+    asked, stands_for = rehearsal(view.changes, view.want)
+    refusals = kernel.write(asked) if asked else ()
+    return tuple([refusal._replace(change=stands_for[refusal.change]) for refusal in refusals if refusal.change.add])
+
+
+def furnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
+    """Sees to the names of the tables and to the sysctls of the interfaces."""
+    from . import iproute2, sysctl
+    if errors := iproute2.clashes(sight.config):
+        raise Invalid("\n".join(errors))
+    try:
+        for path in iproute2.write_names(sight.config):
+            log(f"{path}: written")
+    except OSError as error:
+        log(f"{error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")
+    sysctl.tune(kernel, store, sight.interfaces)
+
+
+def tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces: dict[str, Interface]) -> None:
+    """The log has each change as the ip(8) command that does the same, and what the kernel said against it."""
+    from .commands import command
+    names = interface_names([change.what for change in planned],
+                            {interface.ifindex: name for name, interface in interfaces.items()})
+    refused = {refusal.change: refusal for refusal in refusals}
+    for change in planned:
+        text = command(change, names)
+        if change in refused:
+            log(f"refused: {text}: {spoken(refused[change].errno, refused[change].words)}")
+        else:
+            log(text)
+
+
+def interface_names(objects: "Iterable[Route | Rule]", known: dict[int, str] | None = None) -> dict[int, str]:
+    """Index → name of the interfaces in these routes, as far as they are still there, and those `known` already."""
+    names = dict(known or {})
+    oifs = {nexthop.oif for one in objects if isinstance(one, Route) for nexthop in one.nexthops}
+    for oif in oifs - names.keys():
+        try:
+            names[oif] = if_indextoname(oif)
+        except OSError:
+            pass
+    return names
+
+
+def _losers(view: View) -> set[str]:
+    """The interfaces of links that lose something."""
+    tables = {change.what.table for change in view.changes if not change.add}
+    return {uplink.link.interface for uplink in view.uplinks if uplink.link.table in tables}

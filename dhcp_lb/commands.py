@@ -1,0 +1,72 @@
+"""Pure: a change as the ip(8) command that means the same."""
+
+from .address import FAMILIES, IPV4, IPV6
+from .model import PROTOCOL, Change, Nexthop, Route, Rule
+
+SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  # rtnetlink.h, RT_SCOPE_*
+KINDS = {1: "", 2: "local ", 6: "blackhole ", 7: "unreachable ", 8: "prohibit ", 9: "throw "}  # RTN_*
+_ADDS = {IPV4.number: "append", IPV6.number: "replace"}  # rtmessages.encode has the reason
+PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
+
+
+def command(change: Change, interfaces: dict[int, str]) -> str:
+    """The change as an ip(8) command that can be pasted into a shell. `interfaces`: index → name."""
+    add, what = change
+    if isinstance(what, Rule):
+        return f"ip {_family(what)} rule {'add' if add else 'del'} {rule_text(what)} protocol {PROTOCOL}"
+    return f"ip {_family(what)} route {_ADDS[what.family] if add else 'del'} {_route(what, interfaces)}"
+
+
+def _family(what: Route | Rule) -> str:
+    return FAMILIES[what.family].option
+
+
+def rule_text(rule: Rule) -> str:
+    """A rule in the words of ip(8)."""
+    words = [f"pref {rule.pref} from {rule.source or 'all'}"]
+    if rule.destination:
+        words.append(f"to {rule.destination}")
+    if rule.oif:
+        words.append(f"oif {quoted(rule.oif)}")
+    words.append(f"lookup {rule.table}")
+    if rule.suppress_prefixlength >= 0:
+        words.append(f"suppress_prefixlength {rule.suppress_prefixlength}")
+    return " ".join(words)
+
+
+def _route(route: Route, interfaces: dict[int, str]) -> str:
+    tos, kind = route.rest[:2] or (0, 1)
+    words = [KINDS.get(kind, f"type {kind} ")
+             + ("default" if route.destination == FAMILIES[route.family].everywhere else route.destination)]
+    if len(route.nexthops) == 1:
+        words.append(_nexthop(route.nexthops[0], interfaces))
+    words.append(f"table {route.table} proto {PROTOCOL}")
+    if route.scope:
+        words.append(f"scope {SCOPES.get(route.scope, str(route.scope))}")
+    if tos:
+        words.append(f"tos {tos}")
+    if route.source:
+        words.append(f"src {route.source}")
+    if route.metric:
+        words.append(f"metric {route.metric}")
+    if len(route.nexthops) > 1:
+        words += [f"nexthop {_nexthop(nexthop, interfaces, weight=True)}" for nexthop in route.nexthops]
+    return " ".join(words)
+
+
+def _nexthop(nexthop: Nexthop, interfaces: dict[int, str], weight: bool = False) -> str:
+    # `if7` is what iproute2 itself calls an interface whose name it does not find.
+    words = [f"via {nexthop.gateway}"] if nexthop.gateway else []
+    words.append(f"dev {quoted(interfaces.get(nexthop.oif, f'if{nexthop.oif}'))}")
+    if weight:
+        words.append(f"weight {nexthop.weight}")
+    if nexthop.onlink:
+        words.append("onlink")
+    return " ".join(words)
+
+
+def quoted(word: str) -> str:
+    """A word as a POSIX shell reads it back."""
+    if word and PLAIN.issuperset(word.encode("utf-8", "surrogateescape")):
+        return word
+    return "'" + word.replace("'", "'\"'\"'") + "'"

@@ -1,0 +1,163 @@
+"""Netlink (netlink(7)): a socket, messages, attributes. It knows no route.
+
+Numbers are from uapi/linux/netlink.h (NLM_F_*, NLMSG_*) and asm-generic/socket.h (SO_*)."""
+
+from _socket import SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
+from errno import EINTR, ENOENT, EPERM
+from posix import strerror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from struct import Struct
+else:
+    from _struct import Struct
+
+AF_NETLINK = 16
+SOL_NETLINK = 270
+NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 10, 11, 12
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
+
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x4, 0x10, 0x300
+NLM_F_REPLACE, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x400, 0x800
+NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLMSGERR_ATTR_MSG = 1
+
+HEADER = Struct("=LHHLL")  # struct nlmsghdr: length, type, flags, sequence, port
+ATTRIBUTE = Struct("=HH")  # struct nlattr: length, type
+QUADS = Struct("=HH4s")
+U16 = Struct("=H")
+U32 = Struct("=L")
+S32 = Struct("=l")
+
+RECEIVE = 1 << 16
+DUMP_TRIES = 10
+MIN_BUFFER = 1 << 17
+
+
+class Netlink:
+    """A socket to one of the kernel's netlink families. Its methods raise OSError for what the kernel would not tell
+    or do."""
+
+    of = "what it is about"  # in words, for messages
+
+    def __init__(self, protocol: int) -> None:
+        self.socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
+        self.sequence = 0
+        for option in NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK:
+            self.socket.setsockopt(SOL_NETLINK, option, 1)
+
+    def ask(self, kind: int, flags: int, body: bytes) -> bytes:
+        """The first answer to one message, without its header; b"" if the kernel acknowledges it. OSError in the
+        kernel's words if it refuses."""
+        self.sequence += 1
+        self.socket.send(message(kind, NLM_F_REQUEST | flags, self.sequence, body))
+        answer, answer_flags, _, reply = messages(self.socket.recv(RECEIVE))[0]
+        if answer != NLMSG_ERROR:
+            return reply
+        errno, words = refusal(answer_flags, reply)
+        if errno:
+            raise OSError(errno, words or strerror(errno))
+        return b""
+
+    def dump(self, kind: int, body: bytes) -> list[bytes]:
+        """The messages of a dump, without their headers."""
+        for _ in range(DUMP_TRIES):
+            found, interrupted = self._dump_once(kind, body)
+            if not interrupted:
+                return found
+        raise InterruptedError(EINTR, f"{self.of} changed during each of {DUMP_TRIES} attempts to read it")
+
+    def send(self, requests: list[tuple[int, int, bytes]]) -> list[tuple[int, int, str]]:
+        """Sends messages (type, flags, body) and returns the refusals: the message's place, the errno, and the
+        kernel's own words, "" if it only gave the number. PermissionError if it wants somebody else to ask.
+
+        All messages go in one send, which the kernel works off before the call returns: a process that is killed
+        has made all of its changes or none. The kernel tells refusals unasked. Only the last message asks for an
+        acknowledgement, which is the end."""
+        first = self.sequence + 1
+        self.sequence += len(requests)
+        last = len(requests) - 1
+        data = b"".join([
+            message(kind, NLM_F_REQUEST | flags | (NLM_F_ACK if place == last else 0), first + place, body)
+            for place, (kind, flags, body) in enumerate(requests)])
+        self.socket.setsockopt(SOL_SOCKET, SO_SNDBUFFORCE, MIN_BUFFER + len(data))
+        self.socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, MIN_BUFFER + len(requests) * 2048)  # an answer each
+        if self.socket.send(data) != len(data):
+            raise OSError(ENOENT, "the kernel took a part of the messages")
+        refusals = []
+        while True:
+            for _, flags, sequence, reply in messages(self.socket.recv(RECEIVE)):
+                place = sequence - first
+                errno, words = refusal(flags, reply)
+                if errno == EPERM:
+                    raise PermissionError(errno, words or strerror(errno))
+                if errno:
+                    refusals.append((place, errno, words))
+                if place == last:
+                    return refusals
+
+    def _dump_once(self, kind: int, body: bytes) -> tuple[list[bytes], bool]:
+        """The messages of a dump, without their headers, and whether something changed meanwhile, so that they
+        may not fit together."""
+        self.sequence += 1
+        self.socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, body))
+        found: list[bytes] = []
+        interrupted = 0
+        while True:
+            for answer, flags, _, reply in messages(self.socket.recv(RECEIVE)):
+                interrupted |= flags & NLM_F_DUMP_INTR
+                if answer == NLMSG_DONE:
+                    return found, bool(interrupted)
+                if answer == NLMSG_ERROR:
+                    errno, words = refusal(flags, reply)
+                    raise OSError(errno, words or strerror(errno))
+                found.append(reply)
+
+
+def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """A netlink message. `body` is padded already, as a body and its attributes are."""
+    return HEADER.pack(16 + len(body), kind, flags, sequence, 0) + body
+
+
+def messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
+    """The netlink messages in what was received: type, flags, sequence number, and what follows the header."""
+    found = []
+    start = 0
+    while start < len(data):
+        length, kind, flags, sequence, _ = HEADER.unpack_from(data, start)
+        found.append((kind, flags, sequence, data[start + 16:start + length]))
+        start += length + 3 & ~3
+    return found
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded."""
+    return ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def attributes(data: bytes, start: int) -> dict[int, bytes]:
+    """The attributes from `start` to the end."""
+    if (len(data) - start) % 8 == 0:
+        # Nearly all take eight bytes with their header. Read in one go they need half the time, which a router
+        # with hundreds of links notices; if one takes more, the count of those that fit gives it away.
+        found = {kind: value[:length - 4] for length, kind, value in QUADS.iter_unpack(data[start:])
+                 if 4 < length <= 8}
+        if len(found) == (len(data) - start) // 8:
+            return found
+    found = {}
+    while start < len(data):
+        length, kind = ATTRIBUTE.unpack_from(data, start)
+        found[kind & 0x3fff] = data[start + 4:start + length]  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+        start += length + 3 & ~3
+    return found
+
+
+def refusal(flags: int, reply: bytes) -> tuple[int, str]:
+    """The errno (0 = done) and the kernel's words in an acknowledgement with these flags."""
+    errno = -S32.unpack_from(reply)[0]
+    words = b""
+    if flags & NLM_F_ACK_TLVS:
+        asked = 16 if flags & NLM_F_CAPPED else U32.unpack_from(reply, 4)[0]
+        words = attributes(reply, 4 + (asked + 3 & ~3)).get(NLMSGERR_ATTR_MSG, b"")
+    return errno, words.rstrip(b"\0").decode("utf-8", "replace")

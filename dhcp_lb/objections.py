@@ -1,0 +1,113 @@
+"""Pure: what the kernel would refuse is asked before anything is changed, and what it refused is a hold with a date.
+
+An objection is a fact like a lease: since then the kernel takes no route by this link's gateway, say. It is kept in
+the store, is an input of `judge`, and is void after a minute, after an edit, or when the link's lease or interface is
+another one."""
+
+from errno import ENETDOWN, errorcode
+
+from .address import EVERYWHERE
+from .model import (KERNEL, NO_NEW, NONE, OUT, Change, Hold, Interface, Nexthop, Objection, Refusal, Route, Routing,
+                    State)
+from .routing import Uplink
+
+RETRY_S = 60  # its reason may be gone, and be none of what we look at: an address in the LAN, somebody's rule
+LAST_METRIC = 0xffffffff
+REFUSED = "the kernel refuses it: "
+MULTIPATH = ""  # in the place of a link: the multipath of all of them
+
+
+def standing(state: State, interfaces: dict[str, Interface], now_s: int) -> dict[str, Objection]:
+    """The objections that count at `now_s` (CLOCK_BOOTTIME)."""
+    return {name: objection for name, objection in state.objections.items()
+            if objection.hold.since_s <= now_s < objection.hold.since_s + RETRY_S
+            and objection.said_of == _said_of(name, state, interfaces)}
+
+
+def rehearsal(changes: tuple[Change, ...], want: Routing) -> tuple[tuple[Change, ...], dict[Change, Change]]:
+    """The changes that tell, in one write, whether `changes` will be accepted, and leave nothing; and what each
+    addition among them stands for.
+
+    All that is to be added is added and deleted again. Of a route it is a copy with a metric of its own, from the last
+    one down: no lookup takes it, and its deletion can hit nothing else (to the kernel, a deletion without a metric
+    means any route that does not contradict it: fib_nh_match in net/ipv4/fib_semantics.c). With a multipath come the
+    single defaults by its nexthops, though they are there already: they tell whose fault a refusal is, because the
+    kernel looks at a gateway before it sees that the route is there (fib_create_info, the same file)."""
+    added = [change for change in changes if change.add]
+    asked: list[Change] = []
+    for change in added:
+        if isinstance(change.what, Route) and balances(change.what):
+            oifs = {nexthop.oif for nexthop in change.what.nexthops}
+            asked += [Change(True, route) for route in sorted(want.routes.difference([one.what for one in added]))
+                      if is_single(route) and route.nexthops[0].oif in oifs]
+        asked.append(change)
+    stands_for: dict[Change, Change] = {}
+    for place, change in enumerate(asked):
+        what = change.what
+        if isinstance(what, Route):
+            what = what._replace(metric=LAST_METRIC - place)
+        stands_for[Change(True, what)] = change
+    takes_back = [Change(False, change.what) for change in reversed(stands_for)]
+    return (*stands_for, *takes_back), stands_for
+
+
+def learned(refusals: tuple[Refusal, ...], uplinks: tuple[Uplink, ...], have: Routing, state: State,
+            interfaces: dict[str, Interface], now_s: int) -> dict[str, Objection]:
+    """The objections that these refusals add to those of `state`."""
+    found: dict[str, tuple[str, str]] = {}
+    served = {route.nexthops for route in have.routes if is_single(route)}
+    # An interface that was down for a moment is nobody's fault.
+    refused = [refusal for refusal in refusals if refusal.change.add and refusal.errno != ENETDOWN]
+    for change, errno, words in refused:
+        name, reach = _whose(change, uplinks, served)
+        if name not in found or (found[name][0], reach) == (NO_NEW, OUT):
+            found[name] = (reach, f"{REFUSED}{spoken(errno, words)}")
+    if len(found) > 1:
+        found.pop(MULTIPATH, None)  # it was refused for a link's sake
+    known = {name: objection.hold.reach for name, objection in state.objections.items()}
+    return {name: Objection(Hold(KERNEL, reach, why, now_s), _said_of(name, state, interfaces))
+            for name, (reach, why) in found.items() if known.get(name) not in (reach, OUT)}
+
+
+def spoken(errno: int, words: str) -> str:
+    """A refusal in the kernel's words, as far as it has any."""
+    return f"{words or 'no reason given'} ({errorcode.get(errno, errno)})"
+
+
+def kept(want: Routing, have: Routing, oifs: frozenset[int], balance_table: int) -> Routing:
+    """`want`, but in the balance table the links of these interfaces keep just the routes that they `have` there."""
+    def of_these(routing: Routing) -> frozenset[Route]:
+        return frozenset([route for route in routing.routes if route.table == balance_table and route.source
+                          and len(route.nexthops) == 1 and route.nexthops[0].oif in oifs])
+    return want._replace(routes=want.routes - of_these(want) | of_these(have))
+
+
+def is_single(route: Route) -> bool:
+    """Whether this is a default by one link in the balance table."""
+    return (route.metric > 0 and route.source != "" and len(route.nexthops) == 1
+            and route.destination == EVERYWHERE)
+
+
+def balances(route: Route) -> bool:
+    """Whether this is the default by all links."""
+    return not route.source and route.destination == EVERYWHERE
+
+
+def _whose(change: Change, uplinks: tuple[Uplink, ...], served: set[tuple[Nexthop, ...]]) -> tuple[str, str]:
+    """The link that a refused change belongs to, and how far the hold reaches. One whose single default is there
+    already goes on as before: the kernel takes no new route by its gateway, but keeps those that it has."""
+    what = change.what
+    for uplink in uplinks:
+        if what.table == uplink.link.table:
+            return uplink.link.interface, OUT
+        if isinstance(what, Route) and what.source and [hop.oif for hop in what.nexthops] == [uplink.ifindex]:
+            return uplink.link.interface, NO_NEW if what.nexthops in served else OUT
+    return MULTIPATH, OUT
+
+
+def _said_of(name: str, state: State, interfaces: dict[str, Interface]) -> str:
+    if name == MULTIPATH:
+        return "all"
+    interface = interfaces.get(name)
+    facts = (interface.ifindex, interface.up, *interface.addresses) if interface else ()
+    return " ".join(map(str, (*state.leases.get(name, NONE)[:4], *facts)))

@@ -1,0 +1,178 @@
+"""Pure: routes and rules ↔ the bodies of rtnetlink messages (rtnetlink(7)), of both families.
+
+Numbers are from uapi/linux: rtnetlink.h (RTM_*, RTA_*, RTN_*, RTNH_F_*), fib_rules.h (FRA_*, FR_ACT_*)."""
+
+from .address import FAMILIES, IPV4, IPV6, packed, unpacked
+from .model import PROTOCOL, Change, Nexthop, Route, Routing, Rule
+from .netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, S32, U32, attribute, attributes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from struct import Struct
+else:
+    from _struct import Struct
+
+RTM_NEWROUTE, RTM_DELROUTE = 24, 25
+RTM_NEWRULE, RTM_DELRULE = 32, 33
+
+RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE = 1, 2, 4, 5, 6, 7, 9, 15
+RTA_CACHEINFO, RTA_VIA, RTA_PREF, RTA_NH_ID = 12, 18, 20, 30
+RTN_UNICAST = 1
+RTNH_F_ONLINK = 4
+
+FRA_DST, FRA_SRC, FRA_PRIORITY, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_OIFNAME, FRA_PROTOCOL = 1, 2, 6, 14, 15, 17, 21
+FR_ACT_TO_TBL = 1
+FIB_RULE_DETACHED = 0x8 | 0x10  # the rule's interface is not there at the moment
+
+# struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags; struct
+# fib_rule_hdr has its action in the place of the type, and nothing in those of protocol and scope.
+BODY = Struct("=8BL")
+NEXTHOP = Struct("=HBBl")  # struct rtnexthop: length, flags, hops, interface
+
+OURS = bytes([PROTOCOL])
+MEDIUM = b"\0"  # the preference of a router that names none: uapi/linux/icmpv6.h, ICMPV6_ROUTER_PREF_MEDIUM
+
+
+def routing(rules: list[bytes], routes: list[bytes]) -> Routing:
+    """What these messages of a dump say."""
+    return Routing(frozenset([route(message) for message in routes]),
+                   frozenset([rule(message) for message in rules]))
+
+
+def route(message: bytes) -> Route:
+    """The route in a message from the kernel, without its header."""
+    family, length, _source_length, tos, table, _protocol, scope, kind, flags = BODY.unpack_from(message)
+    found = attributes(message, BODY.size)
+    destination = found.pop(RTA_DST, b"")
+    metric = found.pop(RTA_PRIORITY, b"")
+    source = found.pop(RTA_PREFSRC, b"")
+    nexthops: tuple[Nexthop, ...] = ()
+    if RTA_NH_ID in found:  # the kernel shows its nexthops, too, but takes no message with both
+        for shown in RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH:
+            found.pop(shown, None)
+    elif RTA_OIF in found:
+        gateway = found.pop(RTA_GATEWAY, b"")
+        nexthops = (Nexthop(unpacked(gateway) if gateway else "", U32.unpack(found.pop(RTA_OIF))[0], 1,
+                            flags & RTNH_F_ONLINK != 0),)
+    elif RTA_MULTIPATH in found:
+        nexthops = tuple(_nexthops(found[RTA_MULTIPATH]))
+        if nexthops:
+            del found[RTA_MULTIPATH]
+    if RTA_TABLE in found:
+        table = U32.unpack(found.pop(RTA_TABLE))[0]
+    if family == IPV6.number:  # in every message, and nothing that anybody has set: net/ipv6/route.c, rt6_fill_node
+        found.pop(RTA_CACHEINFO, None)
+        if found.get(RTA_PREF) == MEDIUM:
+            del found[RTA_PREF]
+    rest = b""
+    if found or tos or kind != RTN_UNICAST:
+        rest = bytes([tos, kind]) + b"".join([attribute(number, found[number]) for number in sorted(found)])
+    return Route(table, f"{unpacked(destination)}/{length}" if destination else FAMILIES[family].everywhere,
+                 U32.unpack(metric)[0] if metric else 0, unpacked(source) if source else "", scope, nexthops, rest)
+
+
+def by_ipv6(route: Route) -> bool:
+    """Whether the gateway of an IPv4 route has an address of IPv6."""
+    return RTA_VIA in attributes(route.rest, 2)
+
+
+def _nexthops(data: bytes) -> list[Nexthop]:
+    """The nexthops of a multipath; none if there is something about them that this program never writes."""
+    nexthops = []
+    start = 0
+    while start < len(data):
+        length, flags, hops, oif = NEXTHOP.unpack_from(data, start)
+        found = attributes(data[start:start + length], NEXTHOP.size)
+        gateway = found.pop(RTA_GATEWAY, b"")
+        if found:
+            return []
+        nexthops.append(Nexthop(unpacked(gateway) if gateway else "", oif, hops + 1, bool(flags & RTNH_F_ONLINK)))
+        start += length
+    return nexthops
+
+
+def rule(message: bytes) -> Rule:
+    """The rule in a message from the kernel, without its header; whose it is is not part of it."""
+    family, destination_length, source_length, tos, table, _, _, action, flags = BODY.unpack_from(message)
+    found = attributes(message, BODY.size)
+    found.pop(FRA_PROTOCOL, b"")
+    source, destination = found.pop(FRA_SRC, b""), found.pop(FRA_DST, b"")
+    pref, suppress = found.pop(FRA_PRIORITY, b""), found.pop(FRA_SUPPRESS_PREFIXLEN, b"")
+    oif = found.pop(FRA_OIFNAME, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
+    if FRA_TABLE in found:
+        table = U32.unpack(found.pop(FRA_TABLE))[0]
+    rest = b""
+    flags &= ~FIB_RULE_DETACHED
+    if found or tos or action != FR_ACT_TO_TBL or flags:
+        rest = BODY.pack(0, 0, 0, tos, 0, 0, 0, action, flags)
+        rest += b"".join([attribute(number, found[number]) for number in sorted(found)])
+    return Rule(U32.unpack(pref)[0] if pref else 0, table, f"{unpacked(source)}/{source_length}" if source else "",
+                f"{unpacked(destination)}/{destination_length}" if destination else "", oif,
+                S32.unpack(suppress)[0] if suppress else -1, rest, family)
+
+
+def encode(change: Change) -> tuple[int, int, bytes]:
+    """The message that makes a change: its type, flags, and body.
+
+    A route is deleted with all that is known of it, its protocol included. In IPv4 it is appended, not replaced, so
+    that one which somebody else has put there is left alone. In IPv6 to append means to join (net/ipv6/ip6_fib.c,
+    fib6_add_rt2node), so it replaces. Rules have no NLM_F_EXCL: the same rule of somebody else must not stop ours,
+    because it may go at any time."""
+    add, what = change
+    if isinstance(what, Rule):
+        return (RTM_NEWRULE, NLM_F_CREATE, _rule_body(what)) if add else (RTM_DELRULE, 0, _rule_body(what))
+    if not add:
+        return RTM_DELROUTE, 0, _route_body(what)
+    how = NLM_F_APPEND if what.family == IPV4.number else NLM_F_REPLACE
+    return RTM_NEWROUTE, NLM_F_CREATE | how, _route_body(what)
+
+
+def _route_body(route: Route) -> bytes:
+    table, destination, metric, source, scope, nexthops, rest = route
+    network, _, length = destination.partition("/")
+    tos, kind = rest[:2] or (0, RTN_UNICAST)
+    flags = RTNH_F_ONLINK if len(nexthops) == 1 and nexthops[0].onlink else 0
+    parts = [BODY.pack(route.family, int(length), 0, tos, 0, PROTOCOL, scope, kind, flags),
+             attribute(RTA_TABLE, U32.pack(table))]
+    if length != "0":
+        parts.append(attribute(RTA_DST, packed(network)))
+    if metric:
+        parts.append(attribute(RTA_PRIORITY, U32.pack(metric)))
+    if source:
+        parts.append(attribute(RTA_PREFSRC, packed(source)))
+    if len(nexthops) == 1:
+        gateway, oif, _, _ = nexthops[0]
+        if gateway:
+            parts.append(attribute(RTA_GATEWAY, packed(gateway)))
+        parts.append(attribute(RTA_OIF, U32.pack(oif)))
+    elif nexthops:
+        parts.append(attribute(RTA_MULTIPATH, b"".join([_nexthop(nexthop) for nexthop in nexthops])))
+    parts.append(rest[2:])
+    return b"".join(parts)
+
+
+def _nexthop(nexthop: Nexthop) -> bytes:
+    gateway, oif, weight, onlink = nexthop
+    via = attribute(RTA_GATEWAY, packed(gateway)) if gateway else b""
+    return NEXTHOP.pack(NEXTHOP.size + len(via), RTNH_F_ONLINK if onlink else 0, weight - 1, oif) + via
+
+
+def _rule_body(rule: Rule) -> bytes:
+    pref, table, source, destination, oif, suppress, rest, family = rule
+    _, _, _, tos, _, _, _, action, flags = BODY.unpack_from(rest) if rest else (0,) * 7 + (FR_ACT_TO_TBL, 0)
+    source_network, _, source_length = source.partition("/")
+    destination_network, _, destination_length = destination.partition("/")
+    parts = [BODY.pack(family, int(destination_length or 0), int(source_length or 0), tos, 0, 0, 0, action, flags),
+             attribute(FRA_PROTOCOL, OURS), attribute(FRA_PRIORITY, U32.pack(pref))]
+    if table:
+        parts.append(attribute(FRA_TABLE, U32.pack(table)))
+    if destination:
+        parts.append(attribute(FRA_DST, packed(destination_network)))
+    if source:
+        parts.append(attribute(FRA_SRC, packed(source_network)))
+    if oif:
+        parts.append(attribute(FRA_OIFNAME, oif.encode("utf-8", "surrogateescape") + b"\0"))
+    if suppress >= 0:
+        parts.append(attribute(FRA_SUPPRESS_PREFIXLEN, U32.pack(suppress)))
+    parts.append(rest[BODY.size:])
+    return b"".join(parts)

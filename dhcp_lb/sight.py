@@ -1,0 +1,43 @@
+"""All that a run goes by, and reading it."""
+
+from time import CLOCK_BOOTTIME, clock_gettime
+
+from . import VERSION
+from .config import Config
+from .model import Interface, State
+from .record import NamedTuple
+from .rtnetlink import Rtnetlink
+
+
+class Sight(NamedTuple):
+    """All that decides what is to be done."""
+
+    config: Config
+    state: State  # with those objections that count now
+    interfaces: dict[str, Interface]
+    rules: list[bytes]  # ours, as Rtnetlink.ours gives them
+    routes: list[bytes]
+
+    def fingerprint(self) -> bytes:
+        """The same for the same decision, whatever the age of the leases."""
+        state = self.state
+        leases = [(name, lease.address, lease.length, lease.gateway, lease.server, lease.fault)
+                  for name, lease in sorted(state.leases.items())]
+        held = [(name, hold.reach) for name, hold in sorted(state.held.items())]
+        interfaces = [(name, *interface) for name, interface in sorted(self.interfaces.items())]
+        facts = f"{VERSION} {leases} {held} {sorted(state.objections.items())} {interfaces}"
+        return b"\n".join([facts.encode("utf-8", "surrogateescape"), self.config.text, *self.rules, *self.routes])
+
+
+def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
+    """Reads the kernel, and leaves out the objections that count no more."""
+    interfaces = kernel.interfaces(config.interfaces)
+    if state.objections:
+        from .objections import standing
+        state = state._replace(objections=standing(state, interfaces, now_s()))
+    return Sight(config, state, interfaces, *kernel.ours())
+
+
+def now_s() -> int:
+    """Seconds since boot, those asleep included; no setting of the clock changes it."""
+    return int(clock_gettime(CLOCK_BOOTTIME))

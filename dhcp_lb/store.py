@@ -1,0 +1,254 @@
+"""The store in /run/dhcp-lb: the last lease of each link, its holds, and what is settled. Every file of this program's
+is read and written here.
+
+Everything in the store may vanish at any time, and nothing in it is text that a DHCP server chose."""
+
+from _socket import inet_aton, inet_ntoa
+from errno import EISDIR, ELOOP, ENOSPC, EPERM
+from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, close, fchmod, fsync, geteuid,
+                   getpid, kill, listdir, lstat, mkdir, open, rename, rmdir, stat, unlink, write)
+from posix import read as read_some
+
+from .model import ADMINISTRATOR, KERNEL, NO_NEW, OUT, Hold, Lease, Objection, State
+
+RUN = "/run/dhcp-lb"
+
+HELD = "held"  # by the administrator: a line `INTERFACE disabled|draining SINCE` each, in 2.0 without SINCE
+OBJECTIONS = "objections"  # of the kernel: a line `INTERFACE REACH SINCE SAID-OF WHY` each, with tabs between them
+SETTLED = "settled"  # what a run saw that had nothing left to do
+FLUSHED = "flushed"  # there after `flush`, until something is to be done again
+TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
+
+_LENGTHS = range(33)  # of prefixes; 0 = not known
+_FORMAT = "1"  # the first word of every file; another one is a newer program's
+_REACHES = {"disabled": OUT, "draining": NO_NEW}  # of a hold of the administrator's, by its word in HELD
+_WORDS = {reach: word for word, reach in _REACHES.items()}
+_DIRECTORY = 0o40000  # S_IFDIR, inode(7)
+_TYPE = 0o170000
+
+
+class Store:
+    """The files below one directory. Every method raises OSError for what it cannot do."""
+
+    def __init__(self, path: str = RUN) -> None:
+        self.path = path
+
+    def prepare(self) -> None:
+        """Makes the directories that are missing, and refuses those that are somebody else's: a link planted
+        there would be followed."""
+        for path in self.path, f"{self.path}/leases", f"{self.path}/waiting":
+            try:
+                mkdir(path, 0o700)
+            except FileExistsError:
+                status = lstat(path)
+                if status.st_mode & _TYPE != _DIRECTORY or status.st_uid != geteuid() or status.st_mode & 0o022:
+                    words = "Permission denied" if geteuid() else "is not a directory of root's alone"
+                    raise PermissionError(EPERM, words, path) from None
+
+    def load(self, interfaces: frozenset[str], now_s: int) -> State:
+        """The state of the links with these interfaces. A lease that began after `now_s` (CLOCK_BOOTTIME) is
+        from before the last boot, and no more."""
+        leases: dict[str, Lease] = {}
+        held: dict[str, Hold] = {}
+        objections: dict[str, Objection] = {}
+        corrupt: list[str] = []
+        for name in interfaces:
+            path = f"{self.path}/leases/{name}"
+            try:
+                lease = _decode(read(path).decode())
+                if lease.begin_s <= now_s:
+                    leases[name] = lease
+            except FileNotFoundError:
+                pass
+            except ValueError:
+                corrupt.append(path)
+        try:
+            for line in self._lines(HELD):
+                name, word, since_s = (line if line.count(" ") > 1 else f"{line} 0").split(" ")
+                held[name] = Hold(ADMINISTRATOR, _REACHES[word], since_s=int(since_s))
+        except (KeyError, ValueError):
+            held = {}
+            corrupt.append(f"{self.path}/{HELD}")
+        try:
+            for line in self._lines(OBJECTIONS):
+                name, reach, since_s, said_of, why = line.split("\t")
+                objections[name] = Objection(Hold(KERNEL, reach, why, int(since_s)), said_of)
+        except ValueError:
+            objections = {}
+            corrupt.append(f"{self.path}/{OBJECTIONS}")
+        return State(leases, held, objections, tuple(corrupt))
+
+    def save(self, interface: str, lease: Lease) -> None:
+        """Keeps a link's lease. Who reads it meanwhile sees the old or the new one."""
+        replace(f"{self.path}/leases/{interface}", _encode(lease).encode())
+
+    def hold(self, held: dict[str, Hold]) -> None:
+        """Keeps the holds of the administrator's, of all links."""
+        self._keep(HELD, [f"{name} {_WORDS[hold.reach]} {hold.since_s}" for name, hold in sorted(held.items())])
+
+    def object(self, objections: dict[str, Objection]) -> None:
+        """Keeps what the kernel objects to, if there is room; the next run would hear the same."""
+        lines = ["\t".join([name, hold.reach, str(hold.since_s), said_of, hold.why])
+                 for name, (hold, said_of) in sorted(objections.items())]
+        try:
+            if lines:
+                self._keep(OBJECTIONS, lines)
+            else:
+                self.discard(f"{self.path}/{OBJECTIONS}")
+        except OSError:
+            pass
+
+    def tuned(self) -> dict[str, str]:
+        """The sysctls that this program has changed: INTERFACE/KEY → the value that was there before."""
+        try:
+            return dict([(key, value) for key, value in [line.split(" ") for line in self._lines(TUNED)]])
+        except (OSError, ValueError):
+            return {}
+
+    def tune(self, before: dict[str, str]) -> None:
+        """Keeps what `tuned` tells."""
+        self._keep(TUNED, [f"{key} {value}" for key, value in sorted(before.items())])
+
+    def settled(self) -> bytes:
+        """What the last run saw that had nothing left to do; b"" if that is not known."""
+        try:
+            return read(f"{self.path}/{SETTLED}", 1 << 24)
+        except (OSError, ValueError):
+            return b""
+
+    def settle(self, sight: bytes) -> None:
+        """Keeps what a run saw that had nothing left to do, if there is room."""
+        try:
+            replace(f"{self.path}/{SETTLED}", sight)
+        except OSError:
+            pass
+
+    def flush(self) -> None:
+        """Keeps that an administrator has flushed."""
+        self._keep(FLUSHED, [])
+
+    def flushed(self) -> bool:
+        """Whether an administrator has flushed, and nothing has asked for the routing since."""
+        try:
+            stat(f"{self.path}/{FLUSHED}")
+        except FileNotFoundError:
+            return False
+        return True
+
+    def tidy(self, interfaces: frozenset[str]) -> None:
+        """Removes the leases of other interfaces, what writers left that were killed, and the mark of a flush."""
+        self.discard(f"{self.path}/{FLUSHED}")
+        leases = f"{self.path}/leases"
+        for directory in self.path, leases:
+            try:
+                names = listdir(directory)
+            except FileNotFoundError:
+                names = []
+            for name in names:
+                _, temporary, pid = name.partition(" ")
+                if temporary:
+                    stale = not (pid.isdecimal() and lives(int(pid)))
+                else:
+                    stale = directory == leases and name not in interfaces
+                if stale:
+                    self.discard(f"{directory}/{name}")
+
+    def discard(self, path: str) -> None:
+        """Removes a file of the store if it is there. A directory in its place goes if it is empty."""
+        try:
+            unlink(path)
+        except FileNotFoundError:
+            pass
+        except IsADirectoryError:
+            try:
+                rmdir(path)
+            except OSError:
+                pass
+
+    def _lines(self, name: str) -> list[str]:
+        try:
+            text = read(f"{self.path}/{name}", 1 << 20).decode("utf-8", "surrogateescape")
+        except FileNotFoundError:
+            return []
+        *lines, rest = text.split("\n")
+        if rest:  # cut off
+            raise ValueError(text)
+        return lines
+
+    def _keep(self, name: str, lines: list[str]) -> None:
+        text = "".join([f"{line}\n" for line in lines])
+        replace(f"{self.path}/{name}", text.encode("utf-8", "surrogateescape"))
+
+
+def read(path: str, most: int = 4096, follow: bool = False) -> bytes:
+    """The first `most` bytes of a file. ValueError for a directory in its place, and for a symbolic link unless it is
+    to be followed."""
+    # O_NONBLOCK: a FIFO in a file's place must not hold up a DHCP client.
+    try:
+        descriptor = open(path, O_RDONLY | O_NONBLOCK | (0 if follow else O_NOFOLLOW))
+        try:
+            return read_some(descriptor, most)
+        finally:
+            close(descriptor)
+    except OSError as error:
+        if error.errno in (EISDIR, ELOOP):
+            raise ValueError(path) from None
+        raise
+
+
+def replace(path: str, data: bytes, beside: str = "", mode: int = 0o600) -> None:
+    """Writes a file so that who reads it sees the old one or the new one, whenever this process is killed. It is
+    written under another name first: with `beside` behind it, or, so that many can write at once, with this process's
+    number behind a space, which no interface's name can hold."""
+    temporary = path + (beside or f" {getpid()}")
+    try:
+        unlink(temporary)
+    except FileNotFoundError:
+        pass
+    descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode)
+    try:
+        try:
+            if write(descriptor, data) < len(data):
+                raise OSError(ENOSPC, "no room for", temporary)
+            if mode != 0o600:  # outside of /run: whatever the umask, and for good
+                fchmod(descriptor, mode)
+                fsync(descriptor)
+        finally:
+            close(descriptor)
+        rename(temporary, path)
+    except OSError:
+        unlink(temporary)
+        raise
+
+
+def _encode(lease: Lease) -> str:
+    address, length, gateway, server, begin_s, duration_s, fault = lease
+    return f"{_FORMAT} {address or '-'} {length} {gateway or '-'} {server or '-'} {begin_s} {duration_s} {fault}\n"
+
+
+def _decode(text: str) -> Lease:
+    """The lease in a file's text; ValueError if this program cannot have written it."""
+    form, address, length, gateway, server, begin_s, duration_s, fault = text.split(" ", 7)
+    for quad in address, gateway, server:
+        if quad != "-" and not _canonical(quad):
+            raise ValueError(text)
+    if form != _FORMAT or fault.partition("\n")[1:] != ("\n", "") or int(length) not in _LENGTHS:
+        raise ValueError(text)
+    return Lease("" if address == "-" else address, int(length), "" if gateway == "-" else gateway,
+                 "" if server == "-" else server, int(begin_s), int(duration_s), fault[:-1])
+
+
+def _canonical(quad: str) -> bool:
+    try:
+        return inet_ntoa(inet_aton(quad)) == quad
+    except OSError:
+        return False
+
+
+def lives(pid: int) -> bool:
+    """Whether a process with this number exists."""
+    try:
+        kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What an administrator types. No client's event loads this folder."""
