@@ -1,12 +1,38 @@
 """The benchmark works. Its times are not judged here: on a machine that does other things they say nothing."""
 
+import re
+import runpy
 import subprocess
 
 from tests.lab import CHECKOUT
 
 
+def bench(*arguments: str) -> dict[str, str]:
+    """The rows of its tables by what they begin with; of several, the last."""
+    done = subprocess.run([CHECKOUT / "tests/bench", "--quick", *arguments], stdout=subprocess.PIPE, text=True,
+                          check=True)
+    return dict(line.strip("| ").split(" | ", 1) for line in done.stdout.splitlines() if line.startswith("|"))
+
+
 def test_it_measures_and_prints_its_tables() -> None:
-    done = subprocess.run([CHECKOUT / "tests/bench", "--quick"], stdout=subprocess.PIPE, text=True, check=True)
-    rows = dict(line.strip("| ").split(" | ", 1) for line in done.stdout.splitlines() if line.startswith("|"))
+    rows = bench()
     assert rows["dash with our hook, another interface"] == "1 | 1"  # the last table that has it: of processes
+    assert rows["lean script, another gateway"] == "13 | 13"
     assert rows["dhcp-lb"].endswith("1 of 1")
+
+
+def test_it_compares_two_checkouts_each_with_its_own_installation() -> None:
+    rows = bench("--against", str(CHECKOUT))
+    for event in "renewal without change", "another gateway":
+        for kind in "ms", "ms of CPU":
+            for cell in rows[f"dhcp-lb, {event}, {kind}"].split(" | "):
+                median, low, high = map(float, re.findall(r"[0-9.]+", cell.replace("95 %", "")))
+                assert 0 < low <= median <= high
+
+
+def test_the_interval_is_that_of_the_tables_of_the_sign_test() -> None:
+    interval = runpy.run_path(str(CHECKOUT / "tests/bench"))["interval"]
+    assert interval(range(100, 0, -1)) == (40, 61)
+    assert interval(range(1, 41)) == (14, 27)
+    assert interval(range(1, 7)) == (1, 6)
+    assert interval([3, 1, 2]) == (1, 3)
