@@ -6,7 +6,7 @@ from .config import Invalid
 from .lock import Lock
 from .log import log
 from .model import Change, Interface, Refusal, Route, Routing, Rule
-from .objections import MULTIPATH, kept, learned, rehearsal, spoken
+from .objections import MULTIPATH, balances, kept, learned, rehearsal, singles, spoken
 from .plan import changes
 from .reconcile import News
 from .record import NamedTuple
@@ -86,7 +86,8 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
             if not refusals:
                 break
         else:
-            tell(tuple([refusal.change for refusal in refusals]), refusals, sight.interfaces)
+            refused = {refusal.change for refusal in refusals}
+            tell(tuple([change for change in view.changes if change in refused]), refusals, sight.interfaces)
         before, sight = sight, look(kernel, sight.config, sight.state)
         same = sight.interfaces == before.interfaces  # what was said of a machine that is another one now is void
         new = learned(refusals, view.uplinks, view.have, sight.state, sight.interfaces, now_s()) if same else {}
@@ -103,8 +104,16 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
 
 
 def _rehearsed(kernel: Rtnetlink, view: View) -> tuple[Refusal, ...]:
-    """What the kernel would refuse of the changes."""
-    asked, stands_for = rehearsal(view.changes, view.want)
+    """What the kernel would refuse of the changes, and where it is a multipath, of its links' own defaults."""
+    refusals = _refused(kernel, view.changes)
+    for multipath in [refusal.change.what for refusal in refusals]:
+        if isinstance(multipath, Route) and balances(multipath):
+            refusals += _refused(kernel, singles(multipath, view.want))
+    return refusals
+
+
+def _refused(kernel: Rtnetlink, changes: tuple[Change, ...]) -> tuple[Refusal, ...]:
+    asked, stands_for = rehearsal(changes)
     refusals = kernel.write(asked) if asked else ()
     return tuple([refusal._replace(change=stands_for[refusal.change]) for refusal in refusals if refusal.change.add])
 
@@ -112,10 +121,11 @@ def _rehearsed(kernel: Rtnetlink, view: View) -> tuple[Refusal, ...]:
 def furnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
     """Sees to the names of the tables and to the sysctls of the interfaces."""
     from . import iproute2, sysctl
-    if errors := iproute2.clashes(sight.config):
+    known = iproute2.known()
+    if errors := iproute2.clashes(sight.config, known):
         raise Invalid("\n".join(errors))
     try:
-        for path in iproute2.write_names(sight.config):
+        for path in iproute2.write_names(sight.config, known):
             log(f"{path}: written")
     except OSError as error:
         log(f"{error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")

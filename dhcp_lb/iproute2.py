@@ -21,6 +21,18 @@ class Name(NamedTuple):
     place: str  # FILE:LINE
 
 
+class Known(NamedTuple):
+    """What iproute2's files name, without our own drop-ins."""
+
+    tables: list[Name]
+    protocols: list[Name]
+
+
+def known(etc: str = ETC, usr: str = USR) -> Known:
+    """Reads iproute2's files."""
+    return Known(names("rt_tables", etc, usr), names("rt_protos", etc, usr))
+
+
 def names(kind: str, etc: str = ETC, usr: str = USR) -> list[Name]:
     """All that `kind` (rt_tables or rt_protos) and its drop-ins name, without our own drop-in."""
     paths = [f"{etc}/{kind}" if kind in _listed(etc) else f"{usr}/{kind}"]
@@ -30,38 +42,38 @@ def names(kind: str, etc: str = ETC, usr: str = USR) -> list[Name]:
     return [name for path in paths for name in _parse(_content(path), path)]
 
 
-def clashes(config: Config, path: str = PATH, etc: str = ETC, usr: str = USR) -> tuple[str, ...]:
-    """Where iproute2's files call one of our ids or names something else. Such a table may be somebody's."""
+def clashes(config: Config, known: Known, path: str = PATH) -> tuple[str, ...]:
+    """Pure: where iproute2's files call one of our ids or names something else. Such a table may be somebody's."""
     errors = []
-    known = names("rt_tables", etc, usr)
     for table, name in _ours(config):
         line = config.lines.get(table)
         place = f"{path}:{line}" if line else path
         hint = "take another" if line else "move the balance table with `balance-table = NAME ID`"
-        for other in known:
+        for other in known.tables:
             if other.number == table and other.name != name:
                 errors.append(f"{place}: table id {table} ({name}) is named {other.name} in {other.place}: {hint}")
             if other.name == name and other.number != table:
                 errors.append(f"{place}: table {name} ({table}) has the id {other.number} in {other.place}: {hint}")
-    for other in names("rt_protos", etc, usr):
+    for other in known.protocols:
         if (other.number == PROTOCOL) != (other.name == PROTOCOL_NAME):
             errors.append(f"{path}: the protocol {PROTOCOL_NAME} has the number {PROTOCOL}, but {other.place} says "
                           f"{other.number} {other.name}: change that one")
     return tuple(errors)
 
 
-def write_names(config: Config, etc: str = ETC, usr: str = USR) -> tuple[str, ...]:
+def write_names(config: Config, known: Known, etc: str = ETC) -> tuple[str, ...]:
     """Brings our two drop-ins in line with the configuration, and returns the paths of those that changed. What
     is named elsewhere already is not named again."""
-    tables = _ours(config)
     protocols = [(PROTOCOL, PROTOCOL_NAME)] if config.links else []
-    return tuple([path for kind, ours in (("rt_tables", tables), ("rt_protos", protocols))
-                  if (path := _write_drop_in(kind, ours, etc, usr))])
+    return tuple([f"{directory}/{DROP_IN}"
+                  for directory, ours, theirs in ((f"{etc}/rt_tables.d", _ours(config), known.tables),
+                                                  (f"{etc}/rt_protos.d", protocols, known.protocols))
+                  if _write_drop_in(directory, ours, theirs)])
 
 
 def remove_names(etc: str = ETC) -> None:
     """Gives our names back."""
-    write_names(Config(), etc, etc)
+    write_names(Config(), Known([], []), etc)
 
 
 def _ours(config: Config) -> list[tuple[int, str]]:
@@ -71,24 +83,24 @@ def _ours(config: Config) -> list[tuple[int, str]]:
             (config.settings.balance_table, config.settings.balance_name)]
 
 
-def _write_drop_in(kind: str, ours: list[tuple[int, str]], etc: str, usr: str) -> str:
-    known = {name.name for name in names(kind, etc, usr)}
-    lines = [f"{number}\t{name}\n" for number, name in ours if name not in known]
+def _write_drop_in(directory: str, ours: list[tuple[int, str]], theirs: list[Name]) -> bool:
+    named = {name.name for name in theirs}
+    lines = [f"{number}\t{name}\n" for number, name in ours if name not in named]
     text = "".join([f"# Written by dhcp-lb(8) from {PATH}; changes here are lost.\n", *lines]) if lines else ""
-    path = f"{etc}/{kind}.d/{DROP_IN}"
+    path = f"{directory}/{DROP_IN}"
     if _content(path) == text:
-        return ""
+        return False
     if not text:
         unlink(path)
-        return path
-    for directory in etc, f"{etc}/{kind}.d":
+        return True
+    for missing in directory.rpartition("/")[0], directory:
         try:
-            mkdir(directory)
-            chmod(directory, 0o755)  # whatever the umask: everybody's `ip` reads it
+            mkdir(missing)
+            chmod(missing, 0o755)  # whatever the umask: everybody's `ip` reads it
         except FileExistsError:
             pass
     replace(path, text.encode(), beside=".new", mode=0o644)  # not read by iproute2: another suffix
-    return path
+    return True
 
 
 def _parse(text: str, path: str) -> list[Name]:

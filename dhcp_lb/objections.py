@@ -11,6 +11,10 @@ from .model import (KERNEL, NO_NEW, NONE, OUT, Change, Hold, Interface, Nexthop,
                     State)
 from .routing import Uplink
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 RETRY_S = 60  # its reason may be gone, and be none of what we look at: an address in the LAN, somebody's rule
 LAST_METRIC = 0xffffffff
 REFUSED = "the kernel refuses it: "
@@ -24,31 +28,30 @@ def standing(state: State, interfaces: dict[str, Interface], now_s: int) -> dict
             and objection.said_of == _said_of(name, state, interfaces)}
 
 
-def rehearsal(changes: tuple[Change, ...], want: Routing) -> tuple[tuple[Change, ...], dict[Change, Change]]:
+def rehearsal(changes: "Iterable[Change]") -> tuple[tuple[Change, ...], dict[Change, Change]]:
     """The changes that tell, in one write, whether `changes` will be accepted, and leave nothing; and what each
     addition among them stands for.
 
     All that is to be added is added and deleted again. Of a route it is a copy with a metric of its own, from the last
     one down: no lookup takes it, and its deletion can hit nothing else (to the kernel, a deletion without a metric
-    means any route that does not contradict it: fib_nh_match in net/ipv4/fib_semantics.c). With a multipath come the
-    single defaults by its nexthops, though they are there already: they tell whose fault a refusal is, because the
-    kernel looks at a gateway before it sees that the route is there (fib_create_info, the same file)."""
-    added = [change for change in changes if change.add]
-    asked: list[Change] = []
-    for change in added:
-        if isinstance(change.what, Route) and balances(change.what):
-            oifs = {nexthop.oif for nexthop in change.what.nexthops}
-            asked += [Change(True, route) for route in sorted(want.routes.difference([one.what for one in added]))
-                      if is_single(route) and route.nexthops[0].oif in oifs]
-        asked.append(change)
+    means any route that does not contradict it: fib_nh_match in net/ipv4/fib_semantics.c)."""
     stands_for: dict[Change, Change] = {}
-    for place, change in enumerate(asked):
+    for place, change in enumerate([change for change in changes if change.add]):
         what = change.what
         if isinstance(what, Route):
             what = what._replace(metric=LAST_METRIC - place)
         stands_for[Change(True, what)] = change
     takes_back = [Change(False, change.what) for change in reversed(stands_for)]
     return (*stands_for, *takes_back), stands_for
+
+
+def singles(multipath: Route, want: Routing) -> tuple[Change, ...]:
+    """What tells for which link's sake a multipath is refused: the single defaults by its nexthops, though they may be
+    there already. The kernel looks at a gateway before it sees that the route is there (fib_create_info in
+    net/ipv4/fib_semantics.c)."""
+    oifs = {nexthop.oif for nexthop in multipath.nexthops}
+    return tuple([Change(True, route) for route in sorted(want.routes)
+                  if is_single(route) and route.nexthops[0].oif in oifs])
 
 
 def learned(refusals: tuple[Refusal, ...], uplinks: tuple[Uplink, ...], have: Routing, state: State,

@@ -99,19 +99,27 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
     routed = [uplink for uplink in uplinks if uplink.state in ROUTED]
     routes: list[Route] = []
     rules: list[Rule] = []
+    nexthops: dict[int, Nexthop] = {}  # by the link's table
     for uplink in routed:
-        routes += _routes_of_link(uplink, settings.balance_table, METRIC_SINGLE + ranks[uplink.link.table])
-        rules += _rules_of_link(uplink)
+        table, lease = uplink.link.table, uplink.lease
+        prefix = address.network(lease.address, lease.length)
+        nexthops[table] = nexthop = _nexthop(uplink, prefix)
+        routes += _routes_of_link(uplink, prefix, nexthop, settings.balance_table, METRIC_SINGLE + ranks[table])
+        rules += _rules_of_link(uplink, prefix)
     if routed:
         rules += _rules_of_all(settings.balance_table)
-    balanced = [(uplink, weight) for uplink, weight in zip(uplinks, scaled([uplink.link.weight for uplink in uplinks]))
-                if uplink.state in (UP, NO_CARRIER)]  # without carrier the kernel skips it, until it is back
+    weights = zip(uplinks, scaled([uplink.link.weight for uplink in uplinks]))
+    balanced = {uplink.link.table: weight for uplink, weight in weights
+                if uplink.state in (UP, NO_CARRIER)}  # without carrier the kernel skips it, until it is back
     if balanced and (multipath or len(balanced) == 1):
-        routes.append(_multipath(balanced, settings.balance_table))
+        # In any other order the kernel would hash the flows that live behind masquerading onto other links.
+        shares = [nexthops[table]._replace(weight=balanced[table] if len(balanced) > 1 else 1)
+                  for table in sorted(balanced)]
+        routes.append(Route(settings.balance_table, address.EVERYWHERE, 0, "", SCOPE_UNIVERSE, tuple(shares)))
     return Routing(frozenset(routes), frozenset(rules))
 
 
-def _rules_of_link(uplink: Uplink) -> list[Rule]:
+def _rules_of_link(uplink: Uplink, prefix: str) -> list[Rule]:
     link, lease = uplink.link, uplink.lease
     host = f"{lease.address}/32"
     rules = [
@@ -123,7 +131,7 @@ def _rules_of_link(uplink: Uplink) -> list[Rule]:
     if lease.length < 32 and not uplink.shared:
         # Two providers may hand out the same prefix; main has one of the two. Where the address is the machine's in
         # another network, too, a provider that hands it out would get the replies to that network.
-        rules.append(Rule(PREF_PREFIX, link.table, source=host, destination=_prefix(lease)))
+        rules.append(Rule(PREF_PREFIX, link.table, source=host, destination=prefix))
     return rules
 
 
@@ -136,9 +144,9 @@ def _rules_of_all(balance_table: int) -> list[Rule]:
     ]
 
 
-def _routes_of_link(uplink: Uplink, balance_table: int, metric: int) -> list[Route]:
+def _routes_of_link(uplink: Uplink, prefix: str, nexthop: Nexthop, balance_table: int, metric: int) -> list[Route]:
     link, lease = uplink.link, uplink.lease
-    quad, prefix, nexthop = lease.address, _prefix(lease), _nexthop(uplink)
+    quad = lease.address
     routes = [
         Route(link.table, address.EVERYWHERE, 0, quad, SCOPE_UNIVERSE, (nexthop,)),
         # It carries on when the kernel deletes the multipath with another link's device. It goes with its source.
@@ -152,22 +160,11 @@ def _routes_of_link(uplink: Uplink, balance_table: int, metric: int) -> list[Rou
     return routes
 
 
-def _multipath(balanced: list[tuple[Uplink, int]], balance_table: int) -> Route:
-    # In any other order the kernel would hash the flows that live behind masquerading onto other links.
-    balanced = sorted(balanced, key=lambda one: one[0].link.table)
-    nexthops = [_nexthop(uplink)._replace(weight=weight if len(balanced) > 1 else 1) for uplink, weight in balanced]
-    return Route(balance_table, address.EVERYWHERE, 0, "", SCOPE_UNIVERSE, tuple(nexthops))
-
-
-def _prefix(lease: Lease) -> str:
-    return address.network(lease.address, lease.length)
-
-
-def _nexthop(uplink: Uplink) -> Nexthop:
+def _nexthop(uplink: Uplink, prefix: str) -> Nexthop:
     lease = uplink.lease
     if lease.gateway == ON_DEVICE:
         return Nexthop("", uplink.ifindex)
-    return Nexthop(lease.gateway, uplink.ifindex, 1, address.network(lease.gateway, lease.length) != _prefix(lease))
+    return Nexthop(lease.gateway, uplink.ifindex, 1, address.network(lease.gateway, lease.length) != prefix)
 
 
 def scaled(weights: list[int]) -> list[int]:

@@ -254,4 +254,4 @@ def test_any_bytes_in_iproute2s_names_are_read(text: bytes, tmp_path_factory: py
     etc.mkdir(exist_ok=True)
     for kind in "rt_tables", "rt_protos":
         (etc / kind).write_bytes(text)
-    quickly(lambda: iproute2.clashes(config.parse(b"eth0 t 200 1\n"), "FILE", str(etc), str(etc)) and None)
+    quickly(lambda: iproute2.clashes(config.parse(b"eth0 t 200 1\n"), iproute2.known(str(etc), str(etc))) and None)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dhcp_lb.commands import command, quoted
 from dhcp_lb.config import Config, parse
-from dhcp_lb.iproute2 import Name, clashes, names, remove_names, write_names
+from dhcp_lb.iproute2 import Name, clashes, known, names, remove_names, write_names
 from dhcp_lb.model import Change, Nexthop, Route, Rule
 from tests.examples import BOTH, CONFIG
 
@@ -89,10 +89,11 @@ class Files:
 
     def clashes(self, config: Config) -> list[str]:
         return [line.replace(f"{self.etc.parent}/", "")
-                for line in clashes(config, "F", str(self.etc), str(self.usr))]
+                for line in clashes(config, known(str(self.etc), str(self.usr)), "F")]
 
     def write_names(self, config: Config) -> list[str]:
-        return [path.replace(f"{self.etc.parent}/", "") for path in write_names(config, str(self.etc), str(self.usr))]
+        found = known(str(self.etc), str(self.usr))
+        return [path.replace(f"{self.etc.parent}/", "") for path in write_names(config, found, str(self.etc))]
 
     def text(self, kind: str = "rt_tables") -> str:
         return (self.etc / f"{kind}.d" / "dhcp-lb.conf").read_text()

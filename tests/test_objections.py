@@ -5,7 +5,7 @@ from errno import EINVAL, ENETDOWN, ENOTSUP
 import pytest
 
 from dhcp_lb.model import KERNEL, NO_NEW, OUT, Change, Hold, Interface, Objection, Refusal, Route, Routing, Rule, State
-from dhcp_lb.objections import RETRY_S, kept, learned, rehearsal, standing
+from dhcp_lb.objections import RETRY_S, kept, learned, rehearsal, singles, standing
 from dhcp_lb.plan import changes
 from dhcp_lb.routing import Uplink, desired, judge
 from dhcp_lb.model import Settings
@@ -31,7 +31,7 @@ def said(*refusals: Refusal, have: Routing = NOTHING, state: State = STATE) -> d
 
 
 def test_a_rehearsal_adds_copies_and_takes_all_of_them_back() -> None:
-    asked, stands_for = rehearsal(changes(NOTHING, WANT, 252), WANT)
+    asked, stands_for = rehearsal(changes(NOTHING, WANT, 252))
     half = len(asked) // 2
     assert [change.what for change in asked[half:]] == [change.what for change in reversed(asked[:half])]
     assert [change.add for change in asked] == [True] * half + [False] * half
@@ -45,7 +45,7 @@ def test_a_rehearsal_leaves_nothing_and_no_lookup_takes_it() -> None:
     alone = desired(judge((ETH1,), LEASES, {}, INTERFACES), Settings())
     kernel.write(changes(NOTHING, alone, 252))
     before, lookups = kernel.routing(), set()
-    asked, _ = rehearsal(changes(before, WANT, 252), WANT)
+    asked, _ = rehearsal(changes(before, WANT, 252))
     for change in asked:
         kernel.make(change, 109)
         lookups.add(kernel.lookup())
@@ -53,13 +53,12 @@ def test_a_rehearsal_leaves_nothing_and_no_lookup_takes_it() -> None:
 
 
 def test_what_is_only_deleted_is_not_asked_for() -> None:
-    assert rehearsal(changes(WANT, NOTHING, 252), NOTHING) == ((), {})
+    assert rehearsal(changes(WANT, NOTHING, 252)) == ((), {})
 
 
-def test_with_a_multipath_come_the_single_defaults_that_are_there_already() -> None:
-    have = WANT._replace(routes=WANT.routes - {BOTH})
-    _, stands_for = rehearsal(changes(have, WANT, 252), WANT)
-    assert [change.what for change in stands_for.values()] == [SINGLE1, SINGLE0, BOTH]
+def test_whose_fault_a_refused_multipath_is_tell_the_single_defaults_by_its_nexthops() -> None:
+    assert singles(BOTH, WANT) == (Change(True, SINGLE1), Change(True, SINGLE0))
+    assert singles(ONLY1, WANT) == (Change(True, SINGLE1),)
 
 
 @pytest.mark.parametrize("what", [*TABLE0, *RULES0, SINGLE0])

@@ -44,8 +44,8 @@ class World:
         patch.setattr(hook, "environ", {})
         patch.setattr(hook, "Store", lambda: self.store)
         patch.setattr(reconcile, "Rtnetlink", lambda: FakeRtnetlink(self))
-        patch.setattr(iproute2, "clashes", lambda config: ())
-        patch.setattr(iproute2, "write_names", lambda config: ())
+        patch.setattr(iproute2, "clashes", lambda *_: ())
+        patch.setattr(iproute2, "write_names", lambda *_: ())
         patch.setattr(iproute2, "remove_names", lambda: None)
         patch.setattr(change, "interface_names", lambda *_: {2: "eth0", 3: "eth1", 4: "eth2"})
 

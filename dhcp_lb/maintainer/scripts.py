@@ -17,7 +17,7 @@ if __name__ == "__main__":
 from dhcp_lb.address import EVERYWHERE  # noqa: E402
 from dhcp_lb.change import judged  # noqa: E402
 from dhcp_lb.config import read_config  # noqa: E402
-from dhcp_lb.iproute2 import clashes, write_names  # noqa: E402
+from dhcp_lb.iproute2 import clashes, known, write_names  # noqa: E402
 from dhcp_lb.maintainer.edit import edit  # noqa: E402
 from dhcp_lb.model import Nexthop, Route, Settings  # noqa: E402
 from dhcp_lb.routing import DRAINING, MAIN_TABLE, UP, Uplink, desired  # noqa: E402
@@ -41,10 +41,10 @@ def edit_file(path: str, *words: str) -> None:
 def reserve_names() -> None:
     """Writes the names of the configured links' tables, unless something else has one of them."""
     config = read_config()
-    if errors := config.errors + clashes(config):
+    if errors := config.errors + clashes(config, known()):
         sys.exit("".join(f"dhcp-lb: {error}\n" for error in errors))
     try:
-        write_names(config)
+        write_names(config, known())
     except OSError as error:
         sys.exit(f"dhcp-lb: {error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")
 

@@ -203,7 +203,7 @@ def _commands(sight: Sight) -> tuple[str, ...]:
 
 
 def _valid(config: Config, path: str = PATH) -> Config:
-    if errors := config.errors or iproute2.clashes(config, path):
+    if errors := config.errors or iproute2.clashes(config, iproute2.known(), path):
         raise Invalid("\n".join(errors))
     return config
 
