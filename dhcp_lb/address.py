@@ -42,7 +42,7 @@ def parse(text: str) -> str:
         raise ValueError("is missing")
     parts = text.split(".") if len(text) <= 15 else []
     if len(parts) != 4 or not all(part.isascii() and part.isdecimal() and int(part) < 256 for part in parts):
-        raise ValueError("is no IPv4 address")
+        raise ValueError("is not an IPv4 address")
     return ".".join([str(int(part)) for part in parts])
 
 
@@ -51,7 +51,7 @@ def unicast(text: str) -> str:
     quad = parse(text)
     first = int(quad[:quad.index(".")])
     if first == 0:
-        raise ValueError(f"{quad} is in 0.0.0.0/8, no host's address")
+        raise ValueError(f"{quad} is in 0.0.0.0/8, which no host can have")
     if first == 127:
         raise ValueError(f"{quad} is a loopback address")
     if link_local(quad):
@@ -75,7 +75,7 @@ def mask_length(text: str) -> int:
     bits = number(parse(text))
     length = bits.bit_count()
     if not length or bits != ((1 << length) - 1) << 32 - length:
-        raise ValueError(f"{parse(text)} is not a row of ones and then zeros")
+        raise ValueError(f"{parse(text)} is not ones followed by zeros")
     return length
 
 

@@ -10,6 +10,7 @@ PATH = "/etc/dhcp-lb"
 MAX_WEIGHT = 100_000_000  # room for a bandwidth in kbit/s; 1e9 and its like are a slip
 MAX_TABLE = 2**32 - 1
 MAX_TEXT = 1 << 24  # bytes; thousands of links need less than one of its 16 MiB
+TABLE_IDS = f"1 to 252, or 256 to {MAX_TABLE}"
 RESERVED_TABLES = {253: "default", 254: "main", 255: "local"}
 RESERVED_NAMES = ("unspec", "default", "main", "local", "all", "cache")  # ids 0, 253-255, and ip(8)'s words
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -25,8 +26,8 @@ class Config(NamedTuple):
 
     links: tuple[Link, ...] = ()
     settings: Settings = Settings()
-    errors: tuple[str, ...] = ()  # `FILE:LINE: what is wrong: what is allowed`, in the order of the lines
-    interfaces: frozenset[str] = frozenset()  # of all link lines, those with a mistake too
+    errors: tuple[str, ...] = ()  # `FILE:LINE: what is wrong: what it must be`, in the order of the lines
+    interfaces: frozenset[str] = frozenset()  # of all link lines, also of those with a mistake
     lines: dict[int, int] = {}  # table id → number of the line that names it
     text: bytes = b""
 
@@ -45,7 +46,7 @@ def read_config(path: str = PATH, known: Config | None = None) -> Config:
 
 
 def parse(text: bytes, path: str = PATH) -> Config:
-    """The configuration in `text`; `path` is how the messages call the file. Never raises."""
+    """The configuration in `text`. The messages call the file `path`. Never raises."""
     lines = _Lines(text.translate(None, CONTROL) != text or BYTE_ORDER_MARK in text)
     for number, line in enumerate(text.split(b"\n"), 1):
         lines.number = number
@@ -61,7 +62,7 @@ class _Lines:
     """Reads line after line, and goes on after a mistake."""
 
     def __init__(self, odd: bool) -> None:
-        self.odd = odd  # somewhere in the text are bytes that no line may hold
+        self.odd = odd  # the text has bytes somewhere that no line may have
         self.number = 0
         self.links: list[Link] = []
         self.settings = Settings()
@@ -77,13 +78,13 @@ class _Lines:
     def read(self, line: bytes) -> None:
         if self.odd and not line.startswith(b"#"):
             if line.startswith(BYTE_ORDER_MARK):
-                self.wrong("starts with a byte order mark: save the file as plain text")
+                self.wrong("the line starts with a byte order mark: save the file without it")
                 line = line[len(BYTE_ORDER_MARK):]
             if line.endswith(b"\r"):
-                self.wrong("ends with a carriage return: save the file with Unix line ends")
+                self.wrong("the line ends with a carriage return: save the file with Unix line ends")
                 line = line[:-1]
             if line.translate(None, CONTROL) != line:
-                return self.wrong("holds control characters: allowed are printable characters and tabs")
+                return self.wrong("the line has control characters: must be printable characters and tabs")
         fields = [field.decode("utf-8", "surrogateescape") for field in line.split()]
         if b"#" in line:
             comment = [index for index, field in enumerate(fields) if field.startswith("#")]
@@ -98,42 +99,42 @@ class _Lines:
         interface = fields[0]
         if (len(interface.encode("utf-8", "surrogateescape")) > 15 or interface in (".", "..")
                 or "/" in interface or ":" in interface):
-            self.wrong(f"interface {interface}: allowed are names of up to 15 bytes without / and :")
+            self.wrong(f"interface {interface}: must be a name of at most 15 bytes, without / or :")
         elif interface in self.interfaces:
             self.wrong(f"interface {interface} is already on line {self.interfaces[interface]}: "
-                       "allowed is one")
+                       "each interface must have one line")
         else:
             self.interfaces[interface] = self.number
         if len(fields) < 4:
             setting = ", or `balance-table = NAME ID`" if interface.startswith("balance-table") else ""
-            return self.wrong(f"{len(fields)} field{'s' * (len(fields) > 1)}: needed are "
+            return self.wrong(f"{len(fields)} field{'s' * (len(fields) > 1)}: must be "
                               f"`interface routing-table table-id weight`{setting}")
         _, table_name, table_text, weight_text, *options = fields
         table = self.table(table_name, table_text)
-        weight = self.read_number("weight", weight_text, MAX_WEIGHT)
+        weight = self.read_number("weight", weight_text, MAX_WEIGHT, f"1 to {MAX_WEIGHT}")
         gateway = ""
         for option in options:
             key, _, value = option.partition("=")
             if key != "gateway":
-                self.wrong(f"unknown option {option}: allowed is gateway=ADDRESS")
+                self.wrong(f"unknown option {option}: must be gateway=ADDRESS")
             elif gateway:
-                self.wrong("gateway= stands twice: allowed is one")
+                self.wrong("gateway= is given twice: must be given once")
             else:
                 try:
                     gateway = address.unicast(value)
                 except ValueError as error:
-                    self.wrong(f"gateway={value}: {error}: allowed is the IPv4 address of a router")
+                    self.wrong(f"gateway={value}: the gateway {error}: must be the IPv4 address of a router")
         if len(self.mistakes) == before:
             self.links.append(Link(interface, table_name, table, weight, gateway))
 
     def read_setting(self, name: str, values: list[str]) -> None:
         if name != "balance-table":
-            self.wrong(f"unknown setting {name}: allowed is `balance-table = NAME ID`")
+            self.wrong(f"unknown setting {name}: must be `balance-table = NAME ID`")
         elif self.balance_line:
-            self.wrong(f"balance-table is already on line {self.balance_line}: allowed is one")
+            self.wrong(f"balance-table is already on line {self.balance_line}: must be set once")
         elif len(values) != 2:
             self.wrong(f"balance-table has {len(values)} value{'s' * (len(values) != 1)}: "
-                       "needed are a name and an id")
+                       "must be two, a name and an id")
         else:
             self.balance_line = self.number
             self.settings = Settings(values[0], self.table(values[0], values[1]))
@@ -142,7 +143,7 @@ class _Lines:
         """Where no line names the balance table, its default name and id are nobody else's."""
         if self.balance_line:
             return
-        hint = "is the balance table's: take another, or move that one with `balance-table = NAME ID`"
+        hint = "is the balance table's: choose another, or move the balance table with `balance-table = NAME ID`"
         if line := self.table_names.get(self.settings.balance_name):
             self.mistakes.append((line, f"table {self.settings.balance_name} {hint}"))
         if line := self.tables.get(self.settings.balance_table):
@@ -151,25 +152,25 @@ class _Lines:
     def table(self, name: str, text: str) -> int:
         """The id of a table that nobody has named before; 0 after a mistake."""
         if not name.isascii() or name in RESERVED_NAMES or name[0].isdecimal():
-            self.wrong(f"table {name}: allowed are ASCII names that do not start with a digit, but not "
+            self.wrong(f"table {name}: must be an ASCII name that does not start with a digit, and none of "
                        + ", ".join(RESERVED_NAMES))
         elif name in self.table_names:
-            self.wrong(f"table {name} is already on line {self.table_names[name]}: allowed is one")
+            self.wrong(f"table {name} is already on line {self.table_names[name]}: each table must have its own name")
         else:
             self.table_names[name] = self.number
-        table = self.read_number("table id", text, MAX_TABLE)
+        table = self.read_number("table id", text, MAX_TABLE, TABLE_IDS)
         if table in RESERVED_TABLES:
-            self.wrong(f"table id {table} is the kernel's table {RESERVED_TABLES[table]}: "
-                       f"allowed are 1 to 252 and 256 to {MAX_TABLE}")
+            self.wrong(f"table id {table} is the kernel's table {RESERVED_TABLES[table]}: must be {TABLE_IDS}")
         elif table in self.tables:
-            self.wrong(f"table id {table} is already on line {self.tables[table]}: allowed is one")
+            self.wrong(f"table id {table} is already on line {self.tables[table]}: each table must have its own id")
         elif table:
             self.tables[table] = self.number
         return table
 
-    def read_number(self, what: str, text: str, most: int) -> int:
-        """1 to `most`; 0 after a mistake. At most 10 digits, so that a number of a million costs nothing."""
+    def read_number(self, what: str, text: str, most: int, valid: str) -> int:
+        """1 to `most`; 0 after a mistake, whose message says what is `valid`. A number of a million digits costs
+        nothing: more than 10 are not read."""
         if len(text) <= 10 and text.isascii() and text.isdecimal() and 1 <= int(text) <= most:
             return int(text)
-        self.wrong(f"{what} {text}: allowed are 1 to {most}")
+        self.wrong(f"{what} {text}: must be {valid}")
         return 0

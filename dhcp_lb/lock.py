@@ -1,4 +1,4 @@
-"""One reconciliation at a time, a deadline for everything, and no work that somebody else has done already."""
+"""One run at a time, a deadline for everything, and no work that another process has done already."""
 
 from fcntl import LOCK_EX, LOCK_NB, flock
 from posix import (O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR, close, fstat, geteuid, getpid, listdir, open,
@@ -22,20 +22,21 @@ _TYPE = 0o170000
 
 
 class Deadline(Exception):
-    """Something took longer than a DHCP client may be held up."""
+    """Something took longer than a DHCP client may wait."""
 
 
 class Lost(Exception):
-    """Somebody removed the lock file or all of the store meanwhile, so another process may hold another lock."""
+    """Somebody removed the lock file, or all of the store, meanwhile. So another process may hold another lock."""
 
 
 def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False) -> None:
-    """Does `work` while nobody else does any; leaves it if another process has done it meanwhile, unless it is
-    `needed` all the same.
+    """Does `work` while no other process does any. If another process has done it meanwhile, leaves it out, unless
+    it is `needed` all the same.
 
-    Work asks `lock.check()` before it writes. What those leave who gave up waiting is done, too."""
+    Work asks `lock.check()` before it writes. A process that gives up waiting leaves its work behind, and this one
+    does that, too."""
     started_s = monotonic()
-    limit(WAIT_S, "to wait for the lock")
+    limit(WAIT_S, "waiting for the lock")
     lock = Lock(store.path)
     try:
         while True:
@@ -58,7 +59,7 @@ def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False) ->
 
 
 def limit(seconds: float, what: str) -> None:
-    """Raises Deadline, saying `what` was done, in this process in `seconds`, instead of an earlier limit."""
+    """Raises Deadline in this process after `seconds`; it says that `what` took longer. An earlier limit ends."""
     def expired(*_: object) -> None:
         raise Deadline(f"{what} took more than {seconds:.0f} s")
     signal(SIGALRM, expired)
@@ -76,11 +77,11 @@ class Lock:
         self.seen: list[str] = []
 
     def acquire(self) -> bool:
-        """Waits for the lock. False: another process began to read the store after this one had to wait, and has
-        finished; so it saw all that this one had put there.
+        """Waits for the lock. False: another process has done this one's work. It began to read the store after this
+        one had begun to wait, so it saw all that this one had put there.
 
-        A process that waits leaves a file named after it in waiting/. The holder lists that directory before it
-        reads the store, and removes what it listed when it is done (`served`). Lost: start again."""
+        A process that waits leaves a file in waiting/, named after its pid. The holder lists that directory before
+        it reads the store, and removes the files that it listed when it is done (`served`). Lost: start again."""
         marker = ""
         self.descriptor = self._open()
         try:
@@ -94,14 +95,14 @@ class Lock:
             self.seen = self._waiting()
             return not marker or marker.rpartition("/")[2] in self.seen
         except Deadline:
-            marker = ""  # stays for the holder, which does this one's work after its own
+            marker = ""  # the file stays; the holder does this one's work after its own
             raise
         finally:
             if marker:
                 _discard(marker)
 
     def check(self) -> None:
-        """Raises Lost if the file that is locked is not the one that others would lock now."""
+        """Raises Lost if the locked file is not the file that others would lock now."""
         try:
             there = stat(self.path)
         except FileNotFoundError:
@@ -111,7 +112,7 @@ class Lock:
             raise Lost(self.path)
 
     def served(self) -> None:
-        """Tells those who waited when this one began that their work is done."""
+        """Tells the processes that waited when this one began that their work is done."""
         for name in self.seen:
             _discard(f"{self.waiting}/{name}")
 
@@ -121,7 +122,7 @@ class Lock:
         return bool(self.seen)
 
     def release(self) -> None:
-        """Lets the next one in."""
+        """Lets the next process in."""
         if self.descriptor >= 0:
             close(self.descriptor)
         self.descriptor = -1
@@ -129,7 +130,7 @@ class Lock:
     def _waiting(self) -> list[str]:
         try:
             return listdir(self.waiting)
-        except FileNotFoundError:  # wiped, with all that was in it
+        except FileNotFoundError:  # wiped, with all its files
             return []
 
     def _create(self, path: str) -> int:
@@ -143,7 +144,7 @@ class Lock:
         status = fstat(descriptor)
         if status.st_mode & _TYPE != _REGULAR or status.st_uid != geteuid():
             close(descriptor)
-            raise PermissionError(1, "is not a file of root's", self.path)
+            raise PermissionError(1, "is not a regular file that root owns", self.path)
         return descriptor
 
 

@@ -1,5 +1,5 @@
-"""The text of /etc/dhcp-lb: what it means, and the message for each mistake: FILE:LINE: what is wrong: what is
-allowed. (faults.md, Configuration)"""
+"""The text of /etc/dhcp-lb: what it means, and the message for each mistake: FILE:LINE: what is wrong: what it
+must be. (faults.md, Configuration)"""
 
 import pytest
 from hypothesis import given
@@ -77,92 +77,93 @@ def test_the_balance_table_may_be_another() -> None:
     assert config.lines == {7: 1, 252: 2}
 
 
-NAMES = ("allowed are ASCII names that do not start with a digit, but not unspec, default, main, local, all, cache")
-GATEWAY = "allowed is the IPv4 address of a router"
-MOVE = "is the balance table's: take another, or move that one with `balance-table = NAME ID`"
+NAMES = "must be an ASCII name that does not start with a digit, and none of unspec, default, main, local, all, cache"
+GATEWAY = "must be the IPv4 address of a router"
+MOVE = "is the balance table's: choose another, or move the balance table with `balance-table = NAME ID`"
 
 
 @pytest.mark.parametrize("text, messages", [
     # 43: syntax
-    ("eth0", ["F:1: 1 field: needed are `interface routing-table table-id weight`"]),
-    ("eth0 a", ["F:1: 2 fields: needed are `interface routing-table table-id weight`"]),
-    ("eth0 a 200", ["F:1: 3 fields: needed are `interface routing-table table-id weight`"]),
-    ("eth0 a 200 #1", ["F:1: 3 fields: needed are `interface routing-table table-id weight`"]),
+    ("eth0", ["F:1: 1 field: must be `interface routing-table table-id weight`"]),
+    ("eth0 a", ["F:1: 2 fields: must be `interface routing-table table-id weight`"]),
+    ("eth0 a 200", ["F:1: 3 fields: must be `interface routing-table table-id weight`"]),
+    ("eth0 a 200 #1", ["F:1: 3 fields: must be `interface routing-table table-id weight`"]),
     # 44: weights
-    ("eth0 a 200 0", ["F:1: weight 0: allowed are 1 to 100000000"]),
-    ("eth0 a 200 -1", ["F:1: weight -1: allowed are 1 to 100000000"]),
-    ("eth0 a 200 +1", ["F:1: weight +1: allowed are 1 to 100000000"]),
-    ("eth0 a 200 1e9", ["F:1: weight 1e9: allowed are 1 to 100000000"]),
-    ("eth0 a 200 1000000000", ["F:1: weight 1000000000: allowed are 1 to 100000000"]),
-    ("eth0 a 200 1.5", ["F:1: weight 1.5: allowed are 1 to 100000000"]),
-    ("eth0 a 200 many", ["F:1: weight many: allowed are 1 to 100000000"]),
-    ("eth0 a 200 1_0", ["F:1: weight 1_0: allowed are 1 to 100000000"]),
-    ("eth0 a 200 ٣", ["F:1: weight ٣: allowed are 1 to 100000000"]),
+    ("eth0 a 200 0", ["F:1: weight 0: must be 1 to 100000000"]),
+    ("eth0 a 200 -1", ["F:1: weight -1: must be 1 to 100000000"]),
+    ("eth0 a 200 +1", ["F:1: weight +1: must be 1 to 100000000"]),
+    ("eth0 a 200 1e9", ["F:1: weight 1e9: must be 1 to 100000000"]),
+    ("eth0 a 200 1000000000", ["F:1: weight 1000000000: must be 1 to 100000000"]),
+    ("eth0 a 200 1.5", ["F:1: weight 1.5: must be 1 to 100000000"]),
+    ("eth0 a 200 many", ["F:1: weight many: must be 1 to 100000000"]),
+    ("eth0 a 200 1_0", ["F:1: weight 1_0: must be 1 to 100000000"]),
+    ("eth0 a 200 ٣", ["F:1: weight ٣: must be 1 to 100000000"]),
     # 45: twice
-    ("eth0 a 200 1\neth0 b 201 1", ["F:2: interface eth0 is already on line 1: allowed is one"]),
-    ("eth0 a 200 1\n#\neth1 a 201 1", ["F:3: table a is already on line 1: allowed is one"]),
-    ("eth0 a 200 1\neth1 b 200 1", ["F:2: table id 200 is already on line 1: allowed is one"]),
-    ("eth0 a 200 1\neth1 b 0200 1", ["F:2: table id 200 is already on line 1: allowed is one"]),
-    ("balance-table = a 7\neth0 a 200 1", ["F:2: table a is already on line 1: allowed is one"]),
-    ("eth0 a 7 1\nbalance-table = b 7", ["F:2: table id 7 is already on line 1: allowed is one"]),
-    ("balance-table = a 7\nbalance-table = a 7", ["F:2: balance-table is already on line 1: allowed is one"]),
+    ("eth0 a 200 1\neth0 b 201 1", ["F:2: interface eth0 is already on line 1: each interface must have one line"]),
+    ("eth0 a 200 1\n#\neth1 a 201 1", ["F:3: table a is already on line 1: each table must have its own name"]),
+    ("eth0 a 200 1\neth1 b 200 1", ["F:2: table id 200 is already on line 1: each table must have its own id"]),
+    ("eth0 a 200 1\neth1 b 0200 1", ["F:2: table id 200 is already on line 1: each table must have its own id"]),
+    ("balance-table = a 7\neth0 a 200 1", ["F:2: table a is already on line 1: each table must have its own name"]),
+    ("eth0 a 7 1\nbalance-table = b 7", ["F:2: table id 7 is already on line 1: each table must have its own id"]),
+    ("balance-table = a 7\nbalance-table = a 7", ["F:2: balance-table is already on line 1: must be set once"]),
     ("eth0 a 252 1", [f"F:1: table id 252 {MOVE}"]),
     ("eth0 dhcp-lb 200 1", [f"F:1: table dhcp-lb {MOVE}"]),
     # 46: tables
-    ("eth0 a 0 1", ["F:1: table id 0: allowed are 1 to 4294967295"]),
-    ("eth0 a 253 1", ["F:1: table id 253 is the kernel's table default: allowed are 1 to 252 and 256 to 4294967295"]),
-    ("eth0 a 254 1", ["F:1: table id 254 is the kernel's table main: allowed are 1 to 252 and 256 to 4294967295"]),
-    ("eth0 a 255 1", ["F:1: table id 255 is the kernel's table local: allowed are 1 to 252 and 256 to 4294967295"]),
-    ("eth0 a 4294967296 1", ["F:1: table id 4294967296: allowed are 1 to 4294967295"]),
-    ("eth0 a 0x10 1", ["F:1: table id 0x10: allowed are 1 to 4294967295"]),
+    ("eth0 a 0 1", ["F:1: table id 0: must be 1 to 252, or 256 to 4294967295"]),
+    ("eth0 a 253 1", ["F:1: table id 253 is the kernel's table default: must be 1 to 252, or 256 to 4294967295"]),
+    ("eth0 a 254 1", ["F:1: table id 254 is the kernel's table main: must be 1 to 252, or 256 to 4294967295"]),
+    ("eth0 a 255 1", ["F:1: table id 255 is the kernel's table local: must be 1 to 252, or 256 to 4294967295"]),
+    ("eth0 a 4294967296 1", ["F:1: table id 4294967296: must be 1 to 252, or 256 to 4294967295"]),
+    ("eth0 a 0x10 1", ["F:1: table id 0x10: must be 1 to 252, or 256 to 4294967295"]),
     ("eth0 main 200 1", [f"F:1: table main: {NAMES}"]),
     ("eth0 all 200 1", [f"F:1: table all: {NAMES}"]),
     ("eth0 200 200 1", [f"F:1: table 200: {NAMES}"]),
     ("eth0 tablé 200 1", [f"F:1: table tablé: {NAMES}"]),
     ("balance-table = main 254", [f"F:1: table main: {NAMES}",
                                   "F:1: table id 254 is the kernel's table main: "
-                                  "allowed are 1 to 252 and 256 to 4294967295"]),
+                                  "must be 1 to 252, or 256 to 4294967295"]),
     # 47: options, settings, and text that is none
-    ("eth0 a 200 1 fast", ["F:1: unknown option fast: allowed is gateway=ADDRESS"]),
-    ("eth0 a 200 1 wheight=2", ["F:1: unknown option wheight=2: allowed is gateway=ADDRESS"]),
-    ("eth0 a 200 1 gateway=", [f"F:1: gateway=: is missing: {GATEWAY}"]),
-    ("eth0 a 200 1 gateway=fritz.box", [f"F:1: gateway=fritz.box: is no IPv4 address: {GATEWAY}"]),
-    ("eth0 a 200 1 gateway=127.0.0.1", [f"F:1: gateway=127.0.0.1: 127.0.0.1 is a loopback address: {GATEWAY}"]),
-    ("eth0 a 200 1 gateway=10.0.0.1 gateway=10.0.0.2", ["F:1: gateway= stands twice: allowed is one"]),
-    ("weights = 1 2", ["F:1: unknown setting weights: allowed is `balance-table = NAME ID`"]),
-    ("balance-table = 7", ["F:1: balance-table has 1 value: needed are a name and an id"]),
-    ("balance-table =", ["F:1: balance-table has 0 values: needed are a name and an id"]),
-    ("balance-table = a 7 8", ["F:1: balance-table has 3 values: needed are a name and an id"]),
-    ("\ufeffeth0 a 200 1", ["F:1: starts with a byte order mark: save the file as plain text"]),
-    ("eth0 a 200 1\r\n", ["F:1: ends with a carriage return: save the file with Unix line ends"]),
-    ("eth0 a\0b 200 1", ["F:1: holds control characters: allowed are printable characters and tabs"]),
-    ("eth0 a\x1b[2Jb 200 1", ["F:1: holds control characters: allowed are printable characters and tabs"]),
+    ("eth0 a 200 1 fast", ["F:1: unknown option fast: must be gateway=ADDRESS"]),
+    ("eth0 a 200 1 wheight=2", ["F:1: unknown option wheight=2: must be gateway=ADDRESS"]),
+    ("eth0 a 200 1 gateway=", [f"F:1: gateway=: the gateway is missing: {GATEWAY}"]),
+    ("eth0 a 200 1 gateway=fritz.box", [f"F:1: gateway=fritz.box: the gateway is not an IPv4 address: {GATEWAY}"]),
+    ("eth0 a 200 1 gateway=127.0.0.1",
+     [f"F:1: gateway=127.0.0.1: the gateway 127.0.0.1 is a loopback address: {GATEWAY}"]),
+    ("eth0 a 200 1 gateway=10.0.0.1 gateway=10.0.0.2", ["F:1: gateway= is given twice: must be given once"]),
+    ("weights = 1 2", ["F:1: unknown setting weights: must be `balance-table = NAME ID`"]),
+    ("balance-table = 7", ["F:1: balance-table has 1 value: must be two, a name and an id"]),
+    ("balance-table =", ["F:1: balance-table has 0 values: must be two, a name and an id"]),
+    ("balance-table = a 7 8", ["F:1: balance-table has 3 values: must be two, a name and an id"]),
+    ("\ufeffeth0 a 200 1", ["F:1: the line starts with a byte order mark: save the file without it"]),
+    ("eth0 a 200 1\r\n", ["F:1: the line ends with a carriage return: save the file with Unix line ends"]),
+    ("eth0 a\0b 200 1", ["F:1: the line has control characters: must be printable characters and tabs"]),
+    ("eth0 a\x1b[2Jb 200 1", ["F:1: the line has control characters: must be printable characters and tabs"]),
     # names that Linux has no interface of
-    *[(f"{name} a 200 1", [f"F:1: interface {name}: allowed are names of up to 15 bytes without / and :"])
+    *[(f"{name} a 200 1", [f"F:1: interface {name}: must be a name of at most 15 bytes, without / or :"])
       for name in ("sixteen-bytes-ab", "€€€€€€", "../lock", "..", ".", "eth0:1")],
 ])
-def test_each_mistake_is_named_with_its_line_and_what_is_allowed(text: str, messages: list[str]) -> None:
+def test_each_mistake_is_named_with_its_line_and_what_it_must_be(text: str, messages: list[str]) -> None:
     assert mistakes(text) == messages
 
 
 def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_the_lines() -> None:
     assert mistakes("eth0 a 252 0\n\neth0 a 254 1 x\neth1\n") == [
-        "F:1: weight 0: allowed are 1 to 100000000",
-        "F:1: table id 252 is the balance table's: take another, or move that one with `balance-table = NAME ID`",
-        "F:3: interface eth0 is already on line 1: allowed is one",
-        "F:3: table a is already on line 1: allowed is one",
-        "F:3: table id 254 is the kernel's table main: allowed are 1 to 252 and 256 to 4294967295",
-        "F:3: unknown option x: allowed is gateway=ADDRESS",
-        "F:4: 1 field: needed are `interface routing-table table-id weight`"]
+        "F:1: weight 0: must be 1 to 100000000",
+        f"F:1: table id 252 {MOVE}",
+        "F:3: interface eth0 is already on line 1: each interface must have one line",
+        "F:3: table a is already on line 1: each table must have its own name",
+        "F:3: table id 254 is the kernel's table main: must be 1 to 252, or 256 to 4294967295",
+        "F:3: unknown option x: must be gateway=ADDRESS",
+        "F:4: 1 field: must be `interface routing-table table-id weight`"]
 
 
 def test_a_file_of_another_systems_editor_is_read_on() -> None:
     text = "\ufeffeth0 a 200 0\r\neth1 b 201 1\r\n"
     assert mistakes(text) == [
-        "F:1: starts with a byte order mark: save the file as plain text",
-        "F:1: ends with a carriage return: save the file with Unix line ends",
-        "F:1: weight 0: allowed are 1 to 100000000",
-        "F:2: ends with a carriage return: save the file with Unix line ends"]
+        "F:1: the line starts with a byte order mark: save the file without it",
+        "F:1: the line ends with a carriage return: save the file with Unix line ends",
+        "F:1: weight 0: must be 1 to 100000000",
+        "F:2: the line ends with a carriage return: save the file with Unix line ends"]
     assert parse(text.encode()).interfaces == {"eth0", "eth1"}
 
 

@@ -54,7 +54,7 @@ def test_an_interface_may_have_any_bytes() -> None:
 
 @pytest.mark.parametrize("changes, fault", [
     ({"new_routers": "192.0.2.34"}, "gateway is its own address"),  # 4
-    ({"new_routers": "0.0.0.0"}, "gateway 0.0.0.0 is in 0.0.0.0/8, no host's address"),  # 5
+    ({"new_routers": "0.0.0.0"}, "gateway 0.0.0.0 is in 0.0.0.0/8, which no host can have"),  # 5
     ({"new_routers": "192.0.2.0"}, "gateway 192.0.2.0 is the network or broadcast address of 192.0.2.0/24"),  # 5
     ({"new_routers": "192.0.2.255"}, "gateway 192.0.2.255 is the network or broadcast address of 192.0.2.0/24"),  # 6
     ({"new_routers": "127.0.0.1"}, "gateway 127.0.0.1 is a loopback address"),  # 6
@@ -63,34 +63,34 @@ def test_an_interface_may_have_any_bytes() -> None:
     ({"new_routers": None}, "gateway is missing"),  # 9
     ({"new_routers": ""}, "gateway is missing"),  # 9
     ({"new_routers": "  "}, "gateway is missing"),  # 9
-    ({"new_routers": "<error>"}, "gateway is no IPv4 address"),  # 10
-    ({"new_routers": "$(reboot)"}, "gateway is no IPv4 address"),  # 42
-    ({"new_routers": "() { :;}; id"}, "gateway is no IPv4 address"),  # 42
+    ({"new_routers": "<error>"}, "gateway is not an IPv4 address"),  # 10
+    ({"new_routers": "$(reboot)"}, "gateway is not an IPv4 address"),  # 42
+    ({"new_routers": "() { :;}; id"}, "gateway is not an IPv4 address"),  # 42
 ])
 def test_a_lease_without_a_usable_gateway_says_why(changes: dict[str, str | None], fault: str) -> None:
     assert lease(**changes) == LEASE._replace(gateway="", fault=fault)
 
 
 @pytest.mark.parametrize("mask, fault", [
-    ("255.0.255.0", "net mask 255.0.255.0 is not a row of ones and then zeros"),  # 14
+    ("255.0.255.0", "net mask 255.0.255.0 is not ones followed by zeros"),  # 14
     (None, "net mask is missing"),  # 15
-    ("0.0.0.0", "net mask 0.0.0.0 is not a row of ones and then zeros"),  # 15
-    ("33", "net mask is no IPv4 address"),
-    ("0", "net mask is no IPv4 address"),
-    ("1.5", "net mask is no IPv4 address"),
-    ("<error>", "net mask is no IPv4 address"),
+    ("0.0.0.0", "net mask 0.0.0.0 is not ones followed by zeros"),  # 15
+    ("33", "net mask is not an IPv4 address"),
+    ("0", "net mask is not an IPv4 address"),
+    ("1.5", "net mask is not an IPv4 address"),
+    ("<error>", "net mask is not an IPv4 address"),
 ])
 def test_a_lease_with_an_absurd_mask_says_why(mask: str | None, fault: str) -> None:
     assert lease(new_subnet_mask=mask) == LEASE._replace(length=0, gateway="", fault=fault)
 
 
 @pytest.mark.parametrize("address, fault", [
-    ("0.0.0.0", "address 0.0.0.0 is in 0.0.0.0/8, no host's address"),  # 16
+    ("0.0.0.0", "address 0.0.0.0 is in 0.0.0.0/8, which no host can have"),  # 16
     ("127.0.0.5", "address 127.0.0.5 is a loopback address"),  # 16
     ("255.255.255.255", "address 255.255.255.255 is the broadcast address"),  # 16
     ("169.254.7.8", "address 169.254.7.8 is a link-local address"),  # 21
     (None, "address is missing"),
-    ("192.0.2.34\n", "address is no IPv4 address"),
+    ("192.0.2.34\n", "address is not an IPv4 address"),
 ])
 def test_a_lease_with_an_absurd_address_says_why(address: str | None, fault: str) -> None:
     assert lease(new_ip_address=address) == LEASE._replace(address="", length=0, gateway="", fault=fault)
@@ -204,9 +204,9 @@ def test_text_options_are_not_read() -> None:  # fault 42
 
 def test_values_of_128_kib_and_bytes_that_are_no_utf8_are_taken_for_what_they_are() -> None:  # fault 37
     assert lease(new_routers="192.0.2.1 " * 13_000).gateway == "192.0.2.1"
-    assert lease(new_ip_address="9" * 131_072).fault == "address is no IPv4 address"
-    assert lease(new_routers="\udcff\udcfe").fault == "gateway is no IPv4 address"
-    assert lease(new_subnet_mask="255.255.255.0\udc80").fault == "net mask is no IPv4 address"
+    assert lease(new_ip_address="9" * 131_072).fault == "address is not an IPv4 address"
+    assert lease(new_routers="\udcff\udcfe").fault == "gateway is not an IPv4 address"
+    assert lease(new_subnet_mask="255.255.255.0\udc80").fault == "net mask is not an IPv4 address"
 
 
 words = st.sampled_from([b"0", b"24", b"192", b"192.0.2.1", b"192.0.2.34", b"0.0.0.0/0", b"33", b"-"])

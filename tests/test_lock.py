@@ -162,7 +162,7 @@ def test_the_wait_is_bounded_and_what_was_left_is_done_by_the_holder(store: Stor
     time.sleep(0.3)
     started = time.monotonic()
     gave_up = hook(store, "eth1", wait_s=0.2)
-    assert gave_up.communicate()[0] == "to wait for the lock took more than 0 s\n"
+    assert gave_up.communicate()[0] == "waiting for the lock took more than 0 s\n"
     assert time.monotonic() - started < 0.7
     assert len(waiting(store)) == 1
     holder.communicate()
@@ -172,7 +172,7 @@ def test_the_wait_is_bounded_and_what_was_left_is_done_by_the_holder(store: Stor
 
 def test_what_was_left_is_done_by_the_next_one(store: Store) -> None:  # fault 68
     with held_by_another(store):
-        assert hook(store, "eth1", wait_s=0.1).communicate()[0] == "to wait for the lock took more than 0 s\n"
+        assert hook(store, "eth1", wait_s=0.1).communicate()[0] == "waiting for the lock took more than 0 s\n"
     assert len(waiting(store)) == 1
     hook(store, "eth0").communicate()
     assert works(store) == [["eth0", "eth1"]]
@@ -264,7 +264,7 @@ def test_a_lock_of_somebody_elses_is_refused(store: Store) -> None:  # fault 64
     path = Path(store.path, "lock")
     path.write_text("")
     os.chown(path, 12345, 0)
-    with pytest.raises(PermissionError, match="is not a file of root's"):
+    with pytest.raises(PermissionError, match="is not a regular file that root owns"):
         alone(store, lambda _: pytest.fail("without a lock"))
 
 

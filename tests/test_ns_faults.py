@@ -216,7 +216,7 @@ def test_huge_values_and_bytes_that_are_no_text_change_nothing() -> None:  # 37
     assert kernel() == before
     assert log.lines() == []
     hook(env={**environment("RENEW", "eth0", given(0)), "new_routers": "7" * 131000})
-    assert "eth0 is not used: gateway is no IPv4 address" in log.lines()
+    assert "eth0 is not used: gateway is not an IPv4 address" in log.lines()
 
 
 @boxed
@@ -351,14 +351,15 @@ def test_hostile_values_are_data_and_reach_no_file() -> None:  # 42
 # Configuration
 
 @pytest.mark.parametrize("text, said", [
-    (b"eth0 table-eth0 1000\n", "1: 3 fields: needed are `interface routing-table table-id weight`"),  # 43
-    (b"#\neth0 table-eth0 1000 0\n", "2: weight 0: allowed are 1 to 100000000"),  # 44
-    (b"eth0 a 1000 1\neth0 b 1001 1\n", "2: interface eth0 is already on line 1: allowed is one"),  # 45
-    (b"eth0 a 253 1\n", "1: table id 253 is the kernel's table default: allowed are 1 to 252 and 256 to 4294967295"),
-    (b"eth0 a 4294967296 1\n", "1: table id 4294967296: allowed are 1 to 4294967295"),  # 46
-    (b"eth0 a 1000 1 fast=1\n", "1: unknown option fast=1: allowed is gateway=ADDRESS"),  # 47
-    (b"eth0 a 1000 1\r\n", "1: ends with a carriage return: save the file with Unix line ends"),  # 47
-    (b"eth0 a 1000 1\n\0\n", "2: holds control characters: allowed are printable characters and tabs"),  # 47
+    (b"eth0 table-eth0 1000\n", "1: 3 fields: must be `interface routing-table table-id weight`"),  # 43
+    (b"#\neth0 table-eth0 1000 0\n", "2: weight 0: must be 1 to 100000000"),  # 44
+    (b"eth0 a 1000 1\neth0 b 1001 1\n",
+     "2: interface eth0 is already on line 1: each interface must have one line"),  # 45
+    (b"eth0 a 253 1\n", "1: table id 253 is the kernel's table default: must be 1 to 252, or 256 to 4294967295"),
+    (b"eth0 a 4294967296 1\n", "1: table id 4294967296: must be 1 to 252, or 256 to 4294967295"),  # 46
+    (b"eth0 a 1000 1 fast=1\n", "1: unknown option fast=1: must be gateway=ADDRESS"),  # 47
+    (b"eth0 a 1000 1\r\n", "1: the line ends with a carriage return: save the file with Unix line ends"),  # 47
+    (b"eth0 a 1000 1\n\0\n", "2: the line has control characters: must be printable characters and tabs"),  # 47
 ])
 @boxed
 def test_a_mistake_in_the_configuration_changes_nothing(text: bytes, said: str) -> None:
@@ -682,9 +683,9 @@ def test_a_lock_that_somebody_holds_is_waited_for_and_the_event_is_not_lost() ->
         started = time.monotonic()
         assert hook().returncode == 0
         assert 0.4 < time.monotonic() - started < 5
-        assert log.lines()[0].startswith("gave up: to wait for the lock took more than ")
+        assert log.lines()[0].startswith("gave up: waiting for the lock took more than ")
         done = subprocess.run([PROGRAM, "apply"], capture_output=True, text=True, env=ENVIRONMENT)
-        assert done.returncode == 1 and "to wait for the lock took more than" in done.stderr
+        assert done.returncode == 1 and "waiting for the lock took more than" in done.stderr
         assert kernel() == before
     event("RENEW", "eth1", given(1))
     assert_renewed(before)

@@ -60,8 +60,8 @@ def test_what_concerns_no_link_changes_nothing(bound: World, reason: str, interf
 
 @pytest.mark.parametrize("variables, reason", [
     ({"new_routers": "192.0.2.34"}, "gateway is its own address"),  # 4
-    ({"new_routers": "<error>"}, "gateway is no IPv4 address"),  # 10
-    ({"new_subnet_mask": "255.0.255.0"}, "net mask 255.0.255.0 is not a row of ones and then zeros"),  # 14
+    ({"new_routers": "<error>"}, "gateway is not an IPv4 address"),  # 10
+    ({"new_subnet_mask": "255.0.255.0"}, "net mask 255.0.255.0 is not ones followed by zeros"),  # 14
     ({"new_ip_address": "192.0.2.99"}, "the interface does not have the address 192.0.2.99"),  # 17
     ({"new_ip_address": "169.254.1.2"}, "address 169.254.1.2 is a link-local address"),  # 21
 ])
@@ -173,11 +173,11 @@ def test_a_link_that_left_the_configuration_goes_at_the_next_run(bound: World) -
 
 
 @pytest.mark.parametrize("config, line", [
-    (b"eth0 table-eth0 200 0\neth1 table-eth1 201 2\n", "/etc/dhcp-lb:1: weight 0: allowed are 1 to 100000000"),
+    (b"eth0 table-eth0 200 0\neth1 table-eth1 201 2\n", "/etc/dhcp-lb:1: weight 0: must be 1 to 100000000"),
     (b"eth0 table-eth0 200 1\neth1\n",
-     "/etc/dhcp-lb:2: 1 field: needed are `interface routing-table table-id weight`"),
+     "/etc/dhcp-lb:2: 1 field: must be `interface routing-table table-id weight`"),
     (b"eth0 table-eth0 200 1\r\n",
-     "/etc/dhcp-lb:1: ends with a carriage return: save the file with Unix line ends"),
+     "/etc/dhcp-lb:1: the line ends with a carriage return: save the file with Unix line ends"),
 ])
 def test_a_configuration_with_a_mistake_changes_nothing_and_says_so(bound: World, config: bytes, line: str) -> None:
     before, bound.config = bound.routing, config

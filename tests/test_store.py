@@ -38,7 +38,7 @@ def files(store: Store) -> list[str]:
 
 @pytest.mark.parametrize("lease", [LEASE0, LEASE1, NONE, Lease("192.0.2.34", 24, "192.0.2.1"),
                                    Lease("192.0.2.34", 32, ON_DEVICE),
-                                   Lease("", 0, "", "", 7, 0, "address is no IPv4 address")])
+                                   Lease("", 0, "", "", 7, 0, "address is not an IPv4 address")])
 def test_a_lease_comes_back_as_it_was(store: Store, lease: Lease) -> None:
     store.save("eth0", lease)
     assert store.load(BOTH, NOW).leases == {"eth0": lease}
