@@ -36,8 +36,8 @@ def number(text: str) -> int:
 
 
 def parse(text: str) -> str:
-    """`text` in canonical form. ValueError unless it is a dotted quad of four decimal numbers: inet_aton(3)
-    alone would also take `1`, `0x7f.1`, `010.0.0.1` and anything after a space."""
+    """`text` in canonical form. ValueError unless it is a dotted quad of four decimal numbers. inet_aton(3) would also
+    take `1`, `0x7f.1`, `010.0.0.1` and anything after a space."""
     if not text:
         raise ValueError("is missing")
     parts = text.split(".") if len(text) <= 15 else []
@@ -47,7 +47,7 @@ def parse(text: str) -> str:
 
 
 def unicast(text: str) -> str:
-    """The address in canonical form; ValueError says why a host or a router cannot have it (RFC 6890)."""
+    """The address in canonical form. ValueError if no host or router can have it; it says why (RFC 6890)."""
     quad = parse(text)
     first = int(quad[:quad.index(".")])
     if first == 0:
@@ -64,12 +64,12 @@ def unicast(text: str) -> str:
 
 
 def link_local(quad: str) -> bool:
-    """Whether a host gave itself this address because nobody else gave it one (RFC 3927)."""
+    """Whether this is an address that a host gives itself because nobody else gave it one (RFC 3927)."""
     return quad.startswith("169.254.")
 
 
 def mask_length(text: str) -> int:
-    """A net mask, dotted or as a number of bits, as a prefix length, 1 to 32."""
+    """The prefix length, 1 to 32, of a net mask that is dotted or a number of bits. ValueError if it is no mask."""
     if text.isascii() and text.isdecimal() and len(text) <= 2 and 1 <= int(text) <= 32:
         return int(text)
     bits = number(parse(text))
@@ -80,7 +80,7 @@ def mask_length(text: str) -> int:
 
 
 def network(quad: str, length: int) -> str:
-    """The prefix that an address is in, as PREFIX/LENGTH."""
+    """The prefix of `length` bits that contains an address, as PREFIX/LENGTH."""
     mask = (1 << length) - 1 << 32 - length
     return f"{inet_ntoa((number(quad) & mask).to_bytes(4, 'big'))}/{length}"
 

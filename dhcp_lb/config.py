@@ -1,4 +1,4 @@
-"""The text of /etc/dhcp-lb → links and settings, with every mistake of the text at once; and reading that file."""
+"""The file /etc/dhcp-lb: its text → links and settings, and every mistake in it at once."""
 
 from . import address
 from .model import Link, Settings
@@ -7,9 +7,9 @@ from .store import read
 
 PATH = "/etc/dhcp-lb"
 
-MAX_WEIGHT = 100_000_000  # room for a bandwidth in kbit/s; 1e9 and its like are a slip
+MAX_WEIGHT = 100_000_000  # room for a bandwidth in kbit/s; 1e9 and more is a slip
 MAX_TABLE = 2**32 - 1
-MAX_TEXT = 1 << 24  # bytes; thousands of links need less than one of its 16 MiB
+MAX_TEXT = 1 << 24  # bytes: 16 MiB; thousands of links need less than one
 TABLE_IDS = f"1 to 252, or 256 to {MAX_TABLE}"
 RESERVED_TABLES = {253: "default", 254: "main", 255: "local"}
 RESERVED_NAMES = ("unspec", "default", "main", "local", "all", "cache")  # ids 0, 253-255, and ip(8)'s words
@@ -22,7 +22,7 @@ class Invalid(Exception):
 
 
 class Config(NamedTuple):
-    """What a configuration says. With `errors` it may be shown, but must not change the routing."""
+    """A configuration. One with `errors` may be shown, but must not change the routing."""
 
     links: tuple[Link, ...] = ()
     settings: Settings = Settings()
@@ -140,7 +140,7 @@ class _Lines:
             self.settings = Settings(values[0], self.table(values[0], values[1]))
 
     def check_balance_table(self) -> None:
-        """Where no line names the balance table, its default name and id are nobody else's."""
+        """If no line names the balance table, no other table may have its default name or id."""
         if self.balance_line:
             return
         hint = "is the balance table's: choose another, or move the balance table with `balance-table = NAME ID`"
@@ -150,7 +150,7 @@ class _Lines:
             self.mistakes.append((line, f"table id {self.settings.balance_table} {hint}"))
 
     def table(self, name: str, text: str) -> int:
-        """The id of a table that nobody has named before; 0 after a mistake."""
+        """The id of a table, whose name and id no line before has; 0 after a mistake."""
         if not name.isascii() or name in RESERVED_NAMES or name[0].isdecimal():
             self.wrong(f"table {name}: must be an ASCII name that does not start with a digit, and none of "
                        + ", ".join(RESERVED_NAMES))

@@ -1,8 +1,8 @@
-"""Text of dhclient's lease files -> the variables that dhclient gave its script for the newest lease.
+"""The text of dhclient's lease files → the variables that dhclient gave its script for the newest lease.
 
-Installing on a running router, or booting with links that are already up, must not wait for the next
-renewal: `apply` takes such links up from here. The variables go through the same parse as an event, so
-a hostile value is treated the same whichever way it comes. dhclient.leases(5) has the format.
+A router that is running at the installation, or boots with links that are already up, must not wait for the next
+renewal: `apply` takes up the leases in these files. The variables go through the same parser as an event, so a
+hostile value has the same effect whichever way it comes. dhclient.leases(5) has the format.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 DIRECTORY = Path("/var/lib/dhcp")  # Debian's; ifupdown names the files dhclient.IF.leases in it
 
-# One variable of dhclient-script(8) an option. In the file the parts of a list are separated by commas,
-# in the environment by spaces.
+# The variable of dhclient-script(8) for each option. The file separates the parts of a list by commas, the environment
+# by spaces.
 VARIABLES = {
     "subnet-mask": "new_subnet_mask",
     "routers": "new_routers",
@@ -26,16 +26,16 @@ VARIABLES = {
     "rfc3442-classless-static-routes": "new_rfc3442_classless_static_routes",
 }
 
-# A string may hold anything, braces and semicolons from the server included.
+# A string may have any characters from the server, even braces and semicolons.
 TOKEN = re.compile(r'\s+|#[^\n]*|("(?:[^"\\]|\\.)*"|[{};]|[^\s{};"#]+)', re.DOTALL)
 
 
 def environments(
     texts: Iterable[str], now: float, has_address: Callable[[str, str], bool]
 ) -> dict[str, dict[bytes, bytes]]:
-    """For each interface its last lease that has not expired and whose address the interface has.
+    """The last lease of each interface that has not expired and whose address the interface has.
 
-    `texts` are whole files, the newest last: within one, dhclient appends.
+    `texts` are whole files, the newest last. dhclient appends to a file, so the last lease in it is the newest.
     """
     newest: dict[str, dict[bytes, bytes]] = {}
     for text in texts:
@@ -51,7 +51,7 @@ def environments(
 
 
 def read(directory: Path = DIRECTORY) -> list[str]:
-    """Every lease file there is, the one written last at the end."""
+    """The text of every lease file, the newest file last."""
     found = []
     for path in directory.glob("dhclient*.leases"):
         try:
@@ -62,14 +62,14 @@ def read(directory: Path = DIRECTORY) -> list[str]:
 
 
 def running(interface: str, proc: Path = Path("/proc"), devices: Path = Path("/sys/class/net")) -> bool:
-    """Whether there is a dhclient that sees to this interface: one that was started for it, or for no other. Without
-    one, a file may be from before another program took the interface over."""
+    """Whether a dhclient runs that configures this interface: one that was started for it, or for no other interface.
+    Without one, a lease file may be left over from before another program took the interface over."""
     there = set(os.listdir(os.fsencode(devices)))
     for path in proc.glob("[0-9]*/cmdline"):
         try:
             program, *words = path.read_bytes().split(b"\0")
         except OSError:
-            continue  # it has ended
+            continue  # the process has ended
         if program.rpartition(b"/")[2] == b"dhclient" and there.intersection(words) <= {os.fsencode(interface)}:
             return True
     return False
@@ -82,7 +82,7 @@ def _environment(interface: str, address: str, lease: dict[str, str]) -> dict[by
 
 
 def _leases(text: str) -> Iterator[dict[str, str]]:
-    """The finished `lease { … }` blocks in order, without `lease6` and what is still being written."""
+    """The finished `lease { … }` blocks in order, without `lease6` and without a block that is still being written."""
     stack: list[str] = []  # the headings of the blocks that are open
     statement: list[str] = []
     lease: dict[str, str] = {}
@@ -114,7 +114,8 @@ def _tokens(text: str) -> Iterator[str]:
 
 
 def _expiry(date: str) -> float:
-    """`4 2026/11/26 15:00:00` (UTC), `epoch 1795705200` or `never`; what is neither has expired."""
+    """The time of `4 2026/11/26 15:00:00` (UTC), `epoch 1795705200` or `never`, in seconds since 1970. Any other text
+    has expired."""
     kind, _, rest = date.partition(" ")
     if kind == "never":
         return float("inf")

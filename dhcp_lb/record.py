@@ -1,4 +1,4 @@
-"""NamedTuple for the path of a DHCP event, where importing `typing` costs more than all of its work."""
+"""NamedTuple for the path of a DHCP event: to import `typing` there takes longer than the event's whole work."""
 
 TYPE_CHECKING = False  # type checkers take this name for true
 
@@ -10,7 +10,7 @@ else:
     _new = tuple.__new__
 
     class NamedTuple(tuple):
-        """What `typing.NamedTuple` makes, as far as this program uses it: fields, defaults, `_replace`."""
+        """The part of `typing.NamedTuple` that this program uses: fields, defaults, `_replace`."""
 
         _fields = ()
 

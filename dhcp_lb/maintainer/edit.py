@@ -1,8 +1,8 @@
-"""The text of /etc/dhcp-lb and the links that debconf was told → the new text.
+"""The text of /etc/dhcp-lb and debconf's answers → the new text.
 
-The administrator owns the file: a line that already says what was answered stays byte for byte, and so
-does everything that debconf knows nothing of, which is comments, options, settings and links whose
-interface's name it cannot express.
+The administrator owns the file. A line that already says the same as the answers stays byte for byte. So does
+everything that debconf does not know: comments, options, settings, and links whose interface has a name that debconf
+cannot express.
 """
 
 import re
@@ -12,8 +12,8 @@ EXPRESSIBLE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.@+-]*")  # the names that deb
 
 
 def edit(text: bytes, answers: Mapping[bytes, tuple[bytes, bytes]]) -> bytes:
-    """`text` with exactly the links of `answers`, interface → (table id, weight), of those that debconf
-    can express. A new link goes behind the last link line."""
+    """`text` with the links of `answers`, interface → (table id, weight), and no other link that debconf can
+    express. A new link goes behind the last link line."""
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith(b"\n"):
         lines[-1] += b"\n"
@@ -44,8 +44,8 @@ def _fields(line: bytes) -> list[bytes]:
 
 
 def _with_numbers(line: bytes, answer: tuple[bytes, bytes]) -> bytes:
-    """The third and fourth field replaced, and the space between the fields kept."""
+    """`line` with another third and fourth field, and the same space between the fields."""
     head = re.match(rb"(\s*\S+\s+\S+\s+)(\S+)(\s+)(\S+)", line)
     if head is None or len(_fields(line)) < 4:
-        return line  # a mistake in the file stays where its owner finds it
+        return line  # a mistake in the file stays there, so that its owner finds it
     return head[1] + answer[0] + head[3] + answer[1] + line[head.end():]
