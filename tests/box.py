@@ -1,8 +1,8 @@
-"""A machine for one test, made in a moment: where no DHCP client is needed, and many runs of the program are.
+"""A machine for one test, made in a moment. It is for tests that need many runs of the program and no DHCP client.
 
-`@boxed` runs a test in a process with namespaces of its own (network, mounts, processes), with a /run, /etc, /usr
-and /dev of its own and the program installed. The links are devices without another end. What the test raises is
-raised in pytest; what it leaves ends with its process. Of the host nothing changes."""
+`@boxed` runs a test in a process with namespaces of its own (network, mounts, processes). It has its own /run, /etc,
+/usr and /dev, and the program is installed. The links are devices without another end. An exception of the test is
+raised in pytest. All that the test leaves ends with its process. The host does not change."""
 
 import contextlib
 import ctypes
@@ -89,7 +89,7 @@ def boxed(test: Test) -> Test:
 
 
 def _isolated(work: Callable[[], None]) -> str:
-    """What went wrong, in a process that is PID 1 of new namespaces."""
+    """Runs the test as PID 1 of new namespaces, and returns what went wrong."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(NAMESPACES):
         raise OSError(ctypes.get_errno(), "unshare")
@@ -124,7 +124,7 @@ class Given(NamedTuple):
     server: str = ""
 
     def variables(self) -> dict[str, str]:
-        """As dhclient says it to its hooks."""
+        """The environment in which dhclient calls its hooks."""
         mask = 2**32 - 2**(32 - self.length)
         return {"new_ip_address": self.address, "new_subnet_mask": socket.inet_ntoa(mask.to_bytes(4, "big")),
                 "new_routers": self.gateway, "new_dhcp_server_identifier": self.server,
@@ -145,7 +145,7 @@ def run(*argv: str, stdin: str = "", check: bool = True) -> str:
 
 
 def ip(*commands: str) -> None:
-    """Runs these commands of ip(8), at once."""
+    """Runs these commands of ip(8), all in one process."""
     run("ip", "-batch", "-", stdin="\n".join(commands) + "\n")
 
 
@@ -159,18 +159,18 @@ def add_links(number: int) -> list[str]:
 
 
 def configure(names: Sequence[str]) -> None:
-    """These links in /etc/dhcp-lb; a link's line is the same whatever others there are."""
+    """Writes these links to /etc/dhcp-lb. The line of a link does not depend on the others."""
     CONFIG.write_text("".join(
         f"{name} table-{name} {1000 + int(name[3:])} {1 + int(name[3:]) % 3}\n" for name in names))
 
 
 def environment(reason: str, interface: str, lease: Given | None = None) -> dict[str, str]:
-    """That of a hook of dhclient's."""
+    """The environment of a hook of dhclient."""
     return ENVIRONMENT | {"reason": reason, "interface": interface} | (lease.variables() if lease else {})
 
 
 def set_address(interface: str, lease: Given | None) -> None:
-    """As dhclient-script does before the hooks: the old address goes, the new one comes."""
+    """Does what dhclient-script does before the hooks: the old address goes, the new one comes."""
     commands = [f"address flush dev {interface}"]
     if lease:
         commands.append(f"address add {lease.address}/{lease.length} dev {interface}")
@@ -178,7 +178,7 @@ def set_address(interface: str, lease: Given | None) -> None:
 
 
 def event(reason: str, interface: str, lease: Given | None = None, timeout_s: float = 60) -> None:
-    """The hook runs to its end. It says nothing and its status is 0, whatever happens."""
+    """Runs the hook to its end. Whatever happens, it prints nothing and its status is 0."""
     done = subprocess.run([PROGRAM], env=environment(reason, interface, lease), capture_output=True, text=True,
                           timeout=timeout_s, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -186,13 +186,13 @@ def event(reason: str, interface: str, lease: Given | None = None, timeout_s: fl
 
 def start_event(reason: str, interface: str, lease: Given | None = None,
                 wrapper: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
-    """The hook, started."""
+    """Starts the hook."""
     return subprocess.Popen([*wrapper, PROGRAM], env=environment(reason, interface, lease),
                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def verb(*arguments: str, check: bool = True) -> str:
-    """What a verb prints."""
+    """Runs a verb, and returns its output."""
     return run(PROGRAM, *arguments, check=check)
 
 
@@ -204,7 +204,7 @@ class Kernel(NamedTuple):
 
 
 def kernel() -> Kernel:
-    """What the kernel has now."""
+    """The kernel's rules and routes now."""
     listed = run("ip", "-N", "-4", "-d", "-batch", "-", stdin="rule show\nroute show table all\n")
     lines = [re.sub(r"\s+", " ", line).strip() for line in re.sub(r"\n\t", " ", listed).splitlines()]
     ours = [line for line in lines if re.search(r" proto 109( |$)", line)]
@@ -212,8 +212,8 @@ def kernel() -> Kernel:
 
 
 def state() -> dict[str, bytes]:
-    """The files of ours on disk, without what differs between any two runs: the ages of leases, and whether a run
-    has come since that had nothing to do."""
+    """Our files on disk, without what differs between any two runs: the ages of leases, and `settled`, which a run
+    without work leaves."""
     found = {}
     for place in STORE, Path("/etc/iproute2"):
         for path in sorted(place.rglob("*")):
@@ -237,7 +237,7 @@ def lookup(destination: str = "198.51.100.1", source: str = "", oif: str = "") -
 
 
 class Syslog:
-    """The system log of the box, from here on. A hook that logs waits for room in it, as on any machine."""
+    """The system log of the box, from now on. A hook that logs waits for room in it, as on any machine."""
 
     def __init__(self) -> None:
         Path("/proc/sys/net/unix/max_dgram_qlen").write_text("100000")
@@ -246,7 +246,7 @@ class Syslog:
         self.socket.setblocking(False)
 
     def lines(self) -> list[str]:
-        """What was logged since the last time it was asked, without priority, time and process."""
+        """The lines since the last call, without priority, time and process."""
         found = []
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -257,7 +257,7 @@ class Syslog:
 
 @contextlib.contextmanager
 def watched_lookups(sources: Mapping[str, str] = {}) -> Iterator[list[str]]:
-    """Looks up all the time in a process of its own; filled in at the end: what found no way."""
+    """Looks up all the time, in a process of its own. At the end the result has the lookups that found no way."""
     failures: list[str] = []
     reader, writer = os.pipe()
     child = os.fork()

@@ -1,11 +1,11 @@
-"""Tests in machines of the lab (`test_ns_*`) need root, which may make network namespaces; they say so."""
+"""Tests that make network namespaces (`test_ns_*`) need root. Without root they are skipped, with the reason."""
 
 import os
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is no bug, and what was found is in the tests, not in a database.
+# A busy machine is no bug. Examples that failed go into the tests, not into a database.
 settings.register_profile("tests", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 

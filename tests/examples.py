@@ -20,7 +20,7 @@ def held(**words: str) -> dict[str, Hold]:
 
 CONFIG = b"eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"
 
-# What there is in the kernel for the two, part by part.
+# The kernel's routing for the two links, part by part.
 TABLE0 = frozenset((
     Route(200, "192.0.2.0/24", 0, "192.0.2.34", 253, (Nexthop("", 2),)),
     Route(200, "0.0.0.0/0", 0, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),)),

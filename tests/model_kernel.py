@@ -1,5 +1,5 @@
-"""A kernel for tests: it keeps routes and rules by the rules of net/ipv4/fib_trie.c, fib_semantics.c and
-net/core/fib_rules.c, and refuses what it does not know."""
+"""A kernel for tests. It keeps routes and rules as net/ipv4/fib_trie.c, fib_semantics.c and net/core/fib_rules.c do,
+and refuses everything that it does not know."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ModelKernel:
         self.writes = 0
 
     def routing(self, protocol: int = 109) -> Routing:
-        """What is there with this protocol number."""
+        """The routes and rules with this protocol number."""
         return Routing(frozenset(route for route, owner in self.routes if owner == protocol),
                        frozenset(rule for rule, owner in self.rules if owner == protocol))
 
@@ -38,7 +38,7 @@ class ModelKernel:
         return tuple(refusals)
 
     def make(self, change: Change, protocol: int) -> int:
-        """One change; the errno."""
+        """Makes one change, and returns the errno."""
         add, what = change
         if isinstance(what, Route):
             return self.append(what, protocol) if add else self.delete(what, protocol)
@@ -75,7 +75,8 @@ class ModelKernel:
         return 0
 
     def delete(self, route: Route, protocol: int) -> int:
-        """fib_table_delete and fib_nh_match: the first that does not contradict; weights do not count."""
+        """fib_table_delete and fib_nh_match: deletes the first route that does not contradict. Weights do not
+        count."""
         for there in self.routes:
             if there[1] == protocol and _route_fits(route, there[0]):
                 self.routes.remove(there)

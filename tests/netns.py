@@ -1,4 +1,4 @@
-"""A network of a test's own, in the test's own process: nothing of the machine's network is seen or touched."""
+"""A network namespace in the test's own process. The test neither sees nor touches the machine's network."""
 
 import ctypes
 import json
@@ -14,7 +14,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def network() -> Iterator[None]:
-    """This thread, and the processes and threads that it starts, in a new and empty network namespace."""
+    """Puts this thread, and the processes and threads that it starts, into a new and empty network namespace."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         _call(LIBC.unshare(CLONE_NEWNET))
@@ -33,14 +33,14 @@ def _call(result: int) -> None:
 
 
 def run(command: str) -> str:
-    """What a command prints. Words are separated by spaces."""
+    """Runs a command, whose words are separated by spaces, and returns its output."""
     done = subprocess.run(command.split(), capture_output=True, check=False)
     assert not done.returncode, f"{command}: {done.stderr.decode()}"
     return done.stdout.decode("utf-8", "surrogateescape")
 
 
 def ip(command: str) -> Any:
-    """What `ip -N -j` shows."""
+    """The output of `ip -N -j`, decoded."""
     return json.loads(run(f"ip -4 -N -j {command}") or "[]")
 
 

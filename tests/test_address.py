@@ -1,4 +1,4 @@
-"""IPv4 addresses as text. What a DHCP server sends must be an address, and nothing that only resembles one."""
+"""IPv4 addresses as text. A value from a DHCP server must be an address, not something that only resembles one."""
 
 import ipaddress
 

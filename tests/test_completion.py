@@ -1,4 +1,4 @@
-"""The completion for bash offers what the program takes."""
+"""The completion for bash offers every verb and option of the program."""
 
 import subprocess
 from argparse import _SubParsersAction
@@ -19,14 +19,14 @@ printf '%s\n' "${COMPREPLY[@]}"
 
 
 def offered(*words: str) -> set[str]:
-    """For the last of these words."""
+    """The completions of the last of these words."""
     done = subprocess.run(["bash", "-c", ASK, "bash", "dhcp-lb", *words], cwd=CHECKOUT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return set(done.stdout.split())
 
 
 def verbs() -> dict[str, set[str]]:
-    """Each with its options."""
+    """Each verb with its options."""
     return {verb: {option for option in child._option_string_actions if option not in ("-h", "--help")}
             for action in _parser()._actions if isinstance(action, _SubParsersAction)
             for verb, child in action.choices.items()}

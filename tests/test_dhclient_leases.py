@@ -1,4 +1,4 @@
-"""What `apply` takes up from dhclient's lease files."""
+"""The leases that `apply` takes up from dhclient's lease files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What answering debconf's questions does to /etc/dhcp-lb."""
+"""How the answers to debconf's questions change /etc/dhcp-lb."""
 
 from __future__ import annotations
 

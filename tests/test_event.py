@@ -1,4 +1,4 @@
-"""A DHCP client's environment → what it means for a link. (faults.md, Leases, as far as one lease tells)"""
+"""A DHCP client's environment → what it means for a link. (faults.md, Leases: the part that one lease decides)"""
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ LEASE = Lease("192.0.2.34", 24, "192.0.2.1", "192.0.2.3", 1000, 3600)
 
 
 def event(**changes: str | None) -> Event | None:
-    """The event of BOUND's environment with these variables changed, or (None) absent."""
+    """The event of BOUND's environment, with these variables changed, or absent if None."""
     environ = {name: value for name, value in {**BOUND, **changes}.items() if value is not None}
     return parse({name.encode(): value.encode("utf-8", "surrogateescape") for name, value in environ.items()}, 1000)
 
@@ -141,7 +141,7 @@ def test_option_121_without_a_default_means_no_default_through_this_link() -> No
 
 
 def test_a_halved_default_of_option_121_is_not_a_default() -> None:
-    """0.0.0.0/1 and 128.0.0.0/1 are the routes that TunnelVision captures traffic with (CVE-2024-3661)."""
+    """TunnelVision (CVE-2024-3661) captures traffic with the routes 0.0.0.0/1 and 128.0.0.0/1."""
     assert lease(new_rfc3442_classless_static_routes="1 0 192 0 2 9 1 128 192 0 2 9").fault == (
         "gateway is missing: option 121 has no default route")
 

@@ -1,4 +1,4 @@
-"""The words of every program that configures links; the environments are as the real ones set them."""
+"""The words of every program that configures links, in the environments that the real programs set."""
 
 import pytest
 

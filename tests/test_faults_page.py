@@ -1,4 +1,4 @@
-"""doc/faults.md says which test shows what; it must not name one that is gone, or leave a line without one."""
+"""doc/faults.md names the test of each fault. Each named test must exist, and each line must name one."""
 
 import re
 from pathlib import Path

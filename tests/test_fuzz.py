@@ -1,7 +1,7 @@
-"""Whatever is in the configuration, a client's environment, the store or dhclient's lease files: it is taken for
-what it says or refused, in bounded time, and nothing of it comes out but addresses, numbers and known words.
+"""Any bytes in the configuration, a client's environment, the store or dhclient's lease files are either taken for
+what they say or refused, in bounded time. Only addresses, numbers and known words come out.
 
-DHCP_LB_FUZZ: how many inputs a parser gets, instead of 1000. What was found is in corpus/."""
+DHCP_LB_FUZZ: the number of inputs for each parser, instead of 1000. corpus/ has the inputs that found something."""
 
 import ipaddress
 import os
@@ -28,7 +28,7 @@ SLOW_S = 0.5  # the largest input takes a tenth of it; what grows faster than th
 fuzz = settings(max_examples=INPUTS, deadline=None, database=None, derandomize=False,
                 suppress_health_check=list(HealthCheck))
 
-# What a parser knows, so that inputs get past its first line, and what has broken parsers.
+# Words that a parser knows, so that inputs get past its first line, and values that have broken parsers.
 WORDS = [b"eth0", b"eth1", b"table-eth0", b"dhcp-lb", b"balance-table", b"=", b"gateway=", b"#", b"\n", b" ", b"\t",
          b"\r", b"\0", b"200", b"252", b"0", b"1", b"-1", b"1e9", b"255", b"256", b"4294967295",
          b"4294967296", b"00", b"0x10",
@@ -45,7 +45,7 @@ BYTES = st.one_of(st.binary(max_size=300), st.lists(st.sampled_from(WORDS), max_
 
 
 def quickly(work: Callable[[], None]) -> None:
-    """In time, on a machine that has other things to do, too."""
+    """It ends in time, even on a busy machine."""
     started_s = time.process_time()
     work()
     assert time.process_time() - started_s < SLOW_S
@@ -63,12 +63,12 @@ def assert_canonical(lease: Lease) -> None:
 
 
 def assert_routable(lease: Lease) -> None:
-    """All that follows from it can be computed, and nothing of it is another link's."""
+    """The routing that follows from it can be computed, and no part of it is another link's."""
     assert of_eth1(lease) == of_eth1(NONE) != []
 
 
 def of_eth1(lease: Lease) -> list[object]:
-    """What there should be of eth1 beside eth0 with this lease."""
+    """The wanted routing of eth1 with this lease, beside eth0."""
     interfaces = {"eth0": Interface(2, True, True, (lease.address,), (lease.length,)), **INTERFACES1}
     found = desired(judge((ETH1, ETH0), {"eth0": lease, "eth1": LEASE1}, {}, interfaces), Settings())
     own = [one for one in (*found.routes, *found.rules) if one.table == ETH1.table]
@@ -125,7 +125,7 @@ VALUES = BYTES.filter(lambda value: b"\0" not in value)  # what an environment c
 
 GOOD = [b"192.0.2.34", b"255.255.255.0", b"192.0.2.1", b"192.0.2.1", b"3600", b"0 192 0 2 1"]
 
-# Whose words they are, the name by which its hook calls us, and how we know it from others that call so.
+# The program, the name that its hook gives us, and the variables by which we tell it from others of that name.
 CALLS: list[tuple[str, str, dict[bytes, bytes]]] = [
     ("dhclient", "", {}), ("dhcpcd", "", {b"if_up": b"true"}), ("ifupdown", "ifupdown", {b"METHOD": b"dhcp"}),
     ("ifupdown-static", "ifupdown", {b"METHOD": b"static"}),

@@ -1,4 +1,4 @@
-"""Which plain default route the machine is left with when the package goes."""
+"""The plain default route that the machine keeps when the package is removed."""
 
 from __future__ import annotations
 

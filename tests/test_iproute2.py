@@ -1,4 +1,4 @@
-"""What the users of ip(8) see: commands that can be pasted, and names that respect what is named already."""
+"""Output for users of ip(8): commands that can be pasted, and names that respect existing names."""
 
 import os
 import subprocess
@@ -67,7 +67,7 @@ def test_a_shell_reads_every_word_back() -> None:
 
 @given(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=15))
 def test_quotes_hold_whatever_is_in_a_word(word: str) -> None:
-    # As POSIX says: between single quotes everything is literal up to the next one.
+    # POSIX: between single quotes every character is literal, up to the next quote.
     outside = quoted(word).replace("'\"'\"'", "")
     if quoted(word) != word:
         assert outside[0] == outside[-1] == "'" and "'" not in outside[1:-1]

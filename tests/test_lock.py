@@ -1,4 +1,4 @@
-"""One at a time, nobody does again what is done, and nobody waits for ever. (faults 68-71)"""
+"""One process works at a time, none repeats work that is done, and none waits for ever. (faults 68-71)"""
 
 import fcntl
 import os
@@ -19,7 +19,8 @@ from dhcp_lb.store import Store
 
 CHECKOUT = str(Path(__file__).resolve().parents[1])
 
-# One of many processes, as a hook: it saves its lease, takes the lock, and its work writes down the leases it saw.
+# One of many processes, like a hook: it saves its lease and takes the lock. Its work writes down the leases that it
+# sees.
 HOOK = f"""
 import os, sys, time
 sys.path.insert(0, {CHECKOUT!r})
@@ -59,7 +60,7 @@ def hook(store: Store, name: str, *, work_s: float = 0.0, wait_s: float = 20.0) 
 
 
 def works(store: Store) -> list[list[str]]:
-    """What each work saw."""
+    """The leases that each work saw."""
     path = Path(store.path, "log")
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -77,7 +78,7 @@ def until(happened: Callable[[], object]) -> None:
 
 @contextmanager
 def held_by_another(store: Store) -> Iterator[None]:
-    """The lock is held by somebody who knows nothing of markers."""
+    """A process that knows nothing of markers holds the lock."""
     with open(f"{store.path}/lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""From the routing that is to the routing that should be, in an order in which every lookup finds a link."""
+"""From the kernel's routing to the wanted one, in an order in which every lookup finds a link."""
 
 import itertools
 
@@ -17,7 +17,7 @@ TWO = Routing(TABLE0 | TABLE1 | {BOTH, SINGLE0, SINGLE1}, RULES0 | RULES1 | COMM
 
 
 def named(planned: tuple[Change, ...]) -> list[str]:
-    """Short names for what is added (+) and deleted (-)."""
+    """Short names of what is added (+) and deleted (-)."""
     return [("+" if change.add else "-") + _name(change.what) for change in planned]
 
 
@@ -63,7 +63,7 @@ def test_a_changed_weight_changes_one_route() -> None:
 
 
 def all_routings() -> list[Routing]:
-    """Of two links in every state that leads to routes, with changed leases and weights."""
+    """The routings of two links in every state that has routes, with changed leases and weights."""
     found = []
     lighter = ETH1._replace(weight=1)
     slash32 = LEASE0._replace(length=32, server="203.0.113.67")

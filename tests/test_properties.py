@@ -32,7 +32,7 @@ steps = st.lists(comes | goes | nothing | device | held, max_size=12)
 
 
 def in_a_world(test: Callable[[Callable[[], World]], None]) -> None:
-    """Runs `test` with a maker of worlds, all in one directory that is gone afterwards."""
+    """Runs `test` with a function that makes worlds. All are in one directory, which is removed afterwards."""
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         count = itertools.count()
 

@@ -1,4 +1,4 @@
-"""Events, one after the other, on a kernel that is a model: what is there in the end, and what is in the log."""
+"""Sequences of events on a model of the kernel: the routing in the end, and the lines in the log."""
 
 from errno import EINVAL, ENETDOWN, ENOTSUP
 from pathlib import Path
@@ -197,7 +197,7 @@ def test_what_happened_while_the_configuration_was_wrong_is_made_up_for(bound: W
 
 
 class Refusing:
-    """A kernel that refuses some of what it is asked for."""
+    """A kernel that refuses some of the changes."""
 
     def __init__(self, world: World, refuses: object, number: int, text: str) -> None:
         self.make, self.refuses, self.number, self.text = world.kernel.make, refuses, number, text
@@ -293,7 +293,7 @@ def test_a_refused_link_is_tried_again_after_a_minute_and_costs_the_others_nothi
 
 
 def test_there_is_never_a_second_balancing_default_between_two_writes(bound: World) -> None:
-    """The kernel takes a removal for any route that does not contradict it, and might delete another link's."""
+    """The kernel deletes any route that does not contradict a removal, so it might delete another link's."""
     write, defaults = bound.kernel.write, []
 
     def watched(changes: tuple[Change, ...]) -> tuple[Refusal, ...]:

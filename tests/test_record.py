@@ -1,4 +1,4 @@
-"""Our NamedTuple is what typing's is, for what we do with it."""
+"""Our NamedTuple behaves like the one of typing, in all that the program does with it."""
 
 import subprocess
 import sys

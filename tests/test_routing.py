@@ -1,4 +1,4 @@
-"""Links, leases and interfaces → the state of each link, and the routing that there should be."""
+"""Links, leases and interfaces → the state of each link, and the wanted routing."""
 
 import pytest
 from hypothesis import given
@@ -130,7 +130,8 @@ def test_two_links() -> None:
 ])
 def test_one_link_of_two(leases: dict[str, Lease], interfaces: dict[str, Interface],
                          holds: dict[str, Hold] | None) -> None:
-    """Whyever the other one is out, what is there for this one is the same as with both but for the multipath."""
+    """Whatever takes the other link out, this link has the same routes and rules as with both, except for the
+    multipath."""
     assert routing(leases, interfaces, holds) == Routing(TABLE0 | {ONLY0, SINGLE0}, RULES0 | COMMON_RULES)
 
 
@@ -175,7 +176,7 @@ def test_a_dhcp_server_that_is_not_on_link_is_reached_through_its_own_link() -> 
 
 
 def test_nexthops_are_in_the_order_of_the_tables_whatever_the_order_of_the_lines() -> None:
-    """Another order would move every masqueraded connection."""
+    """In another order every masqueraded connection would move."""
     assert BOTH in routing(links=(ETH1, ETH0)).routes
 
 

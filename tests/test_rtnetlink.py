@@ -1,4 +1,4 @@
-"""Routes and rules ↔ messages, byte by byte, and what the kernel answers."""
+"""Routes and rules ↔ messages, byte by byte, and the kernel's answers."""
 
 import errno
 import sys
@@ -131,7 +131,7 @@ def nexthops(gateways: "st.SearchStrategy[str]") -> "st.SearchStrategy[tuple[Nex
             | st.lists(one, min_size=2, max_size=9).map(tuple))
 
 
-# What we never write: a type of service, a kind, flags, and attributes that are kept as they are.
+# Parts that we never write: a type of service, a kind, flags, and attributes, which are kept as they are.
 
 
 def kept(kinds: list[int]) -> "st.SearchStrategy[bytes]":
@@ -212,7 +212,7 @@ def test_a_refusal_is_the_errno_and_the_kernels_words(number: int, text: str, ca
 
 
 class Socket:
-    """A netlink socket of a kernel that answers what the test says."""
+    """A netlink socket of a kernel that gives the test's answers."""
 
     def __init__(self, *replies: bytes) -> None:
         self.replies = list(replies)
@@ -319,7 +319,7 @@ def test_a_refused_dump_says_why(kernel: Rtnetlink, number: int, text: str, said
 
 
 def test_the_kernel_is_not_asked_for_an_interface_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would run modprobe for it, at every event of every link."""
+    """The kernel would run modprobe for it, at every event of every link."""
     def no_ioctl(*_: object) -> None:
         raise AssertionError
     monkeypatch.setattr("dhcp_lb.rtnetlink.ioctl", no_ioctl)

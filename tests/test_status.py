@@ -1,4 +1,4 @@
-"""What `status` prints, and its JSON, which is documented in dhcp-lb(8)."""
+"""The output of `status`, and its JSON, which dhcp-lb(8) documents."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The store in /run/dhcp-lb: all of it may vanish, be cut off or be garbage. (faults.md, Files)"""
+"""The store in /run/dhcp-lb: any part of it may vanish, be cut off or be garbage. (faults.md, Files)"""
 
 import os
 import stat

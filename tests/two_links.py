@@ -1,4 +1,4 @@
-"""A router with two links, and what the kernel should hold of ours: the same, however they came up."""
+"""A router with two links, and our routing in the kernel. It is the same however the links came up."""
 
 import re
 import time
@@ -48,7 +48,7 @@ def routing(lab: Lab) -> list[str]:
 
 
 def becomes(lab: Lab, want: str, timeout_s: float = 20) -> None:
-    """The routing is this soon, and dhcp-lb agrees."""
+    """Waits until the routing is this one, and dhcp-lb agrees."""
     end = time.monotonic() + timeout_s
     while routing(lab) != sorted(want.splitlines()) and time.monotonic() < end:
         time.sleep(0.05)
@@ -57,7 +57,7 @@ def becomes(lab: Lab, want: str, timeout_s: float = 20) -> None:
 
 
 def settles(lab: Lab, timeout_s: float = 20) -> None:
-    """dhcp-lb has nothing to do this soon: between a client's change and its call there may be something."""
+    """Waits until dhcp-lb has nothing to do. Between a client's change and its call it may have something."""
     end = time.monotonic() + timeout_s
     while (plan := lab.router.dhcp_lb("plan")) and time.monotonic() < end:
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""A machine without a machine: the real path of an event, on a store in a directory and a kernel that is a model."""
+"""A test bed without a machine: the real path of an event, with a store in a directory and a model of the kernel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOUND = {
 
 
 class World:
-    """Events, one after the other."""
+    """A sequence of events, and the routing after each."""
 
     def __init__(self, path: Path, patch: pytest.MonkeyPatch, name: str = "dhcp-lb") -> None:
         self.interfaces = {name: Interface(2 + number, True, True, (BOUND[name]["new_ip_address"],))
@@ -40,7 +40,7 @@ class World:
             patch.setattr(module, "now_s", lambda: self.now_s)
         for module in hook, reconcile:
             patch.setattr(module, "read_config", self.read_config)
-        patch.setattr(hook, "umask", lambda _: None)  # what is for the life of the hook's process alone
+        patch.setattr(hook, "umask", lambda _: None)  # it holds for the life of the hook's process alone
         patch.setattr(hook, "environ", {})
         patch.setattr(hook, "Store", lambda: self.store)
         patch.setattr(reconcile, "Rtnetlink", lambda: FakeRtnetlink(self))
@@ -53,7 +53,7 @@ class World:
         return parse(self.config)
 
     def event(self, reason: str, interface: str, **variables: str | None) -> list[str]:
-        """The hook takes an event; what it logs."""
+        """The hook takes an event. Returns the lines that it logs."""
         self.log.clear()
         environ = {"reason": reason, "interface": interface, **BOUND.get(interface, {}), **variables}
         hook.environ = {name.encode(): value.encode() for name, value in environ.items() if value is not None}
@@ -73,7 +73,7 @@ class World:
         self.apply()
 
     def has(self, name: str, *addresses: str, up: bool = True, carrier: bool = True) -> None:
-        """An interface as it is now. The kernel takes the routes with it that need what it no longer has."""
+        """Changes an interface. The kernel deletes the routes that need what the interface no longer has."""
         before = self.interfaces[name]
         self.interfaces[name] = Interface(before.ifindex, up, carrier, addresses)
         gone = set(before.addresses) - set(addresses) if up else set(before.addresses)
@@ -94,7 +94,7 @@ class World:
 
 
 class FakeRtnetlink:
-    """Rtnetlink, on the model. It speaks messages, as the kernel does."""
+    """Rtnetlink, on the model. It speaks in messages, like the kernel."""
 
     def __init__(self, world: World) -> None:
         self.world = world
