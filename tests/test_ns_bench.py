@@ -1,4 +1,4 @@
-"""The benchmark works. Its times are not judged here: on a machine that does other things they say nothing."""
+"""The benchmark works. This test does not judge its times: on a busy machine they mean nothing."""
 
 import re
 import runpy

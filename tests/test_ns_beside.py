@@ -1,4 +1,4 @@
-"""What else routes on the same machine goes on as before, whether it was there before us or came after."""
+"""Other routing on the same machine goes on as before, whether it came before us or after us."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import pytest
 from tests import box
 from tests.box import boxed, event, given, kernel, set_address
 
-# As wg-quick(8) does it; the device's kind does not matter to the routing.
+# The rules of wg-quick(8). The kind of the device does not matter to the routing.
 VPN = ("link add wg0 type veth peer name peer-wg0", "link set wg0 up", "link set peer-wg0 up",
        "address add 10.200.0.2/32 dev wg0", "rule add not fwmark 51820 table 51820",
        "rule add table main suppress_prefixlength 0",
        "route add default dev wg0 table 51820")
-# Rules of an administrator's, before and after ours; the first is where a VRF has its own.
+# Rules of an administrator, before and after ours. The first has the pref that a VRF takes.
 MARKS = ("rule add pref 1000 from all lookup 90", "rule add pref 32000 fwmark 7 lookup 91",
          "route add 198.51.100.77/32 dev wg0 table 90", "route add default dev peer-eth0 table 91")
 

@@ -1,6 +1,6 @@
-"""Every DHCP client, of every Debian release, brings about the same routing; the real ones, with real servers.
+"""Every DHCP client of every Debian release leads to the same routing. The clients and the servers are real.
 
-Each test begins and ends with both links up. What the kernel should hold is the same text for all (two_links.py).
+Each test begins and ends with both links up. The wanted routing is the same text for all clients (two_links.py).
 """
 
 from collections.abc import Iterator
@@ -43,10 +43,10 @@ class Client:
         router.ifdown(interface)
 
     def renew(self, router: Router, interface: str) -> None:
-        """Most take from the server when they have to."""
+        """Most clients get the time of the renewal from the server."""
 
     def start(self, router: Router, interface: str) -> None:
-        """Once more, after it was stopped or killed."""
+        """Starts it again, after it was stopped or killed."""
         raise NotImplementedError
 
     def stop(self, router: Router, interface: str) -> None:
@@ -56,7 +56,7 @@ class Client:
         raise NotImplementedError
 
     def unplugged(self, router: Router, interface: str) -> None:
-        """What systemd does then, and ifupdown's udev rule for a link that is allow-hotplug."""
+        """Does what systemd does then, and ifupdown's udev rule for a link with allow-hotplug."""
         router.sh(f"reason=look dhcp-lb hook systemd; ifdown --force {interface}")
 
     def plugged(self, router: Router, interface: str) -> None:
@@ -83,7 +83,7 @@ class Dhcpcd(Client):
 
     def prepare(self, router: Router) -> None:
         super().prepare(router)
-        # Without udev, without five seconds of asking whether somebody has the address.
+        # Without udev, and without the five seconds in which it asks whether another host has the address.
         router.sh("""
             printf 'nodev\nipv4only\nnoarp\ndenyinterfaces lan0\n' >>/etc/dhcpcd.conf
             for directory in /usr/lib/dhcpcd/dhcpcd-hooks /usr/libexec/dhcpcd-hooks; do
@@ -102,7 +102,7 @@ class Dhcpcd(Client):
 
 
 class DhcpcdAlone(Dhcpcd):
-    """That gives itself an address when nobody else does, which takes it some ten seconds."""
+    """It gives itself an address when no server does. That takes it some ten seconds."""
 
     def prepare(self, router: Router) -> None:
         super().prepare(router)
@@ -110,7 +110,7 @@ class DhcpcdAlone(Dhcpcd):
 
 
 class DhcpcdMaster(Dhcpcd):
-    """One daemon for all interfaces, which finds them by itself."""
+    """One daemon for all interfaces. It finds them by itself."""
 
     def up(self, router: Router, *interfaces: str) -> None:
         if not router.path("/run/dhcpcd/pid").exists():
@@ -119,7 +119,7 @@ class DhcpcdMaster(Dhcpcd):
             router.run("dhcpcd", "-n", *interfaces)
 
     def release(self, router: Router, interface: str) -> None:
-        """Debian 12's releases all or none."""
+        """The one of Debian 12 releases all leases or none."""
         router.run("dhcpcd", "-k", *([] if self.suite == "bookworm" else [interface]))
 
     def start(self, router: Router, interface: str) -> None:
@@ -138,7 +138,7 @@ class DhcpcdMaster(Dhcpcd):
 
 
 class Udhcpc(Client):
-    """With the line in its script that dhcp-lb(8) gives."""
+    """With the line that dhcp-lb(8) gives in its script."""
 
     others = "dhclient dhcpcd"
     keeps_address_when_started = False
@@ -182,7 +182,7 @@ class Running:
 
     @contextmanager
     def renewal(self, reason: str = "RENEW") -> Iterator[None]:
-        """Goes on when eth1 has renewed its lease, after what the block does."""
+        """Runs the block, then waits until eth1 has renewed its lease."""
         with self.router.event("eth1", reason):
             yield
             self.client.renew(self.router, "eth1")
@@ -196,7 +196,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
 
 @pytest.fixture
 def link(running: Running) -> Iterator[Running]:
-    """Two links that are up, before and after."""
+    """Two links. They are up before and after the test."""
     becomes(running.lab, BOTH)
     yield running
     becomes(running.lab, BOTH)
@@ -277,7 +277,7 @@ def test_an_unplugged_device_takes_its_link_out_and_brings_it_back(link: Running
 
 
 def expire(client: Client) -> None:
-    """A lease of 20 s, the shortest that dhcpcd believes in; dnsmasq has none so short, so it is rewritten."""
+    """A lease of 20 s is the shortest that dhcpcd accepts. dnsmasq has none so short, so nft rewrites it."""
     with ExitStack() as stack:
         link = Running(client, stack)
         link.isp.node.sh("""
@@ -295,7 +295,7 @@ def expire(client: Client) -> None:
 
 
 def test_an_expired_lease_takes_its_link_out_until_the_server_is_back() -> None:
-    """All clients at the same time: it is mostly waiting."""
+    """All clients run at the same time, because most of the test is waiting."""
     with ThreadPoolExecutor() as pool:
         list(pool.map(expire, CLIENTS))
 

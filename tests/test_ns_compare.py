@@ -1,4 +1,4 @@
-"""The comparison works. What it measures is not judged here, but what dhcp-lb promises."""
+"""The comparison works. This test judges only the promises of dhcp-lb, not the times."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""The daemons that configure links, for real: NetworkManager, systemd-networkd."""
+"""The real daemons that configure links: NetworkManager, systemd-networkd."""
 
 from collections.abc import Iterator
 
@@ -36,7 +36,7 @@ def start_dbus(lab: Lab) -> None:
 
 
 def start_networkd(lab: Lab) -> None:
-    """As its unit does, with the same sort of directory."""
+    """Starts it as its unit does, with the same sort of directory."""
     lab.router.sh("""
         install -d -o systemd-network -g systemd-network /run/systemd/netif /run/systemd/netif/links \
             /run/systemd/netif/leases /run/systemd/netif/lldp
@@ -62,7 +62,7 @@ def test_a_link_of_networkd_s(lab: Lab) -> None:
     lab.router.sh("networkd-dispatcher --run-startup-triggers >/run/networkd-dispatcher.log 2>&1 &")
     becomes(lab, BOTH)
     assert_shared(lab)
-    # Restarted (its unit says by which signal), it leaves rules and routes alone: networkd.conf.d/dhcp-lb.conf.
+    # At a restart, by the signal in its unit, it leaves rules and routes alone: networkd.conf.d/dhcp-lb.conf.
     with lab.router.capture("ip", "-4", "monitor", "rule") as changes:
         lab.router.sh("""
             kill -USR2 $(pidof systemd-networkd)
@@ -70,7 +70,8 @@ def test_a_link_of_networkd_s(lab: Lab) -> None:
         """)
         start_networkd(lab)
     assert changes == []
-    # Debian 13's takes the address away for a moment. There is no systemd here, which would look (test_ns_look.py).
+    # The one of Debian 13 takes the address away for a moment. There is no systemd here that would look
+    # (test_ns_look.py).
     lab.router.dhcp_lb("apply")
     becomes(lab, BOTH)
     lab.isp("eth1").cut_cable()

@@ -1,4 +1,4 @@
-"""What the program does to a machine can be undone, redone and read beforehand."""
+"""The program's changes to a machine can be undone, redone and read beforehand."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.lab import Isp, Lab, Node
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    """A router with rules and routes of its administrator's, some where ours would be; links down."""
+    """A router with rules and routes of its administrator, some of them where ours would be. The links are down."""
     with Lab([Isp("eth0"), Isp("eth1", weight=2)]) as lab:
         lab.router.sh("""
             ip rule add pref 20100 from 10.9.9.9 lookup 77
@@ -23,13 +23,13 @@ def lab() -> Iterator[Lab]:
 
 
 def kernel(machine: Node) -> str:
-    """All rules and routes, without what counts down."""
+    """All rules and routes, without the times that count down."""
     listed = machine.sh("ip -N -4 -d rule; ip -N -4 -d route show table all")
     return re.sub(r" expires \S+", "", listed)
 
 
 def foreign(machine: Node) -> list[str]:
-    """Those of them that are not ours."""
+    """The rules and routes that are not ours."""
     lines = re.sub(r"\n\t", " ", kernel(machine)).splitlines()
     return [line for line in lines if "proto 109" not in line]
 

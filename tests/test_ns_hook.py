@@ -22,7 +22,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def fresh() -> Iterator[Lab]:
-    """The same for one test alone."""
+    """The same link, for one test alone."""
     with Lab([Isp("eth0")]) as lab:
         yield lab
 
@@ -37,7 +37,7 @@ def is_balanced(lab: Lab) -> bool:
 
 
 def count_runs(lab: Lab) -> Path:
-    """Make the program leave an `x` in this file each time that it runs."""
+    """Makes the program add an `x` to this file each time it runs."""
     program = lab.router.path("/usr/bin/dhcp-lb")
     counting = 'import sys\nopen("/runs", "a").write("x")\n'
     program.write_text(program.read_text().replace("import sys\n", counting))

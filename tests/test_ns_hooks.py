@@ -25,7 +25,7 @@ def running() -> Iterator[Lab]:
 
 @pytest.fixture
 def lab(running: Lab) -> Iterator[Lab]:
-    """eth1 is down, before and after."""
+    """eth1 is down before and after the test."""
     router = running.router
     kept = {path: router.path(path).read_text() for path in ("/etc/dhcp-lb", "/etc/network/interfaces")}
     becomes(running, ETH0)
@@ -59,7 +59,7 @@ def address_by_hand(lab: Lab, address: str = f"{ADDRESS}/27") -> None:
 
 
 def tell(lab: Lab, hook: str, *arguments: str, **variables: str) -> None:
-    """Calls a hook as its daemon does: with this environment and no other, and it has to succeed in silence."""
+    """Calls a hook as its daemon does, with this environment and no other. The hook must succeed in silence."""
     done = lab.router.try_run(hook, *arguments, env={**ENVIRONMENT, **variables})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -115,7 +115,7 @@ def test_a_default_route_of_the_administrator_s_own_command_is_a_static_link_s_g
     "dhcp", f"static\n address {ADDRESS}/27\n gateway {GATEWAY}\n metric 50", f"static\n address {ADDRESS}/27",
 ], ids=["dhcp", "static", "option"])
 def test_a_second_address_without_a_gateway_is_not_the_link_s(lab: Lab, first: str) -> None:
-    """That of a modem's own network, say."""
+    """Such as the address in a modem's own network."""
     interfaces(lab, f"iface eth1 inet {first}\niface eth1 inet static\n address 192.168.0.2/24\n")
     if "gateway" not in first and first != "dhcp":
         gateway_option(lab)
@@ -276,7 +276,7 @@ def test_two_hooks_at_once_are_one_link(lab: Lab) -> None:
 
 
 def ppp(lab: Lab, what: str) -> None:
-    """As pppd's /etc/ppp/ip-up and ip-down do."""
+    """Does what pppd's /etc/ppp/ip-up and ip-down do."""
     done = lab.router.try_run(
         "run-parts", f"/etc/ppp/{what}.d", "--arg=eth1", "--arg=/dev/ttyUSB0", "--arg=115200", f"--arg={ADDRESS}",
         f"--arg={GATEWAY}", "--arg=provider", env={
@@ -297,7 +297,7 @@ def test_a_ppp_link_is_routed_by_its_device_alone(lab: Lab) -> None:
 
 
 def networkmanager(lab: Lab, action: str, **variables: str) -> None:
-    """As NetworkManager-dispatcher(8) says."""
+    """Calls the hook as NetworkManager-dispatcher(8) says."""
     tell(lab, "/usr/lib/NetworkManager/dispatcher.d/90-dhcp-lb", "eth1", action, NM_DISPATCHER_ACTION=action,
          CONNECTION_UUID="0", CONNECTION_ID="wired", DEVICE_IFACE="eth1", DEVICE_IP_IFACE="eth1", **variables)
 
@@ -314,7 +314,7 @@ def test_networkmanager_s_dispatcher(lab: Lab) -> None:
     lab.router.sh("ip route add default via 192.0.2.34 dev eth1 proto dhcp metric 100")
     networkmanager(lab, "dhcp4-change")
     becomes(lab, BOTH.replace(GATEWAY, "192.0.2.34"))
-    networkmanager(lab, "down")  # of a connection before, while the next one has the interface
+    networkmanager(lab, "down")  # of an earlier connection, while the next one has the interface
     becomes(lab, BOTH.replace(GATEWAY, "192.0.2.34"))
     lab.router.run("ip", "address", "flush", "dev", "eth1")
     networkmanager(lab, "down")

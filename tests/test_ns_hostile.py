@@ -1,7 +1,7 @@
-"""Providers that send whatever they like, under the real clients: each harms its own link and nothing else.
+"""Providers may send any bytes to the real clients. Each provider harms its own link and nothing else.
 
-Several of them have a link to the router, all at once; their cases are cheap, because most of a case is waiting.
-DHCP_LB_HOSTILE_S: for how many seconds under each client, instead of 6. DHCP_LB_HOSTILE_SEED: of an earlier run."""
+Several providers have a link to the router, all at once. Their cases are cheap, because most of a case is waiting.
+DHCP_LB_HOSTILE_S: the seconds under each client, instead of 6. DHCP_LB_HOSTILE_SEED: the seed of an earlier run."""
 
 import collections
 import contextlib
@@ -52,7 +52,7 @@ class Client:
         raise NotImplementedError
 
     def ask(self, interface: str, renews: bool) -> str:
-        """The command that gets a lease or gives up; it stays if it `renews`."""
+        """The command that gets a lease or gives up. It goes on running if it `renews`."""
         raise NotImplementedError
 
 
@@ -73,7 +73,7 @@ class Dhcpcd(Client):
         self.hooks = "/usr/libexec/dhcpcd-hooks" if suite == "sid" else "/usr/lib/dhcpcd/dhcpcd-hooks"
 
     def prepare(self, router: Router) -> None:
-        """Without udev, and without the seconds in which it makes sure of its address."""
+        """Without udev, and without the seconds in which it probes for its address."""
         with router.path("/etc/dhcpcd.conf").open("a") as configuration:
             configuration.write("nodev\nipv4only\nnoarp\nnoipv4ll\nnodelay\ntimeout 1\nreboot 1\n")
 
@@ -85,7 +85,7 @@ CLIENTS = [Dhclient("bookworm"), Dhcpcd("bookworm"), Dhcpcd("trixie"), Dhcpcd("s
 
 
 class Hostile:
-    """A link whose provider is hostile: the server, and the client that asks it."""
+    """A link with a hostile provider: the server, and the client that asks it."""
 
     def __init__(self, lab: Lab, node: Node, client: Client, number: int) -> None:
         self.router, self.client = lab.router, client
@@ -104,7 +104,7 @@ class Hostile:
         assert self.server.stdout and self.server.stdout.readline() == "ready\n"
 
     def case(self, number: int, patience: int = 1) -> Told:
-        """One lease or none, and in some cases a renewal."""
+        """Runs one case: one lease or none, and in some cases a renewal."""
         assert self.server.stdin
         self.cases.take(number)
         print(number, file=self.server.stdin, flush=True)
@@ -132,7 +132,8 @@ class Hostile:
         return sum(event.split()[0] in ENDS for event in self._events())
 
     def end(self) -> str:
-        """The client and its scripts are gone, and what they have left; the routes of ours that were there."""
+        """Ends the client and its scripts, and removes what they have left. Returns the routes of ours that were
+        there."""
         return self.router.sh(f"""
             ip -4 -N route show table all dev {self.interface} proto 109
             pkill -9 -f '^(dhclient .* {self.interface}$|dhcpcd:? .*{self.interface}\\b)' || :
@@ -144,7 +145,7 @@ class Hostile:
         """)
 
     def next(self) -> tuple[bool, bool]:
-        """Another case: whether there was a lease, and whether it was used."""
+        """Counts a case: whether there was a lease, and whether it was used."""
         number, self.taken = self.taken, self.taken + 1
         told = self.case(number)
         assert_no_text_of_the_server(self.router, self.interface)
@@ -154,7 +155,7 @@ class Hostile:
         return any(event.startswith(("BOUND", "REBOOT")) for event in told), used
 
     def differing(self) -> dict[int, tuple[Told, Told]]:
-        """The cases that come out otherwise now."""
+        """The cases with another result now."""
         found = {}
         for number, before in self.told.items():
             now = self.case(number)
@@ -185,9 +186,9 @@ class Watch(threading.Thread):
                 self.failure = str(error)
 
     def _look(self) -> None:
-        """Where the kernel refuses the multipath because of another link's lease, there is none until it is written
-        again. Its own rules and routes are never away, but the kernel leaves routes out of a list when others beside
-        them change in the middle of it: that none was deleted, the monitor tells."""
+        """If the kernel refuses the multipath because of another link's lease, there is none until it is written
+        again. The good link's own rules and routes are never away. The kernel may leave routes out of a list while
+        others beside them change, so `ip monitor` tells that none was deleted."""
         for _ in range(20):
             seen, nexthops = of_the_good_link(self.lab)
             assert set(nexthops) <= {"", " weight 2"}, nexthops
@@ -214,7 +215,7 @@ class Watch(threading.Thread):
 
 
 def of_the_good_link(lab: Lab) -> tuple[list[str], list[str]]:
-    """Rules and routes of eth1, and the weight of its nexthop in each multipath there is: a changed one is there
+    """The rules and routes of eth1, and the weight of its nexthop in each multipath. A changed multipath is there
     twice for a moment."""
     listed = lab.router.run("ip", "-N", "-4", "-d", "-batch", "-", stdin="rule show\nroute show table all\n")
     lines = [" ".join(line.split()) for line in re.sub(r"\n\t", " ", listed).splitlines() if "proto 109" in line]
@@ -225,13 +226,14 @@ def of_the_good_link(lab: Lab) -> tuple[list[str], list[str]]:
 
 
 def is_of_the_good_link(line: str) -> bool:
-    """Of ip(8): a rule or route of ours, but neither a multipath nor the copy in which a new one is tried."""
+    """Whether a line of ip(8) is a rule or route of ours, but neither a multipath nor the copy in which a new one is
+    tried."""
     return (re.search(r" eth1( |$)| (lookup|table) 200( |$)", line) is not None and "proto 109" in line
             and (" table 252 " not in line or " metric 1000" in line))
 
 
 def assert_no_text_of_the_server(router: Router, interface: str = "") -> None:
-    """No file holds any; or only that of a link's lease is looked at."""
+    """No file has text from the server. With `interface`, only the file of that link's lease is looked at."""
     leases = router.path("/run/dhcp-lb/leases")
     for path in [leases / interface] if interface else [*leases.rglob("*"), *leases.parent.rglob("*"),
                                                         *router.path("/etc/iproute2").rglob("*")]:
@@ -246,7 +248,7 @@ def assert_no_text_of_the_server(router: Router, interface: str = "") -> None:
 
 @pytest.fixture(params=CLIENTS, ids=str)
 def links(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, list[Hostile]]]:
-    """eth1 is up, with a good provider; the others are hostile."""
+    """eth1 is up, with a good provider. The other providers are hostile."""
     client = request.param
     root = debian_root(client.suite, sorted(PACKAGES - MISSING.get(client.suite, set())))
     with Lab([Isp("eth1", weight=2)], root) as lab, Node("hostile", root) as node:
@@ -280,8 +282,8 @@ def test_a_hostile_dhcp_server_harms_its_own_link_and_nothing_else(links: tuple[
             end = time.monotonic() + SECONDS
             counts = sum(pool.map(until_the_end, hostiles, itertools.repeat(end)), collections.Counter[str]())
         assert not watch.failure, f"seed {SEED}: {watch.failure}"
-        # A client sets its address before it calls its hooks. If that is 127.0.0.5, the kernel finds a nexthop of the
-        # lease before, and would have to send from there.
+        # A client sets its address before it calls its hooks. If the address is 127.0.0.5, the kernel finds a nexthop
+        # of the lease before, and would have to send from 127.0.0.5.
         assert set(prober.lookups) <= {"found", "EINVAL"}, prober.lookups
         assert "please report" not in "\n".join(router.log())
         assert router.dhcp_lb("apply") == router.dhcp_lb("plan") == ""
@@ -294,7 +296,7 @@ def test_a_hostile_dhcp_server_harms_its_own_link_and_nothing_else(links: tuple[
 
 
 def assert_the_same_without_us(router: Router, hostiles: list[Hostile], pool: ThreadPoolExecutor) -> None:
-    """On a machine that is too busy a client may give up in time once; it does not do so again and again."""
+    """On a busy machine a client may run out of time once, but not again and again."""
     hook = f"{hostiles[0].client.hooks}/dhcp-lb"
     router.run("mv", hook, "/etc/hook")
     differing = list(pool.map(Hostile.differing, hostiles))
@@ -317,8 +319,8 @@ def assert_the_same_without_us(router: Router, hostiles: list[Hostile], pool: Th
 
 
 def as_good(with_us: set[Told], without: set[Told]) -> bool:
-    """Whether it came out the same once; or better: where a server is outside the prefix that it hands out, its
-    client's unicast renewal has a way to it with us alone."""
+    """Whether the result was the same once, or better. If a server is outside the prefix that it hands out, its
+    client's unicast renewal reaches it only with us."""
     return any(told[:len(other)] == other
                and all(event.startswith(("RENEW ", "REBIND ")) for event in told[len(other):])
                for told in with_us for other in without)

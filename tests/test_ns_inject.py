@@ -1,4 +1,4 @@
-"""System calls that fail, and ones that take their time: the client sees success, and what is in force still works."""
+"""System calls fail, or are slow: the client sees success, and the routing in force still works."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ from tests import box
 from tests.box import boxed, event, given, kernel, lookup
 from tests.test_ns_kill import PAIRS, TRACE, Point, Step, assert_others_find_their_way, disk, links_up, points
 
-# What can fail in which way; each of the calls of a run is made to fail once.
+# The system calls and the ways in which they can fail. Each call of a run fails once.
 FAULTS = [("ENOSPC", "write,openat,mkdir,rename,fsync"),
           ("EIO", "read,write,rename,unlink,fsync,getdents64,newfstatat"),
           ("EROFS", "openat,mkdir,rename,unlink"), ("EMFILE", "openat,socket"),
@@ -19,13 +19,13 @@ FAULTS = [("ENOSPC", "write,openat,mkdir,rename,fsync"),
           ("ENOMEM", "sendto,recvfrom,mmap,setsockopt"), ("EAGAIN", "sendto,recvfrom"), ("ENOLCK", "flock"),
           ("ENXIO", "ioctl")]
 
-# The system calls that another run can notice or that can notice it, if they are not for a file of Python's.
+# The system calls by which two runs can notice each other, if they are not for a file of Python.
 SHARED = ("flock", "getdents64", "ioctl", "kill", "mkdir", "openat", "recvfrom", "rename", "rmdir", "sendto",
           "setitimer", "socket", "unlink", "write")
 
 
 def fails_at(step: Step, point: Point, error: str) -> int:
-    """The status of the event's run with this system call failing; 0 is what a client likes."""
+    """The status of the event's run if this system call fails. 0 means that the client sees success."""
     return step.strace("-e", f"trace={point.name}", "-e",
                        f"inject={point.name}:error={error}:when={point.count}")
 
@@ -86,7 +86,7 @@ def test_with_a_full_run_the_routing_is_applied_and_no_old_lease_is_lost() -> No
 
 
 def delayed_at(step: Step, point: Point, milliseconds: int) -> "subprocess.Popen[bytes]":
-    """The event's run, held up before this system call."""
+    """Runs the event, and holds it up before this system call."""
     return subprocess.Popen(["strace", "-f", "-qq", "-o", str(TRACE), "-e", f"trace={point.name}", "-e",
                              f"inject={point.name}:delay_enter={milliseconds}ms:when={point.count}", box.PROGRAM],
                             env=box.environment(*step[:3]), stdin=subprocess.DEVNULL,
@@ -94,7 +94,7 @@ def delayed_at(step: Step, point: Point, milliseconds: int) -> "subprocess.Popen
 
 
 def wait_for_delay(point: Point, timeout_s: float = 5) -> None:
-    """Until the delayed call has begun; strace writes its line when it does."""
+    """Waits until the delayed call has begun: strace then writes its line."""
     end = time.monotonic() + timeout_s
     call = re.compile(rf"^\d+ +{point.name}\(", re.MULTILINE)
     while len(call.findall(TRACE.read_text(errors="replace"))) < point.count and time.monotonic() < end:

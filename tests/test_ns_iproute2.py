@@ -1,4 +1,4 @@
-"""Against iproute2: what we write, ip(8) reads; what ip(8) writes, we read; what we print, ip(8) does.
+"""Against iproute2: ip(8) reads what we write, we read what ip(8) writes, and ip(8) can run what we print.
 
 Each test has a network namespace of its own, with eth0 and eth1 as in examples.py."""
 
@@ -47,7 +47,7 @@ def have(kernel: Rtnetlink) -> Routing:
 
 
 def await_carrier(kernel: Rtnetlink, name: str, carrier: bool = True) -> None:
-    """The kernel tells a moment later that there is one."""
+    """Waits until there is a carrier: the kernel says so a moment later."""
     for _ in range(500):
         if kernel.interfaces(frozenset([name]))[name].carrier == carrier:
             return

@@ -1,7 +1,7 @@
 """Killed at every system call: the routing is the old or the new one, and the next event repairs the rest.
 
-strace makes SIGKILL meet the process at the entry of the system call, one run for each. What the interpreter itself
-calls before it comes to the hook is the same whatever the event is; one event's test has these, too."""
+strace kills the process with SIGKILL at the entry of a system call, one run for each call. The interpreter's own calls
+before the hook are the same for every event; the test of one event kills at these, too."""
 
 import re
 import signal
@@ -23,7 +23,7 @@ FOREIGN = ("rule add pref 20100 from 10.9.9.9 lookup 77", "rule add pref 32765 f
 
 
 class Point(NamedTuple):
-    """A system call of a run: the so-many-th of its name; and its line of the trace."""
+    """A system call of a run: its name, its number among the calls of that name, and its line of the trace."""
 
     name: str
     count: int
@@ -31,7 +31,7 @@ class Point(NamedTuple):
 
 
 class Step(NamedTuple):
-    """An event of a link, after what its client did to the address."""
+    """An event of a link, after its client has changed the address."""
 
     reason: str
     interface: str
@@ -46,13 +46,13 @@ class Step(NamedTuple):
         event(self.reason, self.interface, self.lease)
 
     def strace(self, *options: str) -> int:
-        """The hook under strace; its status, negative after a signal."""
+        """Runs the hook under strace. Returns its status, which is negative after a signal."""
         return subprocess.run(["strace", "-f", "-qq", "-o", str(TRACE), *options, box.PROGRAM],
                               env=box.environment(*self[:3]), capture_output=True).returncode
 
 
 def points(step: Step, all_of_them: bool = False) -> list[Point]:
-    """All system calls of this event's run, or those since the interpreter and the imports are done."""
+    """All system calls of this event's run, or only the calls after the interpreter's start and the imports."""
     assert step.strace("-e", "trace=all") == 0
     seen: Counter[str] = Counter()
     found: list[Point] = []
@@ -74,7 +74,7 @@ def killed_at(step: Step, point: Point) -> bool:
 
 
 def disk() -> dict[str, bytes]:
-    """Names of all files of ours, and all that is in them."""
+    """The names of all our files, and their contents."""
     return {str(path): path.read_bytes() for place in (box.STORE, Path("/etc/iproute2"))
             for path in sorted(place.rglob("*")) if path.is_file()}
 
@@ -90,7 +90,7 @@ def links_up(count: int) -> Kernel:
 
 
 def assert_others_find_their_way() -> None:
-    """Link eth0 is never the one that something happens to."""
+    """All events are of other links than eth0."""
     source = given(0).address
     assert lookup() and lookup(source=source) and lookup(source=source, destination=given(0).gateway)
     assert lookup(oif="eth0")
@@ -98,8 +98,8 @@ def assert_others_find_their_way() -> None:
 
 def kills_survived(step: Step, there: list[Point], want: Kernel, files: dict[str, bytes],
                    other: Step) -> Iterator[int]:
-    """Kills this event's run at one point after the other. A value each time that the event then has happened in
-    full, which is to be undone: how many kills that took."""
+    """Kills this event's run at one point after the other. Yields the number of kills each time that the event has
+    happened in full; the caller then undoes it."""
     kills = 0
     step.prepare()
     old, before = kernel(), disk()

@@ -1,4 +1,4 @@
-"""The lab leaves no trace on the machine that runs it, however it ends."""
+"""However the lab ends, it leaves no trace on the machine that runs it."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ ls -A /run; stat -c %y /etc /etc/resolv.conf /etc/hostname /etc/iproute2
 
 
 def host() -> str:
-    """What of this machine a careless lab could change."""
+    """The parts of this machine that a careless lab could change."""
     return subprocess.run(SEEN, shell=True, stdout=subprocess.PIPE, text=True).stdout
 
 

@@ -1,4 +1,4 @@
-"""What providers hand out, and how it changes when a lease is renewed, under the real dhclient."""
+"""The leases of providers, and their changes at a renewal, under the real dhclient."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def lab() -> Iterator[Lab]:
 
 
 def assert_both_links_work(lab: Lab) -> None:
-    """Balanced, bound to the device, bound to the address, and answering from outside."""
+    """Connections are balanced, bound to the device, bound to the address, and answered from outside."""
     balanced = lab.connect(lab.lan, 200)
     assert set(balanced) == {"eth0", "eth1"}, balanced
     for name in "eth0", "eth1":

@@ -1,4 +1,4 @@
-"""Links go and come back, in every way there is; while one is left, there is always a route."""
+"""Links go and come back in every way. While one link is left, there is always a route."""
 
 import time
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ def running() -> Iterator[Lab]:
 
 @pytest.fixture
 def lab(running: Lab) -> Lab:
-    """Two links that are up: each test ends with both up again."""
+    """Two links that are up. Each test ends with both up again."""
     assert_shared_again(running)
     return running
 
 
 @pytest.fixture
 def prober(lab: Lab) -> Iterator[Prober]:
-    """In the router, all the time of the test. No lookup may ever fail."""
+    """Looks up in the router during the whole test. No lookup may fail."""
     with lab.prober(lab.router) as prober:
         yield prober
     assert set(prober.lookups) == {"found"} and prober.lookups["found"] > 100, prober.lookups

@@ -1,5 +1,6 @@
-"""What nobody tells: systemd waits for the kernel's word and has us look. It is played by a few lines here, which do
-what dhcp-lb-look.socket and dhcp-lb-look.service say; the real one is in the virtual machines (debian/tests)."""
+"""Changes that no program reports: systemd listens to the kernel and starts a look. A few lines of shell do here what
+dhcp-lb-look.socket and dhcp-lb-look.service say. The tests in virtual machines have the real systemd
+(debian/tests)."""
 
 import re
 import shlex
@@ -15,7 +16,7 @@ from tests.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
 
 UNITS = CHECKOUT / "etc" / "systemd" / "system"
 
-# $1: the socket's groups, then the service's command. Each look is told in a line.
+# $1: the socket's groups. Then the service's command. Each look prints a line.
 SYSTEMD = """
 import os, select, socket, subprocess, sys, time
 groups, *command = sys.argv[1:]
@@ -51,7 +52,7 @@ def running() -> Iterator[Lab]:
 
 @pytest.fixture
 def lab(running: Lab) -> Iterator[Lab]:
-    """Both links are up, before and after."""
+    """Both links are up before and after the test."""
     becomes(running, BOTH)
     yield running
     becomes(running, BOTH)
@@ -74,7 +75,7 @@ def test_routes_that_somebody_flushed_are_back(lab: Lab) -> None:
 
 
 def test_a_link_without_a_client_follows_the_default_route_of_main(lab: Lab) -> None:
-    """As after a renewal of systemd-networkd's, which tells nobody; whatever dhclient had in the same place before."""
+    """eth1 changes as at a renewal of systemd-networkd, which tells nobody."""
     address = lab.router.addresses("eth1")[0]
     lab.router.dhclient("eth1", "-x")
     becomes(lab, ETH0)

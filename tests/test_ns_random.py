@@ -1,7 +1,7 @@
-"""Random histories against the real kernel and a little model of what there should be: events, edits, other people's
+"""Random histories against the real kernel and a small model of the wanted routing: events, edits, other people's
 rules and routes, kills, a wiped store. hypothesis shrinks a history that fails.
 
-DHCP_LB_HISTORIES: how many, instead of 12."""
+DHCP_LB_HISTORIES: the number of histories, instead of 12."""
 
 import itertools
 import os
@@ -30,7 +30,7 @@ class Line(NamedTuple):
 
 
 def expected(lines: list[Line], leases: dict[str, Given], balance: int) -> set[str]:
-    """The whole of what should be ours in the kernel, as `ip -N -4 -d` prints it; written down from the tables in
+    """All our routing in the kernel, as `ip -N -4 -d` should print it. It is written down from the tables in
     doc/design.md and from nothing else."""
     found = set()
     nexthops = []
@@ -98,7 +98,7 @@ STEPS = st.one_of(
 
 
 class World:
-    """The kernel, and what there should be."""
+    """The kernel, and the model of the wanted routing."""
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
@@ -155,7 +155,7 @@ class World:
         self.hear_of_all()
 
     def hear_of_all(self) -> None:
-        """Links that were in use before they were configured have an event some time."""
+        """Links that were in use before they were configured have an event at some time."""
         for name in sorted(self.leases):
             self.tell("RENEW", name)
 
@@ -205,8 +205,8 @@ class World:
             self.heard(name)
 
     def check(self) -> None:
-        """The routing is that of the model after one more event of any link, the next one writes nothing, and what
-        is not ours is as it was."""
+        """After one more event of any link the routing is that of the model. The next event writes nothing. Rules and
+        routes of others are as before."""
         foreign = kernel().foreign
         box.verb("apply")
         found = kernel()
@@ -232,7 +232,7 @@ class World:
           print_blob=True)
 @given(st.lists(STEPS, min_size=5, max_size=15))
 def histories(steps: list[tuple[object, ...]]) -> None:
-    """Each from the beginning: links configured, nothing known."""
+    """Each history starts from the beginning: links configured, nothing known."""
     world = World()
     box.run("ip", "rule", "flush", "protocol", "109")
     box.run("ip", "route", "flush", "table", "all", "proto", "109")

@@ -1,4 +1,4 @@
-"""Connections are shared by the weights, and each socket that has a link of its own gets that link."""
+"""Connections are shared by the weights, and each socket that is bound to a link gets that link."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,8 @@ import pytest
 from tests.lab import Isp, Lab
 from tests.lab.lab import Counts
 
-# The kernel deals connections out by a hash, so shares scatter like dice: of runs with 1,000 connections,
-# one in twenty is more than three percentage points off; with 6,000, none in a hundred thousand.
+# The kernel deals connections out by a hash, so shares scatter like dice. With 1,000 connections, one run in twenty is
+# more than three percentage points off. With 6,000, it is not one in a hundred thousand.
 CONNECTIONS = 6000
 WEIGHTS = {2: [1, 2], 3: [1, 2, 3], 8: [1, 2, 3, 1, 2, 3, 1, 2]}
 
@@ -21,7 +21,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 
 def assert_shared_by_weight(lab: Lab, counts: Counts) -> None:
-    """Within three percentage points, and every single connection by one of the links."""
+    """The shares are right within three percentage points, and every connection took one of the links."""
     assert sum(counts[isp.interface] for isp in lab.isps) == counts.total(), counts
     for isp in lab.isps:
         want = isp.weight / sum(isp.weight for isp in lab.isps)

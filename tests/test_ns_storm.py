@@ -1,6 +1,6 @@
-"""Many links, many events: everything ends as it began, and an event takes as long at the end as at the beginning.
+"""Many links and many events: everything ends as it began, and an event takes no longer at the end than at the start.
 
-DHCP_LB_SOAK: how many events the soak has, instead of 600; doc/faults.md has the result of 10000."""
+DHCP_LB_SOAK: the number of events of the soak, instead of 600."""
 
 import gc
 import os
@@ -25,26 +25,26 @@ def processes() -> list[str]:
 
 
 def open_files() -> int:
-    """Of this process; those of a hook's end with it."""
+    """The open files of this process. Those of a hook end with it."""
     return len(os.listdir("/proc/self/fd"))
 
 
 def bind_all(names: list[str]) -> None:
-    """All at once, as at boot."""
+    """All hooks at once, as at boot."""
     box.ip(*[f"address add {given(number).address}/24 dev {name}" for number, name in enumerate(names)])
     hooks = [start_event("BOUND", name, given(number)) for number, name in enumerate(names)]
     assert [hook.wait(timeout=60) for hook in hooks] == [0] * len(names)
 
 
 class Mixed:
-    """Random events, each with what the client did to the address before; what each link should have."""
+    """Random events, each after the client's change of the address, and the lease that each link should have."""
 
     def __init__(self, names: list[str], seed: int) -> None:
         self.names, self.random = names, random.Random(seed)
         self.leases: dict[str, Given | None] = {name: given(number) for number, name in enumerate(names)}
 
     def next(self, busy: set[str]) -> tuple[str, str, Given | None]:
-        """An event of a link that is not `busy`: a client calls its hooks one after the other."""
+        """An event of a link that is not `busy`, because a client calls its hooks one after the other."""
         name = self.random.choice([name for name in self.names if name not in busy])
         number, lease = int(name[3:]), self.leases[name]
         if not lease:
@@ -117,7 +117,7 @@ def test_a_soak_of_mixed_events_ends_as_it_began_and_gets_no_slower() -> None:
 
 
 def serial(mixed: Mixed) -> float:
-    """One event; how many milliseconds the hook took."""
+    """Runs one event. Returns the milliseconds that the hook took."""
     reason, name, lease = mixed.next(set())
     started_s = time.monotonic()
     event(reason, name, lease)
@@ -125,7 +125,7 @@ def serial(mixed: Mixed) -> float:
 
 
 def concurrent(mixed: Mixed, count: int) -> None:
-    """So many events, some at a time, of different links."""
+    """Runs `count` events, some at a time, of different links."""
     flying: dict[str, "subprocess.Popen[bytes]"] = {}
     for _ in range(count):
         reason, name, lease = mixed.next(set(flying))
@@ -168,7 +168,7 @@ def test_a_thousand_runs_in_one_process_keep_no_descriptor_and_no_memory() -> No
 
 
 def in_silence(work: Callable[[], None]) -> None:
-    """Without a terminal to say things to."""
+    """Runs `work` without a terminal to write messages to."""
     before, null = os.dup(2), os.open("/dev/null", os.O_WRONLY)
     os.dup2(null, 2)
     try:

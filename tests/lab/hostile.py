@@ -1,7 +1,7 @@
-"""A DHCP server that sends any bytes in any option: what a client's hooks must take from a provider.
+"""A DHCP server that sends any bytes in any option, because a client's hooks must survive them.
 
-What it sends is decided by the seed and the number of the case, which it reads from its standard input, so that a
-case can be had again. It knows one customer, and answers whoever asks on its cable.
+The seed and the number of the case decide what it sends, so a case can be repeated. It reads the number from its
+standard input. It knows one customer, and answers everybody who asks on its cable.
 
     python3 hostile.py INTERFACE SERVER ADDRESS SEED
 """
@@ -33,7 +33,7 @@ Options = list[tuple[int, bytes]]
 
 
 class Message(NamedTuple):
-    """An answer before it is put into bytes."""
+    """An answer before it is encoded."""
 
     head: bytes  # the fixed fields before sname
     sname: bytes
@@ -45,7 +45,7 @@ class Message(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """What a case is, whatever is asked."""
+    """A case: everything that does not depend on the request."""
 
     given: bytes
     text: bytes  # where the names of a server and a file stand
@@ -81,7 +81,7 @@ def contradicting(message: Message, chance: random.Random) -> bytes:
 
 
 def overloaded(message: Message, chance: random.Random) -> bytes:
-    """Options go on in `file` and `sname` (RFC 2132, 9.3), or are said to; they have an end there, or none."""
+    """Options go on in `file` and `sname` (RFC 2132, 9.3), or only claim to. They have an end there, or none."""
     first, *rest = message.options
     places = chance.choice([0, 1, 2, 3, 3, 3, 255])
     end = chance.choice([END, b"", b"\x03\xff"])
@@ -121,7 +121,7 @@ def unmarked(message: Message, chance: random.Random) -> bytes:
 
 
 def large(message: Message, chance: random.Random) -> bytes:
-    """More than clients say that they take, 576 bytes, more than a frame holds, up to all that UDP takes."""
+    """Larger than the 576 bytes that clients accept, larger than a frame, up to the most that UDP takes."""
     room = chance.choice([577, 1473, 1501, 4097, 8972, 9001, LONGEST]) - 241 - len(encode(message.options))
     ballast = encode([(chance.choice([12, 43, 224, 3, 121]), chance.choice(SHELL) * 40) for _ in range(160)])
     front = chance.random() < 0.5
@@ -149,7 +149,7 @@ SHAPES = [split, contradicting, overloaded, overrunning, endless, trailing, cut,
 
 
 class Cases:
-    """What is sent in each case."""
+    """The answers of each case."""
 
     def __init__(self, server: str, address: str, seed: int) -> None:
         self.server, self.address = socket.inet_aton(server), socket.inet_aton(address)
@@ -157,8 +157,8 @@ class Cases:
         self.take(0)
 
     def take(self, number: int) -> None:
-        """From now on the answers of this case, which are the same to each request; but a renewal, which in some
-        cases is due at once, is answered otherwise."""
+        """Switches to the answers of this case. They are the same for each request, except for a renewal, which in
+        some cases is due at once."""
         self.renews = random.Random(f"{self.seed} {number} renews").random() < 0.2
         self.first, self.later = (self._draw(f"{self.seed} {number} {turn}") for turn in range(2))
 

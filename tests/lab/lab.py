@@ -23,15 +23,15 @@ Counts = collections.Counter[str]
 class Isp:
     """One provider: its side of the cable, its DHCP server, its way to the Internet.
 
-    It takes from its customer only packets that come from the addresses it gave, as providers do, and
-    translates no address: what leaves by the wrong link is lost, and the server sees which link was used.
+    As providers do, it takes from its customer only packets from the addresses that it gave. It translates no address.
+    So a packet that leaves by the wrong link is lost, and the server sees which link was used.
     """
 
     def __init__(self, interface: str, weight: int = 1, *, network: str = "", gateway: str = "",
                  pool: str = "", netmask: str = "", lease_s: int = 3600, renew_s: int = 0,
                  options: Mapping[int, str] | None = None) -> None:
-        """`network`, `gateway`, `pool` (the network of addresses it gives out) have defaults, a network for
-        each provider. `renew_s`: when clients are to renew, if not after half the lease; twice that, they ask
+        """`network`, `gateway` and `pool` (the network of the addresses that it gives out) have defaults: a network
+        for each provider. `renew_s`: when clients renew, if not after half the lease; after twice that time they ask
         any server. `options`: more options to send, as dnsmasq writes them."""
         self.interface, self.weight = interface, weight
         self.network, self.gateway, self.pool, self.netmask = network, gateway, pool, netmask
@@ -48,8 +48,8 @@ class Isp:
         self.pool = self.pool or str(list(network.subnets())[1])
 
     def wire(self, router: "Router", internet: Node) -> None:
-        """A cable to the router, which ends in a bridge so that pulling it leaves the provider in order, and
-        a network of two with the Internet."""
+        """Adds a cable to the router, and a network of two with the Internet. The cable ends in a bridge, so that the
+        provider stays in order when it is pulled."""
         self.router, self.internet = router, internet
         here, there = f"203.0.113.{4 * self.number + 2}", f"203.0.113.{4 * self.number + 1}"
         self.node.sh(f"""
@@ -65,8 +65,8 @@ class Isp:
         self.replug()
 
     def hand_out(self, **changes: Any) -> None:
-        """From now on other leases: any of the constructor's keywords. Its gateway and its addresses move
-        along; clients hear of it when they renew."""
+        """Changes the leases from now on: any of the constructor's keywords. The provider's gateway and addresses
+        change with them. Clients hear of it when they renew."""
         for name, value in changes.items():
             assert hasattr(self, name), name
             setattr(self, name, value)
@@ -87,7 +87,7 @@ class Isp:
         self.restart_dhcp()
 
     def restart_dhcp(self) -> None:
-        """Its leases survive that, as they do in any provider's server."""
+        """Restarts the DHCP server. Its leases survive, as in any provider's server."""
         self.stop_dhcp()
         network, pool = ipaddress.IPv4Network(self.network), ipaddress.IPv4Network(self.pool)
         options = {1: self.netmask or str(network.netmask), 3: self.gateway, **self.options}
@@ -102,7 +102,7 @@ class Isp:
         self.node.run("dnsmasq", "--pid-file=/run/dnsmasq.pid")
 
     def stop_dhcp(self) -> None:
-        """The server is gone: nobody renews, until `restart_dhcp`."""
+        """Stops the DHCP server. No client can renew until `restart_dhcp`."""
         self.node.sh("""
             [ -e /run/dnsmasq.pid ] || exit 0
             pid=$(cat /run/dnsmasq.pid)
@@ -111,23 +111,23 @@ class Isp:
         """)
 
     def cut_cable(self) -> None:
-        """The router's interface stays, and stays up; its carrier is gone. No DHCP client is told."""
+        """Takes the carrier away. The router's interface stays, and stays up. No DHCP client is told."""
         self.node.run("ip", "link", "set", "cable", "down")
 
     def plug_cable(self) -> None:
         self.node.run("ip", "link", "set", "cable", "up")
 
     def unplug(self) -> None:
-        """The router's interface is gone, as when a USB modem is pulled."""
+        """Removes the router's interface, as when a USB modem is pulled."""
         self.node.run("ip", "link", "delete", "cable")
 
     def replug(self) -> None:
-        """It is back, with another index, down and without an address."""
+        """Adds it again, with another index, down and without an address."""
         add_cable(self.node, "cable", self.router, self.interface, f"02:00:00:00:02:{self.number:02x}")
         self.node.run("ip", "link", "set", "cable", "master", "customers")
 
     def gave(self, address: str) -> bool:
-        """Whether this address is one of its customers'."""
+        """Whether this address is in the pool of its customers."""
         return ipaddress.IPv4Address(address) in ipaddress.IPv4Network(self.pool)
 
 
@@ -139,7 +139,7 @@ class Router(Node):
         self.isps = isps
 
     def configure(self) -> None:
-        """As a router's administrator does, and with Debian's defaults for what matters to routing."""
+        """Configures it as an administrator does, with Debian's defaults for everything that matters to routing."""
         install_program(self)
         self.path("/etc/dhcp-lb").write_text("".join(
             f"{isp.interface} table-{isp.interface} {200 + isp.number} {isp.weight}\n" for isp in self.isps))
@@ -167,7 +167,7 @@ class Router(Node):
         return self.run("dhcp-lb", *arguments)
 
     def ifup(self, *interfaces: str) -> None:
-        """Bring these up, or all."""
+        """Brings these links up, or all."""
         for interface in interfaces or [isp.interface for isp in self.isps]:
             self.run("ifup", interface)
 
@@ -175,7 +175,7 @@ class Router(Node):
         self.run("ifdown", interface)
 
     def dhclient(self, interface: str, *arguments: str) -> None:
-        """The client by hand, with the files that ifup names. More arguments: `-r` gives the lease back, `-x`
+        """Runs the client by hand, with the files that ifup names. With `-r` it gives the lease back, with `-x` it
         only ends the client."""
         self.run("dhclient", "-4", "-i", "-pf", f"/run/dhclient.{interface}.pid",
                  "-lf", f"/var/lib/dhcp/dhclient.{interface}.leases", *arguments, interface)
@@ -185,13 +185,14 @@ class Router(Node):
                 for address in link["addr_info"]]
 
     def events(self, interface: str) -> list[str]:
-        """What the DHCP client reported about it, as `REASON ADDRESS`, after all of its hooks have run."""
+        """The client's reports about this interface, as `REASON ADDRESS`. A report is there after all hooks have
+        run."""
         lines = (line.split(" ") for line in self.path("/run/dhcp-events").read_text().splitlines())
         return [f"{reason} {address}".strip() for reason, name, address in lines if name == interface]
 
     @contextlib.contextmanager
     def event(self, interface: str, reason: str, timeout_s: float = 30) -> Iterator[None]:
-        """What the block does makes the client report this; goes on when its hooks have run."""
+        """Runs the block, which makes the client report `reason`, and waits until the hooks have run."""
         before = len(self.events(interface))
         yield
         wait_for(f"{reason} of {interface}", lambda: any(
@@ -199,7 +200,7 @@ class Router(Node):
 
 
 class Prober:
-    """What happened to a prober's attempts, known when its block has ended."""
+    """The results of a prober's attempts. They are known when its block has ended."""
 
     def __init__(self) -> None:
         self.connections, self.lookups = Counts(), Counts()
@@ -217,7 +218,7 @@ class Held:
         self.opened = self._answers()
 
     def still_alive(self) -> int:
-        """How many of them carry a byte there and back now."""
+        """The number of connections that carry a byte there and back now."""
         assert self._running.stdin
         print("?", file=self._running.stdin, flush=True)
         return self._answers()["alive"]
@@ -228,7 +229,7 @@ class Held:
 
 
 class Lab:
-    """All of it, from `with Lab([Isp("eth0"), Isp("eth1", weight=2)])` to the end of the block. The router's
+    """All the machines, from `with Lab([Isp("eth0"), Isp("eth1", weight=2)])` to the end of the block. The router's
     links are down at first: `lab.router.ifup()`."""
 
     def __init__(self, isps: Sequence[Isp], root: Path | None = None) -> None:
@@ -267,15 +268,15 @@ class Lab:
 
     def connect(self, machine: Node, count: int, *, device: str = "", source: str = "", at_once: int = 100,
                 timeout_s: float = 5) -> Counts:
-        """Open connections from this machine to the Internet, so many at a time. How many went by each
-        provider; failed ones by the name of the error."""
+        """Opens connections from this machine to the Internet, `at_once` at a time. Returns how many went by each
+        provider, and how many failed, by the name of the error."""
         return self._name_isps(_traffic(machine, "connect", count=count, at_once=at_once, network=SERVERS,
                                         device=device, source=source, timeout_s=timeout_s))
 
     def connect_to_router(self, interface: str, count: int, timeout_s: float = 5) -> Counts:
-        """Open connections from the Internet to the router's address on this link, or from the LAN to that on
-        lan0. How many were `answered`; failed ones by the name of the error. One that leaves by another link is
-        lost at its provider."""
+        """Opens connections from the Internet to the router's address on this link, or from the LAN to the one on
+        lan0. Returns how many were `answered`, and how many failed, by the name of the error. An answer by another
+        link is lost at its provider."""
         machine, source = (self.lan, "10.0.0.2") if interface == "lan0" else (self.internet, A_SERVER)
         counts = _traffic(machine, "connect", count=count, at_once=100, timeout_s=timeout_s, device="",
                           network=self.router.addresses(interface)[0], source=source)
@@ -295,7 +296,7 @@ class Lab:
 
     @contextlib.contextmanager
     def held(self, machine: Node, count: int, timeout_s: float = 5) -> Iterator[Held]:
-        """Connections from this machine to the Internet that stay open during the block."""
+        """Keeps connections from this machine to the Internet open during the block."""
         running = _python(machine, "hold", count=count, network=SERVERS, device="", source="",
                           timeout_s=timeout_s)
         try:
@@ -328,7 +329,7 @@ def _python(machine: Node, job: str, **wanted: Any) -> "subprocess.Popen[str]":
 
 
 def errors(counts: Counts) -> Counts:
-    """Those of the answers that are no provider and no address but the name of an error."""
+    """The answers that are the name of an error, not a provider or an address."""
     return Counts({name: count for name, count in counts.items() if name.isupper()})
 
 
@@ -342,7 +343,7 @@ def add_cable(one: Node, name: str, other: Node, other_name: str, other_address:
 
 
 def install_program(router: Node) -> None:
-    """As the package does: setup.py says where what goes, and the code is compiled beforehand."""
+    """Installs the program as the package does: setup.py names the places, and the code is compiled beforehand."""
     subprocess.run(
         [sys.executable, "-W", "ignore", "setup.py", "-q", "build", "--build-base", router.path("/tmp/build"),
          "install", "--no-compile", "--root", router.path("/")],

@@ -1,8 +1,8 @@
 """A machine of the lab: a process with namespaces of its own, in a Debian root of its own.
 
-Nothing of it is on the host: no name in /run/netns, no mount, no interface. Its PID 1 ends when its
-standard input ends, which the kernel sees to even if the process that built the lab is killed; with PID 1
-go all its processes, with them its namespaces, with those its interfaces, mounts and files.
+It leaves nothing on the host: no name in /run/netns, no mount, no interface. Its PID 1 ends when its standard input
+ends. The kernel ends that input even if the process that built the lab is killed. With PID 1 all its processes end,
+and with them go its namespaces, interfaces, mounts and files.
 """
 
 import contextlib
@@ -61,11 +61,11 @@ while True:
 
 
 class CommandFailed(Exception):
-    """A command in a machine of the lab ended with a status other than 0; says all that it printed."""
+    """A command in a machine of the lab ended with a status other than 0. The message has all its output."""
 
 
 def wait_for(what: str, happened: Callable[[], bool], timeout_s: float = 30) -> None:
-    """Look every few milliseconds, and say what did not come if it does not come."""
+    """Asks every few milliseconds until the answer is true. If it never is, the error says what did not come."""
     end = time.monotonic() + timeout_s
     while not happened():
         if time.monotonic() > end:
@@ -113,12 +113,12 @@ class Node:
 
     def try_run(self, *argv: str, stdin: str = "", env: Mapping[str, str] = ENVIRONMENT,
                 timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
-        """Run it to its end, whatever its status; stdout and stderr apart."""
+        """Runs a command to its end, whatever its status. stdout and stderr are apart."""
         return subprocess.run(self.argv(*argv), input=stdin, env=env, timeout=timeout_s,
                               capture_output=True, text=True)
 
     def run(self, *argv: str, stdin: str = "", env: Mapping[str, str] = ENVIRONMENT) -> str:
-        """What it prints; raises with all it said if it fails."""
+        """Runs a command and returns its output. If it fails, raises an error with all its output."""
         done = self.try_run(*argv, stdin=stdin, env=env)
         if done.returncode != 0:
             said = f"status {done.returncode}\n{done.stdout}{done.stderr}"
@@ -126,15 +126,16 @@ class Node:
         return done.stdout
 
     def sh(self, script: str) -> str:
-        """A piece of shell in the machine, stopped at its first failure."""
+        """Runs a piece of shell in the machine. It stops at its first failure."""
         return self.run("sh", "-ec", script)
 
     def ip(self, command: str) -> Any:
-        """`ip -json` of something to show."""
+        """The output of `ip -json`, decoded."""
         return json.loads(self.run("ip", "-json", *command.split()) or "[]")
 
     def python(self, program: Path, *arguments: str) -> "subprocess.Popen[str]":
-        """The host's own Python in this machine's network, its pipes to talk with; ends with the machine."""
+        """Starts the host's own Python in this machine's network, with pipes to talk to it. It ends with the
+        machine."""
         return subprocess.Popen(
             ["nsenter", f"--target={self.pid}", "--net", "--pid",
              sys.executable, "-I", str(program), *arguments],
@@ -143,7 +144,8 @@ class Node:
 
     @contextlib.contextmanager
     def capture(self, *argv: str) -> Iterator[list[str]]:
-        """The lines that a command (`ip monitor`) prints while the block runs; filled in when it ends."""
+        """Collects the lines that a command (`ip monitor`) prints while the block runs. They are there when it
+        ends."""
         lines: list[str] = []
         before = self._listeners()
         running = subprocess.Popen(self.argv("sh", "-c", '"$@" & read _; kill $!', "sh", *argv),
@@ -155,7 +157,7 @@ class Node:
             lines += running.communicate("\n")[0].splitlines()
 
     def _listeners(self) -> int:
-        """How many rtnetlink sockets are subscribed to changes in this network."""
+        """The number of rtnetlink sockets that are subscribed to changes in this network."""
         table = Path(f"/proc/{self.pid}/net/netlink").read_text().splitlines()
         return sum(protocol == "0" and int(groups, 16) != 0
                    for _, protocol, _, groups, *_ in (line.split() for line in table[1:]))

@@ -47,14 +47,14 @@ def serve(port: int) -> None:
 
 
 class Target:
-    """Where to connect and from what; the addresses of the network take turns."""
+    """The next address to connect to, and the source. The addresses of the network take turns."""
 
     def __init__(self, network: str, port: int, device: str, source: str, timeout_s: float) -> None:
         self.addresses = [str(address) for address in ipaddress.IPv4Network(network).hosts()]
         self.port, self.device, self.source, self.timeout_s = port, device, source, timeout_s
 
     def open(self, number: int) -> tuple[socket.socket | None, str]:
-        """The connection and its answer, or none and the error's name."""
+        """Returns the connection and its answer, or None and the name of the error."""
         connection = socket.socket()
         try:
             connection.settimeout(self.timeout_s)
@@ -77,8 +77,8 @@ class Target:
     def has_route(self, number: int) -> str:
         """One lookup in the routing tables and no packet, as `ip route get` makes it.
 
-        Connecting a socket makes two, and the second one fails if a DHCP client takes the address away that
-        the first one chose: that is not a missing route.
+        To connect a socket makes two lookups. The second one fails if a DHCP client takes away the address that the
+        first one chose. That would not be a missing route.
         """
         destination = socket.inet_aton(self.addresses[number % len(self.addresses)])
         header = struct.pack("=IHHII", 36, RTM_GETROUTE, NLM_F_REQUEST, 0, 0)

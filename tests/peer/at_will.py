@@ -1,4 +1,5 @@
-"""What an event costs, two at once, and killed in the middle: with events at will (`events.py`)."""
+"""The cost of an event, two events at once, and events that are killed in the middle. The events come at will
+(`events.py`)."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ def kinds(runner: Runner) -> dict[str, Event]:
 
 
 def costs(runners: Mapping[str, Runner], rounds: int) -> dict[str, Costs]:
-    """In each round each peer has each kind of event once; whose turn it is, changes."""
+    """In each round each peer has each kind of event once. The order of the peers changes."""
     found: dict[str, Costs] = {name: {kind: [] for kind in KINDS} for name in runners}
     for _ in range(rounds):
         for runner in runners.values():
@@ -51,7 +52,7 @@ def processes(runner: Runner) -> dict[str, int]:
 
 
 class Pairs(NamedTuple):
-    """Two events at once, so many times."""
+    """The results of two events at once, `times` times."""
 
     wrong: int  # another end state than either order gives
     no_default: int  # of these: a lookup finds nothing
@@ -96,7 +97,7 @@ def finds_a_way(runner: Runner) -> bool:
 
 
 class Kills(NamedTuple):
-    """The hook of a link that comes, killed at moments that are spread evenly over its time."""
+    """Kills the hook of a link that comes, at moments that are spread evenly over its run."""
 
     times: int
     not_begun: int  # nothing of it had happened

@@ -1,5 +1,6 @@
-"""NetworkManager and networkd, whose DHCP clients are a part of them: nothing runs at an event that could be timed or
-killed alone. So the time is that of the whole daemon, and it is killed as a whole and started again, as by systemd.
+"""NetworkManager and networkd. Their DHCP clients are a part of them, so at an event no process runs that could be
+timed or killed alone. So the time is that of the whole daemon. It is killed as a whole and started again, as systemd
+does.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from .with_dhcp import acknowledged
 
 
 class Daemons(NamedTuple):
-    """`cpu_ms`, `processes`: a renewal. `killed_wrong`: how often the routing was not there again in ten seconds."""
+    """`cpu_ms`, `processes`: for one renewal. `killed_wrong`: how often the routing was not back in ten seconds."""
 
     cpu_ms: float
     processes: float

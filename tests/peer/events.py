@@ -1,7 +1,7 @@
-"""Events at will: what dhclient would do to the router, without dhclient, so that each moment is ours.
+"""Events at will: the changes that dhclient would make on the router, at moments that we choose.
 
-dhclient-script is the real one. It changes the address, writes the default route of the client's into `main`, and
-runs the hooks.
+dhclient-script is the real one. It changes the address, writes the client's default route into `main`, and runs the
+hooks.
 """
 
 import ipaddress
@@ -30,7 +30,7 @@ ip -4 route add 10.0.0.0/24 dev lan0 proto kernel scope link src 10.0.0.1
 
 
 class Event(NamedTuple):
-    """Of one link. `old_gateway`: what the lease before said, if it was another."""
+    """An event of one link. `old_gateway`: the gateway of the lease before, if it was another."""
 
     reason: str
     isp: Isp
@@ -38,7 +38,7 @@ class Event(NamedTuple):
     old_gateway: str = ""
 
     def environment(self) -> dict[str, str]:
-        """That of dhclient-script."""
+        """The environment of dhclient-script."""
         new, old = self._lease("new", self.gateway), self._lease("old", self.old_gateway)
         ages = {"BOUND": new, "RENEW": {**old, **new}, "EXPIRE": old}[self.reason]
         return {**ENVIRONMENT, "reason": self.reason, "interface": self.isp.interface, **ages}
@@ -91,11 +91,11 @@ class Runner:
         return results
 
     def happen(self, *events: Event) -> dict[str, Any]:
-        """One after the other; what the last one took."""
+        """Runs them one after the other. Returns what the last one took."""
         return [self.run(event.job())[0] for event in events][-1]
 
     def processes(self, event: Event) -> int:
-        """How many this event starts: a PID namespace numbers them one after the other."""
+        """The number of processes that this event starts: a PID namespace numbers them one after the other."""
         true = {"argv": ["/bin/true"], "env": ENVIRONMENT}
         before, _, after = [self.run(job)[0]["pid"] for job in (true, event.job(), true)]
         return int(after - before - 1)
@@ -107,7 +107,7 @@ class Runner:
                       if " table 255 " not in line)
 
     def nothing_up(self, start_over: bool = False) -> None:
-        """Every link without an address and, if wanted, without anything that earlier events have left."""
+        """Takes the address from every link and, if wanted, removes everything that earlier events have left."""
         self.happen(*[Event("EXPIRE", isp) for isp in self.router.isps])
         if start_over:
             self.router.sh(NO_ROUTES)

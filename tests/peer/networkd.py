@@ -1,5 +1,5 @@
-"""systemd-networkd: a file a link, the faster one preferred by its metric. It takes the gateways of a multipath route
-as addresses only, not from two leases, so nothing is balanced."""
+"""systemd-networkd: one file a link, the faster link preferred by its metric. It takes the gateways of a multipath
+route only as addresses, not from two leases, so it balances nothing."""
 
 from tests.lab import Lab, wait_for
 from tests.lab.lab import Router

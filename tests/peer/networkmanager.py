@@ -1,5 +1,5 @@
-"""NetworkManager: a connection each, the faster link preferred by its metric. It has no multipath route over what two
-leases say, so nothing is balanced."""
+"""NetworkManager: one connection a link, the faster link preferred by its metric. It makes no multipath route from two
+leases, so it balances nothing."""
 
 from tests.lab import Lab, wait_for
 from tests.lab.lab import Router

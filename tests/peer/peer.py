@@ -1,4 +1,4 @@
-"""What the comparison wants to know of a peer and wants it to do; by itself it is a router without anything."""
+"""The comparison's questions to a peer, and its orders. The class itself is a router without anything."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +8,8 @@ from tests.lab.lab import Router
 
 
 class Peer:
-    """ifupdown and dhclient, and nobody who cares for two links: each client has its default route in `main`, of
-    which the first one is there."""
+    """ifupdown and dhclient, and no program that handles two links. Each client writes a default route into `main`;
+    the first one stays."""
 
     name = "nothing"
     about = "ifupdown and dhclient alone"
@@ -19,7 +19,7 @@ class Peer:
     settle_s = 1.5  # how long it may need after its DHCP client has an answer
 
     def install(self, lab: Lab) -> None:
-        """On a router on which nobody has configured anything and whose links are down."""
+        """Installs the peer on a router without configuration whose links are down."""
 
     def up(self, router: Router, *interfaces: str) -> None:
         router.ifup(*interfaces)
@@ -31,22 +31,22 @@ class Peer:
         """After all rules and routes were taken away, and with no link up."""
 
     def hook_argv(self) -> list[str]:
-        """The exit hook as dhclient-script runs it."""
+        """Runs the exit hook as dhclient-script does."""
         return ["/bin/sh", "-c", f". /etc/dhcp/dhclient-exit-hooks.d/{self.hook}"]
 
 
 class Daemon(Peer):
-    """One whose DHCP clients are its own."""
+    """A peer that has DHCP clients of its own."""
 
     settle_s = 2
     process = ""
 
     def supervise(self, router: Router, command: str) -> None:
-        """Starts it, and again when it has failed, as systemd does."""
+        """Starts it, and starts it again when it has failed, as systemd does."""
         router.sh(f"until {command}; do sleep 0.1; done >>/run/daemon.log 2>&1 &")
 
     def start_up(self, router: Router, *interfaces: str) -> None:
-        """Bring these up, without waiting."""
+        """Brings these links up, without waiting."""
 
     def kill(self, router: Router) -> None:
         router.sh(f"kill -9 $(pidof {self.process})")
@@ -61,14 +61,14 @@ def put(router: Router, files: Mapping[str, str], mode: int = 0o644) -> None:
 
 
 def put_script(lab: Lab, name: str, script: Path, hook: str) -> None:
-    """A script of a user's that knows the links, and the exit hook of dhclient that calls it."""
+    """A user's script that knows the links, and the exit hook of dhclient that calls it."""
     put(lab.router, {f"/usr/local/sbin/{name}": script.read_text()}, mode=0o755)
     put(lab.router, {"/etc/uplinks": uplinks(lab), f"/etc/dhcp/dhclient-exit-hooks.d/{name}": hook})
 
 
 def uninstall_dhcp_lb(router: Router) -> None:
-    """The lab's router comes with it. What sysctl.d says stays: that the kernel deals out connections and not pairs
-    of machines is good for all that balance."""
+    """The lab's router comes with dhcp-lb. Its file in sysctl.d stays: all peers that balance need a kernel that deals
+    out connections, not pairs of machines."""
     router.sh("""
         rm /etc/dhcp-lb /usr/bin/dhcp-lb /etc/dhcp/dhclient-exit-hooks.d/dhcp-lb
         rm /etc/network/if-up.d/dhcp-lb /etc/network/if-post-down.d/dhcp-lb

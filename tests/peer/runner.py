@@ -1,8 +1,8 @@
-"""Starts processes on the router and tells what they took; what a DHCP client would do, exactly when it is wanted.
+"""Starts processes on the router, as a DHCP client would, exactly when they are wanted. Reports what they took.
 
 Reads a JSON list of jobs a line, each `{"argv": …, "env": …}`, starts them at the same time, and answers when all of
-them have ended, with a JSON list `{"status", "wall_ms", "cpu_ms", "pid"}`. A job with `kill_after_s`
-is killed then, with all that it has started, if it still runs. What is started has no output and nothing to read.
+them have ended, with a JSON list `{"status", "wall_ms", "cpu_ms", "pid"}`. A job with `kill_after_s` is killed after
+that time, with all that it has started, if it still runs. The jobs have no output and no input.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Shorewall with two providers, as its MultiISP page says for dynamic links: no default route of the client's in
 `main`, and a hook that tells it of what has changed.
 
-Its own `detect` reads the gateway in dhclient's lease file. That is written after the hooks have run, so it comes from
-our hook, by the extension script `findgw`, which is there for such cases."""
+Its own `detect` reads the gateway in dhclient's lease file, which is written after the hooks have run. So the gateway
+comes from our hook, by the extension script `findgw`, which exists for such cases."""
 
 from tests.lab import Lab
 from tests.lab.lab import Router
@@ -73,7 +73,7 @@ class Shorewall(Peer):
                   "/etc/shorewall/shorewall.conf")
 
     def up(self, router: Router, *interfaces: str) -> None:
-        """It is started with the links up, as at boot: what it then notes of their weights, it needs later."""
+        """It starts with the links up, as at boot: it notes their weights then, and needs them later."""
         router.ifup(*interfaces)
         if len(interfaces) == 2:
             router.sh("shorewall start")

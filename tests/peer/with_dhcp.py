@@ -1,4 +1,4 @@
-"""What users see, measured with real DHCP clients and servers: shares, gaps, connections that break."""
+"""Shares, gaps and broken connections, as users see them, with real DHCP clients and servers."""
 
 import contextlib
 import time
@@ -14,7 +14,7 @@ GATEWAYS = "192.0.2.34", "192.0.2.35"  # of eth1, in turns; neither is its DHCP 
 
 
 class Gap(NamedTuple):
-    """What failed while one thing happened, so many times."""
+    """The failures while one thing happened again and again."""
 
     lookups: int
     failed_lookups: int
@@ -24,8 +24,8 @@ class Gap(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Of one peer. `broken_*`: of those that were open and should have lived on, how many did not, and how many
-    there were."""
+    """The results of one peer. `broken_*`: of the open connections that should have lived on, how many broke, and how
+    many there were."""
 
     share: Counts
     answered: dict[str, Counts]  # connections from outside, by the link that they come to
@@ -42,7 +42,7 @@ class Seen(NamedTuple):
 
 
 def watch(lab: Lab, peer: Peer, rounds: int, connections: int, later_s: float) -> Seen:
-    """With both links up. `later_s`: how long a peer that does not act at once may take to act."""
+    """Measures with both links up. `later_s`: the time that a peer may take to act."""
     share = lab.connect(lab.lan, 10 * connections)
     answered = {isp.interface: lab.connect_to_router(isp.interface, connections, timeout_s=2) for isp in lab.isps}
     with lab.held(lab.lan, connections, timeout_s=2) as held:
@@ -60,7 +60,7 @@ def watch(lab: Lab, peer: Peer, rounds: int, connections: int, later_s: float) -
 
 @contextlib.contextmanager
 def renewal(lab: Lab, peer: Peer) -> Iterator[None]:
-    """Goes on when eth1 has renewed its lease after what the block does, and its client had time to act."""
+    """Runs the block, then waits until eth1 has renewed its lease and its client had time to act."""
     server = lab.isp("eth1").node
     yield
     before = acknowledged(server.log())
@@ -78,7 +78,7 @@ def broken(held: Held, of: int) -> tuple[int, int]:
 
 
 class Gaps:
-    """Adds up what fails in the LAN and on the router while the same thing happens again and again."""
+    """Adds up the failures in the LAN and on the router while the same thing happens again and again."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab, self.times = lab, 0
@@ -104,8 +104,8 @@ class Gaps:
 
 
 def new_gateways(lab: Lab, peer: Peer, rounds: int, connections: int) -> tuple[Gap, tuple[int, int], Counts]:
-    """The provider of eth1 has another gateway. The old one goes on until the client has renewed, and then goes:
-    what still wants to leave by it fails as soon as nobody remembers its hardware address."""
+    """The provider of eth1 has another gateway. The old one goes on until the client has renewed, and then goes. A
+    connection that still leaves by it fails as soon as the router forgets its hardware address."""
     isp, gaps = lab.isp("eth1"), Gaps(lab)
     with lab.held(lab.lan, connections, timeout_s=2) as held:
         for number in range(rounds):
@@ -122,7 +122,7 @@ def new_gateways(lab: Lab, peer: Peer, rounds: int, connections: int) -> tuple[G
 
 def goes_and_comes(lab: Lab, peer: Peer, rounds: int, connections: int,
                    ) -> tuple[Gap, tuple[int, int], Gap, tuple[int, int]]:
-    """Link eth1 is taken down and brought up. The connections that are watched are those by the other one."""
+    """Takes eth1 down and brings it up, and watches the connections by the other link."""
     acts: list[Callable[[Router, str], None]] = [peer.down, peer.up]
     gaps = [Gaps(lab) for _ in acts]
     broken_first: list[tuple[int, int]] = []
@@ -139,13 +139,13 @@ def goes_and_comes(lab: Lab, peer: Peer, rounds: int, connections: int,
 
 
 def customer_of(lab: Lab, answer: str) -> str:
-    """Whose customer this address is; an error's name is nobody's."""
+    """The provider of this address; the name of an error has none."""
     return next((isp.interface for isp in lab.isps if answer[0].isdigit() and isp.gave(answer)), "")
 
 
 def cable_cut(lab: Lab, isp: Isp, connections: int, later_s: float) -> tuple[Counts, Counts]:
-    """New connections with one cable pulled: at once, and some seconds later. The kernel itself may need a moment to
-    notice, on a machine on which much else happens; it is waited for."""
+    """Opens new connections with one cable pulled: at once, and some seconds later. On a busy machine the kernel may
+    need a moment to notice; the test waits for it."""
     isp.cut_cable()
     state = lab.router.path(f"/sys/class/net/{isp.interface}/operstate")
     wait_for(f"the kernel to see that {isp.interface} has no carrier", lambda: state.read_text() != "up\n")
