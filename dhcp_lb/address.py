@@ -47,19 +47,26 @@ def parse(text: str) -> str:
 
 
 def unicast(text: str) -> str:
-    """The address in canonical form. ValueError if no host or router can have it; it says why (RFC 6890)."""
+    """The address in canonical form. ValueError if no router and no server can have it; it says why (RFC 6890). They may
+    have a link-local one, as many a router of a /32 lease has."""
     quad = parse(text)
     first = int(quad[:quad.index(".")])
     if first == 0:
         raise ValueError(f"{quad} is in 0.0.0.0/8, which no host can have")
     if first == 127:
         raise ValueError(f"{quad} is a loopback address")
-    if link_local(quad):
-        raise ValueError(f"{quad} is a link-local address")
     if quad == "255.255.255.255":
         raise ValueError(f"{quad} is the broadcast address")
     if first >= 224:
         raise ValueError(f"{quad} is a multicast or reserved address")
+    return quad
+
+
+def own(text: str) -> str:
+    """The address in canonical form; ValueError says why nobody can have given it to this host."""
+    quad = unicast(text)
+    if link_local(quad):
+        raise ValueError(f"{quad} is a link-local address")
     return quad
 
 

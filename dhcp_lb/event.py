@@ -117,7 +117,7 @@ def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[s
     what = "address"
     try:
         own, _, behind = _address(environ, words).partition("/")
-        quad = address.unicast(own)
+        quad = address.own(own)
         if words.routers:
             what = "net mask"
             length = address.mask_length(behind or _text(environ, words.mask))

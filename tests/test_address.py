@@ -35,14 +35,19 @@ def test_an_empty_address_is_missing() -> None:
 @pytest.mark.parametrize("quad", ["10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "1.1.1.1", "223.255.255.254",
                                   "169.253.0.1", "169.255.0.1"])
 def test_private_and_carrier_grade_addresses_are_good(quad: str) -> None:  # fault 22
-    assert address.unicast(quad) == quad
+    assert address.unicast(quad) == address.own(quad) == quad
+
+
+def test_a_router_may_have_a_link_local_address_and_a_host_is_not_given_one() -> None:  # fault 21
+    assert address.unicast("169.254.0.1") == "169.254.0.1"
+    with pytest.raises(ValueError, match=r"^169\.254\.0\.1 is a link-local address$"):
+        address.own("169.254.0.1")
 
 
 @pytest.mark.parametrize("quad, why", [
     ("0.0.0.0", "0.0.0.0 is in 0.0.0.0/8, which no host can have"),
     ("0.1.2.3", "0.1.2.3 is in 0.0.0.0/8, which no host can have"),
     ("127.0.0.5", "127.0.0.5 is a loopback address"),
-    ("169.254.3.4", "169.254.3.4 is a link-local address"),
     ("224.0.0.1", "224.0.0.1 is a multicast or reserved address"),
     ("240.0.0.1", "240.0.0.1 is a multicast or reserved address"),
     ("255.255.255.255", "255.255.255.255 is the broadcast address"),
@@ -51,6 +56,9 @@ def test_private_and_carrier_grade_addresses_are_good(quad: str) -> None:  # fau
 def test_what_no_host_can_have_is_refused_with_the_reason(quad: str, why: str) -> None:  # faults 5, 6, 16, 21
     with pytest.raises(ValueError) as refusal:
         address.unicast(quad)
+    assert str(refusal.value) == why
+    with pytest.raises(ValueError) as refusal:
+        address.own(quad)
     assert str(refusal.value) == why
 
 

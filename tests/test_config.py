@@ -69,6 +69,7 @@ def test_weights_may_be_bandwidths(weight: str) -> None:
 
 def test_a_link_may_name_its_gateway() -> None:
     assert parse(b"eth0 a 200 1 gateway=192.0.2.1").links == (Link("eth0", "a", 200, 1, "192.0.2.1"),)
+    assert parse(b"eth0 a 200 1 gateway=169.254.0.1").links == (Link("eth0", "a", 200, 1, "169.254.0.1"),)
 
 
 def test_the_balance_table_may_be_another() -> None:

@@ -107,6 +107,17 @@ def test_a_slash_32_with_a_gateway_outside_is_fine() -> None:  # fault 3
         length=32, gateway="203.0.113.1")
 
 
+def test_a_router_may_have_a_link_local_address() -> None:
+    assert lease(new_subnet_mask="255.255.255.255", new_routers="169.254.0.1") == LEASE._replace(
+        length=32, gateway="169.254.0.1")
+    assert lease(new_rfc3442_classless_static_routes="0 169 254 0 1").gateway == "169.254.0.1"
+
+
+def test_a_server_may_have_a_link_local_address() -> None:
+    """As that of Google's machines has, which is off-link."""
+    assert lease(new_dhcp_server_identifier="169.254.169.254") == LEASE._replace(server="169.254.169.254")
+
+
 def test_of_several_routers_the_first_good_one_counts() -> None:  # fault 7
     assert lease(new_routers="192.0.2.9 192.0.2.1").gateway == "192.0.2.9"
     assert lease(new_routers="<error> 0.0.0.0 192.0.2.34 192.0.2.8 192.0.2.9").gateway == "192.0.2.8"

@@ -61,6 +61,18 @@ def test_a_gateway_may_be_outside_a_lease_of_one_address() -> None:
         assert_both_links_work(lab)
 
 
+def test_a_gateway_may_have_a_link_local_address() -> None:
+    with Lab([Isp("eth0"), Isp("eth1", gateway="169.254.0.1", netmask="255.255.255.255")]) as lab:
+        lab.router.ifup()
+        assert_both_links_work(lab)
+        # The same, where only the configuration names it.
+        path = lab.router.path("/etc/dhcp-lb")
+        path.write_text(path.read_text().replace("201 1", "201 1 gateway=169.254.0.1"))
+        lab.isp("eth1").hand_out(options={3: "192.0.2.61"})  # an address that nobody has
+        lab.router.sh("ifdown eth1; ifup eth1")
+        assert_both_links_work(lab)
+
+
 def test_strict_reverse_path_filtering_is_no_obstacle() -> None:
     with Lab([Isp("eth0"), Isp("eth1")]) as lab:
         lab.router.run("sysctl", "-w", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.default.rp_filter=1",
