@@ -168,17 +168,21 @@ def next_hop(text: str, quad: str, prefix: str) -> str:
 
 def _gateway(environ: "Environ", words: Client, quad: str, prefix: str, notes: list[str]) -> str:
     """The default gateway: that of option 121 if it is given, else the first good one of option 3
-    (RFC 3442)."""
+    (RFC 3442). ON_DEVICE is one in option 121 alone, where it stands for the link itself."""
     offers = _text(environ, words.routers).split()[:MAX_ROUTERS]
+    on_link = ""
     fault = ValueError("is missing")
     if classless := _text(environ, words.classless):
         try:
             offers = [gateway for destination, gateway in classless_routes(classless)
                       if destination == address.EVERYWHERE]
+            on_link = ON_DEVICE
             fault = ValueError("is missing: option 121 has no default route")
         except ValueError as error:
             notes.append(f"option 121 is ignored: {error}")
     for number, offer in enumerate(offers):
+        if offer == on_link:
+            return ON_DEVICE
         try:
             return next_hop(offer, quad, prefix)
         except ValueError as error:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dhcp_lb.address import unicast
 from dhcp_lb.event import Event, classless_routes, parse
-from dhcp_lb.model import Lease, NONE
+from dhcp_lb.model import NONE, ON_DEVICE, Lease
 
 BOUND = {"reason": "BOUND", "interface": "eth0", "new_ip_address": "192.0.2.34", "new_subnet_mask": "255.255.255.0",
          "new_routers": "192.0.2.1", "new_dhcp_server_identifier": "192.0.2.3", "new_dhcp_lease_time": "3600"}
@@ -176,6 +176,19 @@ def test_a_broken_option_121_is_ignored_with_a_note(option: str, why: str) -> No
         "eth0", LEASE, (f"option 121 is ignored: {why}",))
 
 
+@pytest.mark.parametrize("option, routers", [
+    ("0 0 0 0 0", "192.0.2.1"), ("0 0 0 0 0", None), (f"24 203 0 113 192 0 2 8 0 0 0 0 0 {DEFAULT}", "192.0.2.1"),
+])
+def test_a_default_of_option_121_without_a_router_is_on_the_link(option: str, routers: str | None) -> None:
+    """RFC 3442: 0.0.0.0 stands for the link itself."""
+    assert lease(new_rfc3442_classless_static_routes=option, new_routers=routers) == LEASE._replace(gateway=ON_DEVICE)
+    assert lease(new_rfc3442_classless_static_routes=f"{DEFAULT} {option}").gateway == "192.0.2.9"
+
+
+def test_a_router_of_option_3_is_never_the_link_itself() -> None:
+    assert lease(new_routers="0.0.0.0").fault == "gateway 0.0.0.0 is in 0.0.0.0/8, no host's address"
+
+
 def test_an_unusable_default_of_option_121_is_the_leases_fault() -> None:
     assert lease(new_rfc3442_classless_static_routes="0 192 0 2 34").fault == "gateway is its own address"
 
@@ -232,6 +245,6 @@ def test_whatever_a_server_sends_is_a_canonical_lease(values: dict[bytes, bytes]
     address, length, gateway, server, begin_s, duration_s, fault = found.lease
     assert 0 <= length <= 32 and begin_s == 7 and 0 <= duration_s < 2**34
     for quad in address, gateway, server:
-        assert not quad or unicast(quad) == quad
+        assert quad in ("", ON_DEVICE) or unicast(quad) == quad
     assert bool(fault) == (not gateway)
     assert "\n" not in fault and fault.isascii() and fault.isprintable() and len(fault) < 100

@@ -223,6 +223,14 @@ def test_a_new_gateway_is_used_from_the_renewal_on(link: Running) -> None:
         link.isp.hand_out(gateway="192.0.2.33")
 
 
+def test_a_default_of_option_121_without_a_router_leads_into_the_device(link: Running) -> None:
+    with link.renewal():
+        link.isp.hand_out(options={121: "0.0.0.0/0,0.0.0.0"})
+    becomes(link.lab, BOTH.replace("via 192.0.2.33 dev eth1", "dev eth1"))
+    with link.renewal():
+        link.isp.hand_out(options={})
+
+
 def test_a_new_address_takes_the_place_of_the_old_one(link: Running) -> None:
     old, pool = link.router.addresses("eth1"), link.isp.pool
     with link.renewal("BOUND"):

@@ -129,3 +129,11 @@ def test_a_new_lease_takes_the_place_of_the_old_one(lab: Lab, changes: dict[str,
     assert old not in str(our_state(lab))
     assert_both_links_work(lab)
     assert_never_without_a_route(prober)
+
+
+def test_a_default_of_option_121_without_a_router_leads_into_the_device() -> None:
+    with Lab([Isp("eth0"), Isp("eth1", options={121: "0.0.0.0/0,0.0.0.0"})]) as lab:
+        lab.isp("eth1").node.run("sysctl", "-qw", "net.ipv4.conf.customers.proxy_arp=1")  # the link is all there is
+        lab.router.ifup()
+        assert "default dev eth1 " in lab.router.run("ip", "route", "show", "table", "table-eth1")
+        assert_both_links_work(lab)
