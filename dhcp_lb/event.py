@@ -61,11 +61,11 @@ CLIENTS = {
     "udhcpc": Client(  # udhcpc(8): the variables of its script, and its argument
         _set(b"bound renew"), _set(b"deconfig"), address=b"ip", mask=b"subnet", routers=b"router",
         server=b"serverid", duration=b"lease", classless=b"staticroutes"),
-    "ifupdown-static": Client(  # interfaces(5)
-        _set(b"post-up"), _set(b"post-down"), reason=b"PHASE", interface=b"IFACE",
+    "ifupdown-static": Client(  # interfaces(5); ifupdown2 and ifupdown-ng call their phases by the directories' names
+        _set(b"post-up up"), _set(b"post-down down"), reason=b"PHASE", interface=b"IFACE",
         address=b"IF_ADDRESS", mask=b"IF_NETMASK", routers=b"IF_GATEWAY", apart=True),
     "ifupdown": Client(  # any other method: another client of ours has told, or nobody will
-        goes=_set(b"post-down"), look=_set(b"post-up"), reason=b"PHASE", interface=b"IFACE"),
+        goes=_set(b"post-down down"), look=_set(b"post-up up"), reason=b"PHASE", interface=b"IFACE"),
     "networkmanager": Client(  # NetworkManager-dispatcher(8)
         # The end of one connection is told late, when the next one may have the interface already; and dhcp4-change
         # comes before up, and without variables.
@@ -79,14 +79,16 @@ CLIENTS = {
     "systemd": Client(look=_set(b"look"), interface=b""),  # our own units, which wait for a change in the kernel
 }
 
+STATIC_METHODS = (b"static", b"", b"none")  # of ifupdown; ifupdown2, where the stanza names no family; ifupdown-ng
 MAX_ROUTERS = 64  # a DHCP option of 255 bytes has no room for more
 
 
 def client(environ: "Environ", name: str = "") -> Client:
     """Whose environment this is. dhclient and dhcpcd source the same hook, which starts us without a name, as
     dhclient did in 2009; ifupdown has a method for each interface."""
-    if name == "ifupdown" and environ.get(b"METHOD") == b"static":
-        name = "ifupdown-static"
+    if name == "ifupdown" and environ.get(b"METHOD", b"") in STATIC_METHODS:
+        if b"." in environ.get(b"IF_ADDRESS", b""):  # ifupdown2 calls an interface static if one family is
+            name = "ifupdown-static"
     if name == "ifupdown" and environ.get(b"METHOD") == b"NetworkManager":
         name = "networkmanager"  # whose dispatcher calls ifupdown's hooks as well, with nothing that it had not said
     return CLIENTS[name or ("dhcpcd" if b"if_up" in environ else "dhclient")]

@@ -14,6 +14,11 @@ UDHCPC = {"interface": "eth0", "ip": "192.0.2.34", "mask": "27", "subnet": "255.
           "serverid": "192.0.2.35", "lease": "3600"}
 STATIC = {"IFACE": "eth0", "LOGICAL": "eth0", "ADDRFAM": "inet", "METHOD": "static", "MODE": "start",
           "IF_ADDRESS": "192.0.2.34", "IF_NETMASK": "27", "IF_GATEWAY": "192.0.2.33"}
+IFUPDOWN2 = {"IFACE": "eth0", "LOGICAL": "eth0", "ADDRFAM": "inet,inet6", "METHOD": "static", "MODE": "start",
+             "PHASE": "up", "IF_ADDRESS": "192.0.2.34/27", "IF_GATEWAY": "192.0.2.33"}
+IFUPDOWN_NG = {"IFACE": "eth0", "METHOD": "none", "MODE": "start", "PHASE": "up", "IF_USE": "static",
+               "IF_ADDRESS": "192.0.2.34/27", "IF_ADDRESSES": "192.0.2.34/27 ", "IF_GATEWAY": "192.0.2.33",
+               "IF_GATEWAYS": "192.0.2.33 "}
 NETWORKMANAGER = {"interface": "eth0", "DEVICE_IP_IFACE": "eth0", "IP4_ADDRESS_0": "192.0.2.34/27 192.0.2.33",
                   "IP4_GATEWAY": "192.0.2.33", "DHCP4_DHCP_LEASE_TIME": "3600", "DHCP4_IP_ADDRESS": "192.0.2.34"}
 PPP = {"PPP_IFACE": "ppp0", "PPP_LOCAL": "192.0.2.34", "PPP_REMOTE": "192.0.2.33", "PPP_TTY": "/dev/ttyUSB0"}
@@ -39,6 +44,9 @@ def event(client: str, environ: dict[str, str], **more: str) -> Event | None:
     ("ifupdown", {**STATIC, "PHASE": "post-up"}, LEASE._replace(server="", duration_s=0)),
     ("ifupdown", {**STATIC, "PHASE": "post-up", "IF_ADDRESS": "192.0.2.34/27", "IF_NETMASK": "255.255.255.224"},
      LEASE._replace(server="", duration_s=0)),
+    ("ifupdown", IFUPDOWN2, LEASE._replace(server="", duration_s=0)),
+    ("ifupdown", {**IFUPDOWN2, "METHOD": "", "ADDRFAM": ""}, LEASE._replace(server="", duration_s=0)),
+    ("ifupdown", IFUPDOWN_NG, LEASE._replace(server="", duration_s=0)),
     ("networkmanager", {**NETWORKMANAGER, "reason": "up"}, LEASE._replace(server="")),
     ("networkmanager", {**NETWORKMANAGER, "reason": "up", "IP4_ADDRESS_0": "192.168.0.2/24 192.0.2.33",
                         "IP4_ADDRESS_1": "192.0.2.34/27 192.0.2.33"}, LEASE._replace(server="")),  # in whatever order
@@ -81,6 +89,24 @@ def test_the_kernel_is_asked_about_all_links() -> None:
 ])
 def test_ifupdown_knows_the_lease_of_a_static_link_only(method: str, phase: str, lease: Lease | None) -> None:
     assert event("ifupdown", STATIC, METHOD=method, PHASE=phase) == Event("eth0", lease)
+
+
+@pytest.mark.parametrize("environ", [
+    {**IFUPDOWN2, "METHOD": "dhcp"},
+    {**IFUPDOWN2, "IF_ADDRESS": "2001:db8::34/64", "IF_GATEWAY": "2001:db8::1"},  # beside `inet dhcp`
+    {"IFACE": "eth0", "LOGICAL": "eth0", "ADDRFAM": "", "METHOD": "", "MODE": "start"},
+    {"IFACE": "eth0", "METHOD": "none", "MODE": "start", "IF_USE": "dhcp"},
+], ids=["dhcp", "static IPv6", "no family", "ifupdown-ng"])
+def test_ifupdown2_and_ifupdown_ng_know_the_lease_of_a_static_link_only(environ: dict[str, str]) -> None:
+    assert event("ifupdown", environ, PHASE="up") == Event("eth0", None)
+    for phase in "down", "post-down":
+        assert event("ifupdown", environ, PHASE=phase) == Event("eth0", NONE)
+
+
+@pytest.mark.parametrize("environ", [IFUPDOWN2, IFUPDOWN_NG], ids=["ifupdown2", "ifupdown-ng"])
+def test_their_static_links_end(environ: dict[str, str]) -> None:
+    for phase in "down", "post-down":
+        assert event("ifupdown", environ, PHASE=phase) == Event("eth0", NONE)
 
 
 def test_networkmanager_speaks_for_itself_and_not_as_ifupdown() -> None:
