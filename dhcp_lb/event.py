@@ -18,7 +18,7 @@ class Event(NamedTuple):
     interface: str  # "" = to any of them
     lease: Lease | None
     notes: tuple[str, ...] = ()  # what was ignored, for the log
-    sure: bool = True  # it is the link's lease; else only if the link has none in use
+    sure: bool = True  # it is the link's lease; else only if nothing else is known of the link
 
 
 class Client(NamedTuple):
@@ -33,12 +33,12 @@ class Client(NamedTuple):
     address: bytes = b""  # may have the prefix length behind it, and a gateway
     addresses: int = 1  # how many variables may hold one, then with a number behind their name
     mask: bytes = b""  # dotted, or a prefix length
+    gateway: bytes = b""  # the one that the client itself has chosen; without it, routers and classless count
     routers: bytes = b""
     server: bytes = b""
     duration: bytes = b""
     classless: bytes = b""  # option 121, in octets or as PREFIX/LENGTH GATEWAY
-    apart: bool = False  # it tells of each address by itself. One without a gateway may be a second one of a link that
-    # has its lease from elsewhere, or its default route comes from a command; only otherwise is it a lease
+    partial: bool = False  # where it names no gateway, somebody else may know one
 
 
 def _set(words: bytes) -> frozenset[bytes]:
@@ -63,7 +63,9 @@ CLIENTS = {
         server=b"serverid", duration=b"lease", classless=b"staticroutes"),
     "ifupdown-static": Client(  # interfaces(5); ifupdown2 and ifupdown-ng call their phases by the directories' names
         _set(b"post-up up"), _set(b"post-down down"), reason=b"PHASE", interface=b"IFACE",
-        address=b"IF_ADDRESS", mask=b"IF_NETMASK", routers=b"IF_GATEWAY", apart=True),
+        # It tells of each stanza by itself. One without a gateway may be a second address of a link that has its lease
+        # from elsewhere, or its default route comes from a command; only otherwise is it a link without a gateway.
+        address=b"IF_ADDRESS", mask=b"IF_NETMASK", routers=b"IF_GATEWAY", partial=True),
     "ifupdown": Client(  # any other method: another client of ours has told, or nobody will
         goes=_set(b"post-down down"), look=_set(b"post-up up"), reason=b"PHASE", interface=b"IFACE"),
     "networkmanager": Client(  # NetworkManager-dispatcher(8)
@@ -72,7 +74,11 @@ CLIENTS = {
         _set(b"up reapply"), look=_set(b"down dhcp4-change"),
         # Without the server, to which its client has a socket that is bound to the device; so that a look at the
         # kernel counts, which is all that there is when a renewal brings a new gateway.
-        address=b"IP4_ADDRESS_", addresses=16, routers=b"IP4_GATEWAY", duration=b"DHCP4_DHCP_LEASE_TIME"),
+        address=b"IP4_ADDRESS_", addresses=16, duration=b"DHCP4_DHCP_LEASE_TIME",
+        # IP4_GATEWAY is 0.0.0.0 where it sets no default route in main (ipv4.never-default, ipv4.route-table), or one
+        # into the device.
+        gateway=b"IP4_GATEWAY", routers=b"DHCP4_ROUTERS", classless=b"DHCP4_RFC3442_CLASSLESS_STATIC_ROUTES",
+        partial=True),
     "ppp": Client(  # pppd(8); the peer is all that is at the other end, so no router is named
         _set(b"ip-up"), _set(b"ip-down"), interface=b"PPP_IFACE", address=b"PPP_LOCAL"),
     "networkd": Client(look=_set(b"look"), interface=b"IFACE"),  # networkd-dispatcher(8)
@@ -104,7 +110,7 @@ def parse(environ: "Environ", now_s: int, name: str = "") -> Event | None:
         return None
     if reason in words.comes:
         found, notes = lease(environ, now_s, words)
-        return Event(interface, found, notes, not words.apart or not found.address or bool(found.gateway))
+        return Event(interface, found, notes, not words.partial or not found.address or bool(found.gateway))
     if reason in words.goes:
         return Event(interface, NONE)
     if reason in words.look:
@@ -116,15 +122,16 @@ def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[s
     """The lease in a client's variables, and notes on what of it was ignored."""
     quad, length, gateway, fault = "", 0, "", ""
     notes: list[str] = []
+    offers = _offers(environ, words, notes)
     what = "address"
     try:
-        own, _, behind = _address(environ, words).partition("/")
+        own, _, behind = _address(environ, words, offers).partition("/")
         quad = address.own(own)
         if words.routers:
             what = "net mask"
             length = address.mask_length(behind or _text(environ, words.mask))
             what = "gateway"
-            gateway = _gateway(environ, words, quad, address.network(quad, length), notes)
+            gateway = _gateway(offers, quad, address.network(quad, length))
         else:
             length, gateway = 32, ON_DEVICE
     except ValueError as error:
@@ -140,7 +147,30 @@ def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[s
     return Lease(quad, length, gateway, server, now_s, duration_s, fault), tuple(notes)
 
 
-def _address(environ: "Environ", words: Client) -> str:
+class Offers(NamedTuple):
+    """The default gateways that a lease offers, the best first, as they came."""
+
+    gateways: list[str]
+    missing: str = "is missing"  # what is wrong if there is none
+    on_link: bool = False  # 0.0.0.0 stands for the link itself
+
+
+def _offers(environ: "Environ", words: Client, notes: list[str]) -> Offers:
+    """That which the client itself has chosen, else those of option 121 if it is given, else those of option 3
+    (RFC 3442)."""
+    if words.gateway and (chosen := _text(environ, words.gateway)) not in ("", ON_DEVICE):
+        return Offers([chosen])
+    if classless := _text(environ, words.classless):
+        try:
+            return Offers([gateway for destination, gateway in classless_routes(classless)
+                           if destination == address.EVERYWHERE],
+                          "is missing: option 121 has no default route", on_link=True)
+        except ValueError as error:
+            notes.append(f"option 121 is ignored: {error}")
+    return Offers(_text(environ, words.routers).split()[:MAX_ROUTERS])
+
+
+def _address(environ: "Environ", words: Client, offers: Offers) -> str:
     """The address, with what is behind it; of several the one in whose prefix the gateway is, or else the first."""
     if words.addresses == 1:
         return _text(environ, words.address)
@@ -149,8 +179,8 @@ def _address(environ: "Environ", words: Client) -> str:
     for text in found:
         quad, _, length = text.partition("/")
         try:
-            if address.within(address.parse(_text(environ, words.routers)),
-                              address.network(address.parse(quad), address.mask_length(length))):
+            prefix = address.network(address.parse(quad), address.mask_length(length))
+            if address.within(address.parse("".join(offers.gateways[:1])), prefix):
                 return text
         except ValueError:
             pass
@@ -168,22 +198,11 @@ def next_hop(text: str, quad: str, prefix: str) -> str:
     return gateway
 
 
-def _gateway(environ: "Environ", words: Client, quad: str, prefix: str, notes: list[str]) -> str:
-    """The default gateway: that of option 121 if it is given, else the first good one of option 3
-    (RFC 3442). ON_DEVICE is one in option 121 alone, where it stands for the link itself."""
-    offers = _text(environ, words.routers).split()[:MAX_ROUTERS]
-    on_link = ""
-    fault = ValueError("is missing")
-    if classless := _text(environ, words.classless):
-        try:
-            offers = [gateway for destination, gateway in classless_routes(classless)
-                      if destination == address.EVERYWHERE]
-            on_link = ON_DEVICE
-            fault = ValueError("is missing: option 121 has no default route")
-        except ValueError as error:
-            notes.append(f"option 121 is ignored: {error}")
-    for number, offer in enumerate(offers):
-        if offer == on_link:
+def _gateway(offers: Offers, quad: str, prefix: str) -> str:
+    """The first good one of the default gateways; ValueError says what is wrong with the first."""
+    fault = ValueError(offers.missing)
+    for number, offer in enumerate(offers.gateways):
+        if offers.on_link and offer == ON_DEVICE:
             return ON_DEVICE
         try:
             return next_hop(offer, quad, prefix)

@@ -52,9 +52,8 @@ def _take(environ: "Environ", client: str) -> None:
     if lease is None:
         return _look(config, store, frozenset([interface]))
     if not sure:
-        from .takeup import in_use, take_up
-        take_up(config, store, frozenset([interface]))
-        if in_use(store, interface):
+        from .takeup import take_up
+        if take_up(config, store, frozenset([interface])):
             return reconcile(config, store)
     before = store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
     new = before._replace(begin_s=lease.begin_s) != lease

@@ -15,8 +15,9 @@ from .sight import now_s
 from .store import Store
 
 
-def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> None:
-    """Keeps the leases of those links that have an address and no lease of a DHCP server for it in the store.
+def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> frozenset[str]:
+    """Keeps the leases of those links that have an address and no lease of a DHCP server for it in the store. Returns
+    the interfaces of the links that have a lease that can be used.
 
     For links that are static, or of a client that has no hook, the kernel is asked for the address and the default
     route of table main. dhclient's lease files know more, its server and its end; without a dhclient they are only
@@ -25,32 +26,31 @@ def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> None:
     kernel = Rtnetlink()
     there = kernel.interfaces(interfaces)
     unknown = []
+    usable = set()
     for link in config.links:
         interface = there.get(link.interface)
         if interface and interface.addresses:
             lease = _known(store, link.interface)
             if not (lease.server and lease.address in interface.addresses):
                 unknown.append((link, interface, lease))
+            elif not lease.fault:
+                usable.add(link.interface)
     noted = _from_dhclient(there) if unknown else {}
     for link, interface, lease in unknown:
         found = noted.get(link.interface)
         if not found or not found.server:
             found = from_kernel(kernel, link, interface) or found
+        if found and not found.fault:
+            usable.add(link.interface)
         if found and found[:4] != lease[:4]:  # what is known may say more than the kernel
             store.prepare()
             if _known(store, link.interface) == lease:  # its client may have told meanwhile, and knows best
                 store.save(link.interface, found)
+    return frozenset(usable)
 
 
 def _known(store: Store, interface: str) -> Lease:
     return store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
-
-
-def in_use(store: Store, interface: str) -> bool:
-    """Whether a link has a lease that can be used, and its address."""
-    lease = _known(store, interface)
-    there = Rtnetlink().interfaces(frozenset([interface])).get(interface)
-    return bool(there and lease.address in there.addresses and not lease.fault)
 
 
 def _from_dhclient(there: dict[str, Interface]) -> dict[str, Lease]:

@@ -21,6 +21,9 @@ IFUPDOWN_NG = {"IFACE": "eth0", "METHOD": "none", "MODE": "start", "PHASE": "up"
                "IF_GATEWAYS": "192.0.2.33 "}
 NETWORKMANAGER = {"interface": "eth0", "DEVICE_IP_IFACE": "eth0", "IP4_ADDRESS_0": "192.0.2.34/27 192.0.2.33",
                   "IP4_GATEWAY": "192.0.2.33", "DHCP4_DHCP_LEASE_TIME": "3600", "DHCP4_IP_ADDRESS": "192.0.2.34"}
+# ipv4.never-default, or ipv4.route-table
+NEVER_DEFAULT = {**NETWORKMANAGER, "IP4_ADDRESS_0": "192.0.2.34/27 0.0.0.0", "IP4_GATEWAY": "0.0.0.0",
+                 "DHCP4_ROUTERS": "192.0.2.33"}
 PPP = {"PPP_IFACE": "ppp0", "PPP_LOCAL": "192.0.2.34", "PPP_REMOTE": "192.0.2.33", "PPP_TTY": "/dev/ttyUSB0"}
 
 
@@ -50,6 +53,18 @@ def event(client: str, environ: dict[str, str], **more: str) -> Event | None:
     ("networkmanager", {**NETWORKMANAGER, "reason": "up"}, LEASE._replace(server="")),
     ("networkmanager", {**NETWORKMANAGER, "reason": "up", "IP4_ADDRESS_0": "192.168.0.2/24 192.0.2.33",
                         "IP4_ADDRESS_1": "192.0.2.34/27 192.0.2.33"}, LEASE._replace(server="")),  # in whatever order
+    *[("networkmanager", {**environ, "reason": reason}, LEASE._replace(server="", **changes))
+      for reason in ("up", "reapply") for environ, changes in [
+          (NEVER_DEFAULT, {}),
+          ({**NEVER_DEFAULT, "IP4_GATEWAY": ""}, {}),
+          ({name: value for name, value in NEVER_DEFAULT.items() if name != "IP4_GATEWAY"}, {}),
+          ({**NEVER_DEFAULT, "IP4_ADDRESS_0": "192.168.0.2/24 0.0.0.0", "IP4_ADDRESS_1": "192.0.2.34/27 0.0.0.0"}, {}),
+          ({**NEVER_DEFAULT, "DHCP4_RFC3442_CLASSLESS_STATIC_ROUTES": "198.18.0.0/24 192.0.2.62 0.0.0.0/0 192.0.2.41"},
+           {"gateway": "192.0.2.41"}),
+          ({**NEVER_DEFAULT, "DHCP4_RFC3442_CLASSLESS_STATIC_ROUTES": "0.0.0.0/0 0.0.0.0"}, {"gateway": ON_DEVICE}),
+          ({**NETWORKMANAGER, "DHCP4_ROUTERS": "192.0.2.62",
+            "DHCP4_RFC3442_CLASSLESS_STATIC_ROUTES": "0.0.0.0/0 192.0.2.61"}, {}),  # ipv4.gateway overrules the server
+      ]],
     ("networkmanager", {**NETWORKMANAGER, "reason": "up", "IP4_GATEWAY": "198.51.100.1",
                         "IP4_ADDRESS_1": "192.168.0.2/24 198.51.100.1"},
      LEASE._replace(server="", gateway="198.51.100.1")),
@@ -89,6 +104,24 @@ def test_the_kernel_is_asked_about_all_links() -> None:
 ])
 def test_ifupdown_knows_the_lease_of_a_static_link_only(method: str, phase: str, lease: Lease | None) -> None:
     assert event("ifupdown", STATIC, METHOD=method, PHASE=phase) == Event("eth0", lease)
+
+
+@pytest.mark.parametrize("client, environ", [
+    ("ifupdown", {**STATIC, "PHASE": "post-up", "IF_GATEWAY": ""}),
+    ("networkmanager", {**NEVER_DEFAULT, "reason": "up", "DHCP4_ROUTERS": ""}),  # a static one, by a device route
+    ("networkmanager", {**NEVER_DEFAULT, "reason": "reapply", "IP4_GATEWAY": "", "DHCP4_ROUTERS": ""}),
+])
+def test_where_a_client_knows_no_gateway_the_kernel_is_asked_first(client: str, environ: dict[str, str]) -> None:
+    found = event(client, environ)
+    assert found and found.lease and not found.sure
+    assert (found.lease.address, found.lease.length, found.lease.fault) == ("192.0.2.34", 27, "gateway is missing")
+
+
+def test_a_dhcp_client_knows_what_it_was_given() -> None:
+    for client, environ in ("", {**DHCPCD, "new_routers": "", "reason": "BOUND"}), ("udhcpc", {
+            **UDHCPC, "router": "", "reason": "bound"}):
+        found = event(client, environ)
+        assert found and found.lease and found.lease.fault == "gateway is missing" and found.sure
 
 
 @pytest.mark.parametrize("environ", [

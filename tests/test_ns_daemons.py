@@ -45,13 +45,16 @@ def start_networkd(lab: Lab) -> None:
     wait_for("networkd's lease", lambda: "acquired" in lab.router.path("/run/networkd.log").read_text())
 
 
-def start_networkmanager(lab: Lab) -> None:
+def start_networkmanager(lab: Lab, ipv4: str = "method=auto") -> None:
     lab.router.path("/etc/NetworkManager/conf.d/lab.conf").write_text(
         "[keyfile]\nunmanaged-devices=interface-name:eth0;interface-name:lan0\n")
     profile = lab.router.path("/etc/NetworkManager/system-connections/wired.nmconnection")
     profile.write_text("[connection]\nid=wired\ntype=ethernet\ninterface-name=eth1\n"
-                       "[ipv4]\nmethod=auto\n[ipv6]\nmethod=disabled\n")
+                       f"[ipv4]\n{ipv4}\n[ipv6]\nmethod=disabled\n")
     profile.chmod(0o600)
+    last = lab.router.path("/etc/NetworkManager/dispatcher.d/99-lab")
+    last.write_text('#!/bin/sh\necho "$1 $2" >>/run/dispatched\n')
+    last.chmod(0o755)
     lab.router.run("NetworkManager")
 
 
@@ -102,3 +105,26 @@ def test_a_link_of_networkmanager_s(lab: Lab) -> None:
     lab.router.run("nmcli", "connection", "up", "wired")
     becomes(lab, BOTH)
     assert_shared(lab)
+
+
+@pytest.mark.parametrize("ipv4", [
+    "method=auto\nnever-default=true",
+    "method=auto\nroute-table=211",
+    "method=manual\naddress1=192.0.2.62/32\nroute1=0.0.0.0/0",
+], ids=["never-default", "route-table", "device route"])
+def test_a_link_that_networkmanager_names_no_gateway_of(lab: Lab, ipv4: str) -> None:
+    start_dbus(lab)
+    want = BOTH
+    if "manual" in ipv4:
+        lab.isp("eth1").node.run("sysctl", "-qw", "net.ipv4.conf.customers.proxy_arp=1")  # the link is all there is
+        want = "".join(line.replace("via 192.0.2.33 dev eth1", "dev eth1")
+                       for line in BOTH.splitlines(keepends=True) if "192.0.2.32/27" not in line)
+    start_networkmanager(lab, ipv4)
+    becomes(lab, want)
+    assert_shared(lab)
+    with lab.router.capture("ip", "-4", "monitor", "rule") as changes:
+        lab.router.run("nmcli", "device", "reapply", "eth1")
+        wait_for("the dispatcher", lambda: "eth1 reapply\n" in lab.router.path("/run/dispatched").read_text())
+    assert changes == []
+    becomes(lab, want)
+    assert not [line for line in lab.router.log() if "is not used" in line]
