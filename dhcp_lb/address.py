@@ -47,8 +47,8 @@ def parse(text: str) -> str:
 
 
 def unicast(text: str) -> str:
-    """The address in canonical form. ValueError if no router and no server can have it; it says why (RFC 6890). They may
-    have a link-local one, as many a router of a /32 lease has."""
+    """The address in canonical form. ValueError if no router and no server can have it; it says why (RFC 6890). They
+    may have a link-local one, as many a router of a /32 lease has."""
     quad = parse(text)
     first = int(quad[:quad.index(".")])
     if first == 0:

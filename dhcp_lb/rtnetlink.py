@@ -73,13 +73,13 @@ class Rtnetlink(Netlink):
         return [rule(message) for message in self.dump(RTM_GETRULE, ALL_IPV4)]
 
     def default_routes(self, table: int, oif: int = 0) -> list[Route]:
-        """The default routes of a table with an id below 256, whosever they are; those by one interface if `oif`
-        is given."""
+        """The default routes of a table with an id below 256, or of all tables if it is 0, but for ours; those by one
+        interface if `oif` is given."""
         from .rtmessages import route
         wanted = BODY.pack(AF_INET, 0, 0, 0, table, 0, 0, 0, 0)
         messages = self.dump(RTM_GETROUTE, wanted + (attribute(RTA_OIF, U32.pack(oif)) if oif else b""))
-        return sorted([route(message) for message in messages if message[1] == 0],  # rtm_dst_len
-                      key=lambda route: route.metric)
+        return sorted([route(message) for message in messages if message[1] == 0 and message[5] != PROTOCOL],
+                      key=lambda route: route.metric)  # rtm_dst_len, rtm_protocol: linux/rtnetlink.h
 
     def prepend_default(self, table: int, nexthop: Nexthop) -> None:
         """Adds a default route that is nobody's in particular (`proto boot`, as of an `ip route` without proto),

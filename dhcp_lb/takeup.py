@@ -74,7 +74,8 @@ def from_kernel(kernel: Rtnetlink, link: Link, interface: Interface) -> Lease | 
     """What an interface has been given, as the kernel shows it; None if nothing says how to go on from there. dhcpcd
     and avahi-autoipd give it a link-local address, and a default route, when nobody answers; that is nothing."""
     gateway, source = "", ""
-    routes = kernel.default_routes(MAIN_TABLE, interface.ifindex)
+    # In another table it is where its client was told to put it (networkd's RouteTable=).
+    routes = kernel.default_routes(MAIN_TABLE, interface.ifindex) or kernel.default_routes(0, interface.ifindex)
     for route in [route for route in routes if not link_local(route.source)][:1]:
         source = route.source
         if by_ipv6(route):  # the device alone would lead nowhere

@@ -186,7 +186,7 @@ def test_a_default_of_option_121_without_a_router_is_on_the_link(option: str, ro
 
 
 def test_a_router_of_option_3_is_never_the_link_itself() -> None:
-    assert lease(new_routers="0.0.0.0").fault == "gateway 0.0.0.0 is in 0.0.0.0/8, no host's address"
+    assert lease(new_routers="0.0.0.0").fault == "gateway 0.0.0.0 is in 0.0.0.0/8, which no host can have"
 
 
 def test_an_unusable_default_of_option_121_is_the_leases_fault() -> None:

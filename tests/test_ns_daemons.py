@@ -89,6 +89,17 @@ def test_a_link_of_networkd_s(lab: Lab) -> None:
     assert_shared(lab)
 
 
+def test_a_link_whose_default_networkd_puts_into_another_table(lab: Lab) -> None:
+    start_dbus(lab)
+    lab.router.path("/etc/systemd/network/eth1.network").write_text(
+        "[Match]\nName=eth1\n[Network]\nDHCP=ipv4\n[DHCPv4]\nRouteTable=211\n")
+    start_networkd(lab)
+    lab.router.sh("while ! ip route show table 211 | grep -q default; do sleep 0.1; done")
+    lab.router.sh("reason=look dhcp-lb hook systemd")
+    becomes(lab, BOTH)
+    assert_shared(lab)
+
+
 def test_a_link_of_networkmanager_s(lab: Lab) -> None:
     start_dbus(lab)
     start_networkmanager(lab)

@@ -162,6 +162,28 @@ def test_an_address_of_the_administrator_s_own_command(lab: Lab, gateway: str) -
     becomes(lab, ETH0)
 
 
+@pytest.mark.parametrize("table", [211, 100000, 201])
+def test_a_default_route_counts_in_whatever_table_it_is(lab: Lab, table: int) -> None:
+    """201 is the link's own, and has our default as well."""
+    address_by_hand(lab)
+    lab.router.sh(f"ip route add default via {GATEWAY} dev eth1 table {table}")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    becomes(lab, BOTH)
+    lab.router.sh(f"ip route del default via {GATEWAY} dev eth1 table {table} proto boot; ip address flush dev eth1")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    becomes(lab, ETH0)
+
+
+def test_a_default_route_of_main_comes_before_those_of_other_tables(lab: Lab) -> None:
+    address_by_hand(lab)
+    lab.router.sh(f"""
+        ip route add default via 192.0.2.61 dev eth1 table 211
+        ip route add default via {GATEWAY} dev eth1 metric 2000
+    """)
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    becomes(lab, BOTH)
+
+
 def test_ifup_and_ifdown_of_all(lab: Lab) -> None:
     interfaces(lab, f"iface eth1 inet static\n address {ADDRESS}/27\n gateway {GATEWAY}\n metric 50\n")
     lab.router.run("ifdown", "-a")

@@ -13,6 +13,7 @@ from dhcp_lb.model import Change, Nexthop, Refusal, Route, Routing, Rule
 from dhcp_lb.netlink import HEADER, attribute, attributes, message, messages, refusal
 from dhcp_lb.rtmessages import BODY, encode, route, routing, rule
 from dhcp_lb.rtnetlink import Rtnetlink
+from tests.netns import network, run
 
 little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="the literal messages are little-endian")
 
@@ -324,3 +325,18 @@ def test_the_kernel_is_not_asked_for_an_interface_that_is_not_there(monkeypatch:
         raise AssertionError
     monkeypatch.setattr("dhcp_lb.rtnetlink.ioctl", no_ioctl)
     assert Rtnetlink().interfaces(frozenset(["unplugged0"])) == {}
+
+
+def test_of_the_default_routes_ours_are_left_out() -> None:
+    """Or a lease that has ended would be taken up from our own table."""
+    with network():
+        for command in ("link add eth1 type veth peer name peer", "address add 192.0.2.34/24 dev eth1",
+                        "link set eth1 up", "link set peer up",
+                        "route add default via 192.0.2.2 dev eth1 metric 5", "route add 198.51.100.0/24 dev eth1",
+                        "route add default via 192.0.2.3 dev eth1 table 201 metric 3",
+                        "route add default via 192.0.2.1 dev eth1 proto 109",
+                        "route add default via 192.0.2.1 dev eth1 table 201 proto 109"):
+            run(f"ip {command}")
+        kernel = Rtnetlink()
+        assert [route.nexthops[0].gateway for route in kernel.default_routes(254)] == ["192.0.2.2"]
+        assert [route.nexthops[0].gateway for route in kernel.default_routes(0)] == ["192.0.2.3", "192.0.2.2"]
