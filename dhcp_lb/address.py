@@ -1,5 +1,5 @@
-"""Addresses and prefixes as text, without the 3 ms that importing `ipaddress` takes. Where no family is named it is
-IPv4."""
+"""Addresses and prefixes as text, without the 3 ms that importing `ipaddress` takes. The family is IPv4 unless it is
+named."""
 
 from _socket import AF_INET, AF_INET6, inet_aton, inet_ntoa, inet_ntop, inet_pton
 
@@ -7,7 +7,7 @@ from .record import NamedTuple
 
 
 class Family(NamedTuple):
-    """What differs between IPv4 and IPv6, as far as it is a number or a word."""
+    """The numbers and words that differ between IPv4 and IPv6."""
 
     number: int  # AF_INET or AF_INET6
     everywhere: str  # the destination of a default route
@@ -21,7 +21,7 @@ EVERYWHERE = IPV4.everywhere
 
 
 def packed(text: str) -> bytes:
-    """An address of either family, in canonical form, as the 4 or 16 bytes that the kernel takes."""
+    """An address of either family, in canonical form, as 4 or 16 bytes for the kernel."""
     return inet_pton(AF_INET6, text) if ":" in text else inet_aton(text)
 
 
@@ -98,8 +98,8 @@ def within(quad: str, prefix: str) -> bool:
 
 
 def reserved(quad: str, prefix: str) -> bool:
-    """Whether an address is the first (network) or the last (broadcast) of PREFIX/LENGTH; /31 and /32 have
-    neither (RFC 3021)."""
+    """Whether an address is the first (network) or the last (broadcast) of PREFIX/LENGTH. /31 and /32 have neither
+    (RFC 3021)."""
     host_bits = 32 - int(prefix[prefix.index("/") + 1:])
     host = number(quad) & (1 << host_bits) - 1
     return host_bits > 1 and within(quad, prefix) and host in (0, (1 << host_bits) - 1)

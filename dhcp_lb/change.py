@@ -20,20 +20,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ATTEMPTS = 8  # each but the last ends with something learned, or with a machine that is another one
+ATTEMPTS = 8  # each but the last ends with a new objection, or with other interfaces
 
 
 class View(NamedTuple):
-    """What there is, and what there should be."""
+    """What a run has seen and wants."""
 
     uplinks: tuple[Uplink, ...]
     have: Routing
     want: Routing
-    changes: tuple[Change, ...]  # what leads from the one to the other
+    changes: tuple[Change, ...]  # from `have` to `want`
 
 
 def judged(sight: Sight) -> View:
-    """Pure: what there is, and what there should be."""
+    """Pure: what a run wants, from what it has seen."""
     config, state, interfaces, rules, routes = sight
     settings = config.settings
     have = routing(rules, routes)
@@ -48,15 +48,15 @@ def judged(sight: Sight) -> View:
 
 
 def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News) -> None:
-    """Brings the kernel from what was seen to what should be, and the log tells of it."""
+    """Brings the kernel's routing in line with what is wanted, and logs it."""
     store.tidy(sight.config.interfaces)
     store.object(sight.state.objections)
     view = judged(sight)
     touched = {news.link} | _losers(view)
     before = sight.state.objections
     if view.changes or news.edited:
-        # Names and sysctls come before the routes that they go along with: a run that is killed in between finds
-        # changes left to make the next time, and so comes here again.
+        # Names and sysctls come before their routes. If a run is killed in between, the next run still finds changes
+        # to make, and so comes here again.
         furnish(kernel, store, sight)
     sight, view = _written(kernel, store, lock, sight, view)
     touched |= {name for name, objection in sight.state.objections.items() if objection != before.get(name)}
@@ -68,10 +68,10 @@ def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News
 
 
 def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: View) -> tuple[Sight, View]:
-    """Asks the kernel, then makes the changes. What was seen last, and what follows from it.
+    """Asks the kernel, then makes the changes. Returns what was seen last, and the view of it.
 
-    What the kernel objects to is kept in the store and judged again, so that a link that is refused costs the others
-    nothing. If its refusals teach nothing, all that it takes is made."""
+    The kernel's objections are kept in the store, and the run judges again. So a refused link costs the others
+    nothing. If the refusals teach nothing, the kernel makes all changes that it accepts."""
     taught = True
     for _ in range(ATTEMPTS):
         if not view.changes:
@@ -89,7 +89,7 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
             refused = {refusal.change for refusal in refusals}
             tell(tuple([change for change in view.changes if change in refused]), refusals, sight.interfaces)
         before, sight = sight, look(kernel, sight.config, sight.state)
-        same = sight.interfaces == before.interfaces  # what was said of a machine that is another one now is void
+        same = sight.interfaces == before.interfaces  # if the interfaces changed, the refusals are void
         new = learned(refusals, view.uplinks, view.have, sight.state, sight.interfaces, now_s()) if same else {}
         taught = bool(new) or not same
         if new:
@@ -97,14 +97,15 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
             store.object(sight.state.objections)
         view = judged(sight)
         if made and not taught:
-            if sight.state.objections:  # asked again when they are void
+            if sight.state.objections:  # the next run asks again when they are void
                 store.settle(sight.fingerprint())
             break
     return sight, view
 
 
 def _rehearsed(kernel: Rtnetlink, view: View) -> tuple[Refusal, ...]:
-    """What the kernel would refuse of the changes, and where it is a multipath, of its links' own defaults."""
+    """The changes that the kernel would refuse. If it would refuse a multipath, also those of its links' single
+    defaults that it would refuse."""
     refusals = _refused(kernel, view.changes)
     for multipath in [refusal.change.what for refusal in refusals]:
         if isinstance(multipath, Route) and balances(multipath):
@@ -119,7 +120,7 @@ def _refused(kernel: Rtnetlink, changes: tuple[Change, ...]) -> tuple[Refusal, .
 
 
 def furnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
-    """Sees to the names of the tables and to the sysctls of the interfaces."""
+    """Writes the names of the tables, and sets the sysctls of the interfaces."""
     from . import iproute2, sysctl
     known = iproute2.known()
     if errors := iproute2.clashes(sight.config, known):
@@ -128,12 +129,12 @@ def furnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
         for path in iproute2.write_names(sight.config, known):
             log(f"{path}: written")
     except OSError as error:
-        log(f"{error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")
+        log(f"{error.filename}: {error.strerror}: ip(8) shows our tables by number")
     sysctl.tune(kernel, store, sight.interfaces)
 
 
 def tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces: dict[str, Interface]) -> None:
-    """The log has each change as the ip(8) command that does the same, and what the kernel said against it."""
+    """Logs each change as the ip(8) command that does the same. If the kernel refused it, its words follow."""
     from .commands import command
     names = interface_names([change.what for change in planned],
                             {interface.ifindex: name for name, interface in interfaces.items()})
@@ -147,7 +148,7 @@ def tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces:
 
 
 def interface_names(objects: "Iterable[Route | Rule]", known: dict[int, str] | None = None) -> dict[int, str]:
-    """Index → name of the interfaces in these routes, as far as they are still there, and those `known` already."""
+    """Index → name of the interfaces in these routes that still exist, and of those in `known`."""
     names = dict(known or {})
     oifs = {nexthop.oif for one in objects if isinstance(one, Route) for nexthop in one.nexthops}
     for oif in oifs - names.keys():
@@ -159,6 +160,6 @@ def interface_names(objects: "Iterable[Route | Rule]", known: dict[int, str] | N
 
 
 def _losers(view: View) -> set[str]:
-    """The interfaces of links that lose something."""
+    """The interfaces of links that lose a route or a rule."""
     tables = {change.what.table for change in view.changes if not change.add}
     return {uplink.link.interface for uplink in view.uplinks if uplink.link.table in tables}

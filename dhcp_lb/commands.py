@@ -1,4 +1,4 @@
-"""Pure: a change as the ip(8) command that means the same."""
+"""Pure: a change as the ip(8) command that does the same."""
 
 from .address import FAMILIES, IPV4, IPV6
 from .model import PROTOCOL, Change, Nexthop, Route, Rule
@@ -55,7 +55,7 @@ def _route(route: Route, interfaces: dict[int, str]) -> str:
 
 
 def _nexthop(nexthop: Nexthop, interfaces: dict[int, str], weight: bool = False) -> str:
-    # `if7` is what iproute2 itself calls an interface whose name it does not find.
+    # iproute2, too, calls an interface `if7` if it does not find its name.
     words = [f"via {nexthop.gateway}"] if nexthop.gateway else []
     words.append(f"dev {quoted(interfaces.get(nexthop.oif, f'if{nexthop.oif}'))}")
     if weight:

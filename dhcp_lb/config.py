@@ -18,7 +18,7 @@ CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n") + b"\x7f"
 
 
 class Invalid(Exception):
-    """The configuration has mistakes, a line each; nothing was changed."""
+    """The configuration has mistakes, one a line. Nothing was changed."""
 
 
 class Config(NamedTuple):
@@ -33,15 +33,15 @@ class Config(NamedTuple):
 
 
 def read_config(path: str = PATH, known: Config | None = None) -> Config:
-    """The configuration in a file; the one that is `known` already, if the text is still the same. An absent file is
-    an empty one; one that cannot be read is a mistake."""
+    """The configuration in a file. It is `known` if the text is still the same. An absent file counts as empty. A file
+    that cannot be read is a mistake."""
     try:
         text = read(path, MAX_TEXT, follow=True)
     except FileNotFoundError:
         text = b""
     except (OSError, ValueError) as error:
         words = error.strerror if isinstance(error, OSError) else "Is a directory"
-        return Config(errors=(f"{path}: {words}: it must be a file that root can read",))
+        return Config(errors=(f"{path}: {words}: must be a file that root can read",))
     return known if known and known.text == text and not known.errors else parse(text, path)
 
 

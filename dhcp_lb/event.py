@@ -1,4 +1,4 @@
-"""What a DHCP client tells its hook → what it means for a link. Every value is hostile until it is parsed."""
+"""The environment of a DHCP client's hook → an event of a link. Every value is hostile until it is parsed."""
 
 from . import address
 from .model import NONE, ON_DEVICE, Lease
@@ -12,33 +12,33 @@ if TYPE_CHECKING:
 
 
 class Event(NamedTuple):
-    """Something has happened to a link. Its lease, or NONE after it ended; None where nothing is said about it, so
-    that what the kernel has decides."""
+    """Something has happened to a link. `lease` is NONE after the lease has ended, and None if the event says nothing
+    about it: then the kernel decides."""
 
-    interface: str  # "" = to any of them
+    interface: str  # "" = any link
     lease: Lease | None
-    notes: tuple[str, ...] = ()  # what was ignored, for the log
-    sure: bool = True  # it is the link's lease; else only if nothing else is known of the link
+    notes: tuple[str, ...] = ()  # the ignored parts of the lease, for the log
+    sure: bool = True  # this is the link's lease; if not sure, only if nothing else is known of the link
 
 
 class Client(NamedTuple):
-    """The words of one program that configures links: its reasons, and the variables that hold the fields of a
-    lease. A reason in none of the three changes no IPv4 lease."""
+    """The words of one program that configures links: its reasons, and the variables with the fields of a lease. A
+    reason in none of the first three fields changes no IPv4 lease."""
 
     comes: frozenset[bytes] = frozenset()  # there is a lease
     goes: frozenset[bytes] = frozenset()  # it has ended
     look: frozenset[bytes] = frozenset()  # see what the kernel has
     reason: bytes = b"reason"
-    interface: bytes = b"interface"  # b"" = it names none, and means all
-    address: bytes = b""  # may have the prefix length behind it, and a gateway
-    addresses: int = 1  # how many variables may hold one, then with a number behind their name
+    interface: bytes = b"interface"  # b"" = it names no interface, and means all
+    address: bytes = b""  # the prefix length may follow, and a gateway
+    addresses: int = 1  # the number of variables that may have one; if more than 1, numbers follow their name
     mask: bytes = b""  # dotted, or a prefix length
-    gateway: bytes = b""  # the one that the client itself has chosen; without it, routers and classless count
+    gateway: bytes = b""  # the gateway that the client has chosen; without it, routers and classless count
     routers: bytes = b""
     server: bytes = b""
     duration: bytes = b""
     classless: bytes = b""  # option 121, in octets or as PREFIX/LENGTH GATEWAY
-    partial: bool = False  # where it names no gateway, somebody else may know one
+    partial: bool = False  # if it names no gateway, another source may know one
 
 
 def _set(words: bytes) -> frozenset[bytes]:
@@ -54,7 +54,7 @@ CLIENTS = {
     "dhcpcd": Client(  # dhcpcd-run-hooks(8)
         _set(b"BOUND RENEW REBIND REBOOT TIMEOUT INFORM STATIC"),
         _set(b"EXPIRE FAIL NAK RELEASE STOP"),
-        _set(b"CARRIER NOCARRIER STOPPED DEPARTED"),  # a daemon that stops may leave the address, and does in Debian
+        _set(b"CARRIER NOCARRIER STOPPED DEPARTED"),  # a daemon that stops may leave the address; Debian's does
         address=b"new_ip_address", mask=b"new_subnet_cidr", routers=b"new_routers",
         server=b"new_dhcp_server_identifier", duration=b"new_dhcp_lease_time",
         classless=b"new_classless_static_routes"),
@@ -63,26 +63,26 @@ CLIENTS = {
         server=b"serverid", duration=b"lease", classless=b"staticroutes"),
     "ifupdown-static": Client(  # interfaces(5); ifupdown2 and ifupdown-ng call their phases by the directories' names
         _set(b"post-up up"), _set(b"post-down down"), reason=b"PHASE", interface=b"IFACE",
-        # It tells of each stanza by itself. One without a gateway may be a second address of a link that has its lease
-        # from elsewhere, or its default route comes from a command; only otherwise is it a link without a gateway.
+        # It reports each stanza by itself. A stanza without a gateway may be a second address of a link that has its
+        # lease from elsewhere, or a command sets its default route. Otherwise the link has no gateway.
         address=b"IF_ADDRESS", mask=b"IF_NETMASK", routers=b"IF_GATEWAY", partial=True),
-    "ifupdown": Client(  # any other method: another client of ours has told, or nobody will
+    "ifupdown": Client(  # any other method: another client has reported, or none will
         goes=_set(b"post-down down"), look=_set(b"post-up up"), reason=b"PHASE", interface=b"IFACE"),
     "networkmanager": Client(  # NetworkManager-dispatcher(8)
-        # The end of one connection is told late, when the next one may have the interface already; and dhcp4-change
-        # comes before up, and without variables.
+        # It reports the end of a connection late, when the next one may have the interface already. dhcp4-change comes
+        # before up, and without variables.
         _set(b"up reapply"), look=_set(b"down dhcp4-change"),
-        # Without the server, to which its client has a socket that is bound to the device; so that a look at the
-        # kernel counts, which is all that there is when a renewal brings a new gateway.
+        # The server is left out: the client's socket to it is bound to the device. Without a server a look at the
+        # kernel counts, and only a look shows that a renewal brought a new gateway.
         address=b"IP4_ADDRESS_", addresses=16, duration=b"DHCP4_DHCP_LEASE_TIME",
-        # IP4_GATEWAY is 0.0.0.0 where it sets no default route in main (ipv4.never-default, ipv4.route-table), or one
+        # IP4_GATEWAY is 0.0.0.0 if it sets no default route in main (ipv4.never-default, ipv4.route-table), or one
         # into the device.
         gateway=b"IP4_GATEWAY", routers=b"DHCP4_ROUTERS", classless=b"DHCP4_RFC3442_CLASSLESS_STATIC_ROUTES",
         partial=True),
-    "ppp": Client(  # pppd(8); the peer is all that is at the other end, so no router is named
+    "ppp": Client(  # pppd(8); only the peer is at the other end, so no router is named
         _set(b"ip-up"), _set(b"ip-down"), interface=b"PPP_IFACE", address=b"PPP_LOCAL"),
     "networkd": Client(look=_set(b"look"), interface=b"IFACE"),  # networkd-dispatcher(8)
-    "systemd": Client(look=_set(b"look"), interface=b""),  # our own units, which wait for a change in the kernel
+    "systemd": Client(look=_set(b"look"), interface=b""),  # our own units, which watch the kernel
 }
 
 STATIC_METHODS = (b"static", b"", b"none")  # of ifupdown; ifupdown2, where the stanza names no family; ifupdown-ng
@@ -90,19 +90,19 @@ MAX_ROUTERS = 64  # a DHCP option of 255 bytes has no room for more
 
 
 def client(environ: "Environ", name: str = "") -> Client:
-    """Whose environment this is. dhclient and dhcpcd source the same hook, which starts us without a name, as
-    dhclient did in 2009; ifupdown has a method for each interface."""
+    """The client that this environment belongs to. dhclient and dhcpcd source the same hook, which starts us without a
+    name, as dhclient did in 2009. ifupdown has a method for each interface."""
     if name == "ifupdown" and environ.get(b"METHOD", b"") in STATIC_METHODS:
         if b"." in environ.get(b"IF_ADDRESS", b""):  # ifupdown2 calls an interface static if one family is
             name = "ifupdown-static"
     if name == "ifupdown" and environ.get(b"METHOD") == b"NetworkManager":
-        name = "networkmanager"  # whose dispatcher calls ifupdown's hooks as well, with nothing that it had not said
+        name = "networkmanager"  # its dispatcher calls ifupdown's hooks, too, with nothing new
     return CLIENTS[name or ("dhcpcd" if b"if_up" in environ else "dhclient")]
 
 
 def parse(environ: "Environ", now_s: int, name: str = "") -> Event | None:
-    """The event that the environment of a client's hook describes, at CLOCK_BOOTTIME `now_s`; None if it
-    changes no lease. Never raises: a lease that cannot be used comes with its fault."""
+    """The event in the environment of a client's hook, at CLOCK_BOOTTIME `now_s`. None if it changes no lease. Never
+    raises: an unusable lease comes with its fault."""
     words = client(environ, name)
     interface = environ.get(words.interface, b"").decode("utf-8", "surrogateescape")
     reason = environ.get(words.reason, b"")
@@ -119,7 +119,7 @@ def parse(environ: "Environ", now_s: int, name: str = "") -> Event | None:
 
 
 def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[str, ...]]:
-    """The lease in a client's variables, and notes on what of it was ignored."""
+    """The lease in a client's variables, and notes on its ignored parts."""
     quad, length, gateway, fault = "", 0, "", ""
     notes: list[str] = []
     offers = _offers(environ, words, notes)
@@ -142,22 +142,22 @@ def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[s
         server = ""
     duration = _text(environ, words.duration)
     duration_s = int(duration) if len(duration) <= 10 and duration.isascii() and duration.isdecimal() else 0
-    if duration_s >= 0xffffffff:  # RFC 2131, 3.3: for ever; what is more is no lease time
+    if duration_s >= 0xffffffff:  # RFC 2131, 3.3: for ever; a larger number is no lease time
         duration_s = 0
     return Lease(quad, length, gateway, server, now_s, duration_s, fault), tuple(notes)
 
 
 class Offers(NamedTuple):
-    """The default gateways that a lease offers, the best first, as they came."""
+    """The default gateways that a lease offers, as they came, the best first."""
 
     gateways: list[str]
-    missing: str = "is missing"  # what is wrong if there is none
-    on_link: bool = False  # 0.0.0.0 stands for the link itself
+    missing: str = "is missing"  # the fault if there is none
+    on_link: bool = False  # 0.0.0.0 means the link itself
 
 
 def _offers(environ: "Environ", words: Client, notes: list[str]) -> Offers:
-    """That which the client itself has chosen, else those of option 121 if it is given, else those of option 3
-    (RFC 3442)."""
+    """The gateway that the client has chosen. Without it those of option 121, and without that option those of option
+    3 (RFC 3442)."""
     if words.gateway and (chosen := _text(environ, words.gateway)) not in ("", ON_DEVICE):
         return Offers([chosen])
     if classless := _text(environ, words.classless):
@@ -171,7 +171,7 @@ def _offers(environ: "Environ", words: Client, notes: list[str]) -> Offers:
 
 
 def _address(environ: "Environ", words: Client, offers: Offers) -> str:
-    """The address, with what is behind it; of several the one in whose prefix the gateway is, or else the first."""
+    """The text of the address. Of several addresses, the one whose prefix contains the gateway, or else the first."""
     if words.addresses == 1:
         return _text(environ, words.address)
     found = [text.partition(" ")[0] for text in
@@ -188,18 +188,19 @@ def _address(environ: "Environ", words: Client, offers: Offers) -> str:
 
 
 def next_hop(text: str, quad: str, prefix: str) -> str:
-    """The gateway in `text` in canonical form; ValueError says why a host with address `quad` in `prefix`
-    cannot send to it. The kernel itself would take the host's own address and the network's."""
+    """The gateway in `text` in canonical form. ValueError if a host with address `quad` in `prefix` cannot send to it;
+    it says why. The kernel would accept the host's own address and the network's."""
     gateway = address.unicast(text)
     if gateway == quad:
-        raise ValueError("is its own address")
+        raise ValueError("is the link's own address")
     if address.reserved(gateway, prefix):
         raise ValueError(f"{gateway} is the network or broadcast address of {prefix}")
     return gateway
 
 
 def _gateway(offers: Offers, quad: str, prefix: str) -> str:
-    """The first good one of the default gateways; ValueError says what is wrong with the first."""
+    """The first usable one of the default gateways. ValueError if there is none; it says what is wrong with the
+    first."""
     fault = ValueError(offers.missing)
     for number, offer in enumerate(offers.gateways):
         if offers.on_link and offer == ON_DEVICE:
@@ -213,22 +214,22 @@ def _gateway(offers: Offers, quad: str, prefix: str) -> str:
 
 def classless_routes(text: str) -> list[tuple[str, str]]:
     """Option 121 (RFC 3442) → (PREFIX/LENGTH, gateway) pairs. dhclient prints `WIDTH OCTET… ROUTER-OCTETS …` with as
-    many octets of the destination as its width needs, dhcpcd `PREFIX/LENGTH ROUTER …`. ValueError if it is cut
-    off or absurd."""
+    many octets of the destination as its width needs, dhcpcd `PREFIX/LENGTH ROUTER …`. ValueError if it is cut off or
+    makes no sense."""
     words = text.split()[:256]
     if "/" in text:
         if len(words) % 2:
-            raise ValueError("cut off")
+            raise ValueError("it is cut off")
         return list(zip(words[::2], words[1::2]))
     numbers = [int(word) if word.isascii() and word.isdecimal() and len(word) <= 3 else 256 for word in words]
     if max(numbers, default=256) > 255:
-        raise ValueError("not a list of octets")
+        raise ValueError("it is not a list of octets")
     routes = []
     while numbers:
         width = numbers[0]
         octets = (width + 7) // 8
         if width > 32 or len(numbers) < 1 + octets + 4:
-            raise ValueError("a width over 32" if width > 32 else "cut off")
+            raise ValueError("it has a width over 32" if width > 32 else "it is cut off")
         destination = ".".join([str(octet) for octet in (numbers[1:1 + octets] + [0, 0, 0, 0])[:4]])
         gateway = ".".join([str(octet) for octet in numbers[1 + octets:5 + octets]])
         routes.append((f"{destination}/{width}", gateway))
@@ -237,5 +238,5 @@ def classless_routes(text: str) -> list[tuple[str, str]]:
 
 
 def _text(environ: "Environ", name: bytes) -> str:
-    # 4096 bytes are more than any of these options can say; a longer value is no option's.
+    # No option has as many as 4096 bytes.
     return environ.get(name, b"")[:4096].decode("ascii", "replace")

@@ -1,4 +1,4 @@
-"""A DHCP client's call: whatever happens here, the client goes on as if we were not there."""
+"""A call by a DHCP client. Whatever happens here, the client goes on as if we were not there."""
 
 from errno import ENOBUFS
 from posix import environ, read, set_blocking, umask
@@ -19,8 +19,8 @@ SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 
 
 def hook(client: str = "") -> None:
-    """Takes the event in the environment of a client (event.CLIENTS; "": dhclient or dhcpcd). What goes wrong is
-    in the system log."""
+    """Takes the event in the environment of a client (event.CLIENTS; "": dhclient or dhcpcd). Errors go to the system
+    log."""
     umask(0o077)
     try:
         _take(environ, client)
@@ -44,7 +44,7 @@ def _take(environ: "Environ", client: str) -> None:
     store = Store()
     if not interface:
         return _look_around(config, store)
-    if config.errors and not config.text:  # unread, so it may be one of its links
+    if config.errors and not config.text:  # it could not be read, so this may be one of its links
         raise Invalid("\n".join(config.errors))
     if interface not in config.interfaces:
         return
@@ -63,14 +63,14 @@ def _take(environ: "Environ", client: str) -> None:
     try:
         store.save(interface, lease)
     except OSError as error:
-        _log(f"{error.filename}: {error.strerror}: the lease of {interface} is used, but not kept")
+        _log(f"{error.filename}: {error.strerror}: the lease of {interface} is used, but not saved")
         unsaved = {interface: lease}
     reconcile(config, store, News(interface if new else "", unsaved))
 
 
 def _look_around(config: Config, store: Store) -> None:
-    """Something has changed, and nobody says what. After `flush` that is no reason to come back, and a mistake in the
-    configuration is told often enough by `apply` and the clients' events."""
+    """Something has changed, and nobody says what. After `flush` this does nothing. It does not report a mistake in
+    the configuration: `apply` and the clients' events do."""
     drain()
     if config.links and not config.errors and not store.flushed():
         _look(config, store, config.interfaces)
@@ -83,8 +83,8 @@ def _look(config: Config, store: Store, interfaces: frozenset[str]) -> None:
 
 
 def drain() -> None:
-    """Empties the socket that systemd has woken us with. Before the kernel is looked at: what changes while we look
-    wakes us again."""
+    """Empties the socket by which systemd has started us. This comes before the look at the kernel: a change during
+    the look then starts us again."""
     if b"LISTEN_FDS" not in environ:
         return
     set_blocking(SD_LISTEN_FDS_START, False)  # systemd.exec(5): NonBlocking= is off by default
@@ -94,13 +94,13 @@ def drain() -> None:
         except BlockingIOError:
             return
         except OSError as error:
-            if error.errno != ENOBUFS:  # more has changed than there was room for
+            if error.errno != ENOBUFS:  # the socket had no room for all changes
                 raise
 
 
 def _log(*lines: str) -> None:
     for line in lines:
-        from .log import log  # a renewal without change says nothing
+        from .log import log  # a renewal without change logs nothing
         log(line)
 
 

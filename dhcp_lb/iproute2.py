@@ -7,14 +7,14 @@ from .model import PROTOCOL, PROTOCOL_NAME
 from .record import NamedTuple
 from .store import read, replace
 
-# Where iproute2 looks: a file in /etc hides the one of the same name in /usr, drop-ins too (lib/rt_names.c).
+# iproute2 looks here. A file in /etc hides the one of the same name in /usr, drop-ins too (lib/rt_names.c).
 ETC = "/etc/iproute2"
 USR = "/usr/share/iproute2"
 DROP_IN = "dhcp-lb.conf"
 
 
 class Name(NamedTuple):
-    """One line of a file of iproute2's: this number is called that."""
+    """One line of a file of iproute2: a number and its name."""
 
     number: int
     name: str
@@ -22,7 +22,7 @@ class Name(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What iproute2's files name, without our own drop-ins."""
+    """The names in iproute2's files, without our own drop-ins."""
 
     tables: list[Name]
     protocols: list[Name]
@@ -34,7 +34,7 @@ def known(etc: str = ETC, usr: str = USR) -> Known:
 
 
 def names(kind: str, etc: str = ETC, usr: str = USR) -> list[Name]:
-    """All that `kind` (rt_tables or rt_protos) and its drop-ins name, without our own drop-in."""
+    """All names in `kind` (rt_tables or rt_protos) and its drop-ins, without our own drop-in."""
     paths = [f"{etc}/{kind}" if kind in _listed(etc) else f"{usr}/{kind}"]
     here, there = _drop_ins(f"{etc}/{kind}.d"), _drop_ins(f"{usr}/{kind}.d")
     paths += [f"{usr}/{kind}.d/{name}" for name in there if name not in here]
@@ -43,12 +43,13 @@ def names(kind: str, etc: str = ETC, usr: str = USR) -> list[Name]:
 
 
 def clashes(config: Config, known: Known, path: str = PATH) -> tuple[str, ...]:
-    """Pure: where iproute2's files call one of our ids or names something else. Such a table may be somebody's."""
+    """Pure: a message for each of our ids and names that iproute2's files use for something else. Such a table may
+    belong to somebody."""
     errors = []
     for table, name in _ours(config):
         line = config.lines.get(table)
         place = f"{path}:{line}" if line else path
-        hint = "take another" if line else "move the balance table with `balance-table = NAME ID`"
+        hint = "choose another" if line else "move the balance table with `balance-table = NAME ID`"
         for other in known.tables:
             if other.number == table and other.name != name:
                 errors.append(f"{place}: table id {table} ({name}) is named {other.name} in {other.place}: {hint}")
@@ -57,13 +58,13 @@ def clashes(config: Config, known: Known, path: str = PATH) -> tuple[str, ...]:
     for other in known.protocols:
         if (other.number == PROTOCOL) != (other.name == PROTOCOL_NAME):
             errors.append(f"{path}: the protocol {PROTOCOL_NAME} has the number {PROTOCOL}, but {other.place} says "
-                          f"{other.number} {other.name}: change that one")
+                          f"{other.number} {other.name}: change it there")
     return tuple(errors)
 
 
 def write_names(config: Config, known: Known, etc: str = ETC) -> tuple[str, ...]:
-    """Brings our two drop-ins in line with the configuration, and returns the paths of those that changed. What
-    is named elsewhere already is not named again."""
+    """Brings our two drop-ins in line with the configuration, and returns the paths of those that changed. They leave
+    out names that another file has already."""
     protocols = [(PROTOCOL, PROTOCOL_NAME)] if config.links else []
     return tuple([f"{directory}/{DROP_IN}"
                   for directory, ours, theirs in ((f"{etc}/rt_tables.d", _ours(config), known.tables),
@@ -72,7 +73,7 @@ def write_names(config: Config, known: Known, etc: str = ETC) -> tuple[str, ...]
 
 
 def remove_names(etc: str = ETC) -> None:
-    """Gives our names back."""
+    """Removes our names."""
     write_names(Config(), Known([], []), etc)
 
 
@@ -96,10 +97,10 @@ def _write_drop_in(directory: str, ours: list[tuple[int, str]], theirs: list[Nam
     for missing in directory.rpartition("/")[0], directory:
         try:
             mkdir(missing)
-            chmod(missing, 0o755)  # whatever the umask: everybody's `ip` reads it
+            chmod(missing, 0o755)  # under any umask, because everybody's `ip` reads it
         except FileExistsError:
             pass
-    replace(path, text.encode(), beside=".new", mode=0o644)  # not read by iproute2: another suffix
+    replace(path, text.encode(), beside=".new", mode=0o644)  # iproute2 does not read a file with this suffix
     return True
 
 
@@ -128,7 +129,7 @@ def _drop_ins(directory: str) -> list[str]:
 
 
 def _content(path: str) -> str:
-    """The text of a file; "" if there is none, or none that can be read: `ip` passes over such a one, too."""
+    """The text of a file; "" if it does not exist or cannot be read. `ip` skips such a file, too."""
     try:
         return read(path, 1 << 20, follow=True).decode("utf-8", "surrogateescape")
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The nouns. Frozen, comparable, without I/O; addresses are text in canonical form."""
+"""The nouns. They are frozen, comparable and without I/O. Addresses are text in canonical form."""
 
 from .address import IPV4, IPV6
 from .record import NamedTuple
@@ -7,35 +7,35 @@ from .record import NamedTuple
 class Link(NamedTuple):
     """One line of /etc/dhcp-lb: an uplink and its share of the new connections."""
 
-    interface: str  # as in `ip link`; bytes that are not UTF-8 as surrogates
+    interface: str  # as in `ip link`; bytes that are not UTF-8 are surrogates
     table_name: str
     table: int  # 1 to 2**32 - 1
-    weight: int  # 1 or more; the kernel's 1 to 256 are routing.py's concern
-    gateway: str = ""  # for an address that comes without one, or to overrule the one it comes with
+    weight: int  # 1 or more; routing.py scales it to the kernel's 1 to 256
+    gateway: str = ""  # for an address without one, or to overrule the lease's
 
 
 ON_DEVICE = "0.0.0.0"
-"""The gateway of a link that has none and needs none: all that is sent into the device arrives, as with PPP."""
+"""The gateway of a link that has none and needs none, as with PPP: every packet into the device arrives."""
 
 
 class Lease(NamedTuple):
-    """What a link was given, by DHCP or by hand. What cannot be used is left out, and `fault` says why."""
+    """What a link was given, by DHCP or by hand. An unusable part is left out, and `fault` says why."""
 
     address: str
     length: int  # of the prefix, in bits: 1 to 32
-    gateway: str  # where it is left out, the link's own gateway= can stand in
-    server: str = ""  # the DHCP server that renewals are sent to; "" = none
-    begin_s: int = 0  # CLOCK_BOOTTIME when it was given or last renewed
-    duration_s: int = 0  # of the lease; 0 = it does not end, or nobody said when
+    gateway: str  # if it is left out, the link's gateway= can replace it
+    server: str = ""  # the DHCP server for renewals; "" = none
+    begin_s: int = 0  # CLOCK_BOOTTIME of the last renewal, or of the first answer
+    duration_s: int = 0  # 0 = it does not end, or its end is not known
     fault: str = ""
 
 
 NONE = Lease("", 0, "", fault="no lease")
-"""What a link has after its lease ended: known to be nothing, where a missing lease says that nothing is known."""
+"""The lease of a link whose lease has ended. It is known that there is none; of a missing lease nothing is known."""
 
 ADMINISTRATOR = "administrator"  # who holds a link
 KERNEL = "kernel"
-NO_NEW = "no new connections"  # how far a hold reaches: the link keeps its table, its rules and what runs
+NO_NEW = "no new connections"  # how far a hold reaches: the link keeps its table, its rules and its connections
 OUT = "out"  # nothing of the link is in the kernel
 
 
@@ -44,24 +44,24 @@ class Hold(NamedTuple):
 
     by: str  # ADMINISTRATOR or KERNEL
     reach: str  # NO_NEW or OUT
-    why: str = ""  # in words; "" where who holds the link says it all
+    why: str = ""  # in words; "" if `by` says enough
     since_s: int = 0  # CLOCK_BOOTTIME
 
 
 class Objection(NamedTuple):
-    """A hold of the kernel's: it refused something of a link, or the multipath of all (objections.py)."""
+    """A hold by the kernel: it refused a route or rule of a link, or the multipath of all links (objections.py)."""
 
     hold: Hold
-    said_of: str  # the facts that it was said of; of others it does not count
+    said_of: str  # the facts at that time; it does not count if they change
 
 
 class State(NamedTuple):
-    """What the store says. Links go by their interface."""
+    """The content of the store. The keys are the links' interfaces."""
 
     leases: dict[str, Lease] = {}
     held: dict[str, Hold] = {}  # by the administrator
     objections: dict[str, Objection] = {}  # "" = to the multipath itself
-    corrupt: tuple[str, ...] = ()  # files that make no sense; each is taken for absent
+    corrupt: tuple[str, ...] = ()  # corrupt files; each counts as absent
 
     def holds(self) -> dict[str, tuple[Hold, ...]]:
         """All holds of each link that has any, the administrator's first."""
@@ -79,21 +79,21 @@ class Interface(NamedTuple):
     carrier: bool
     addresses: tuple[str, ...]
     lengths: tuple[int, ...] = ()  # of the addresses' prefixes
-    shared: tuple[str, ...] = ()  # those addresses by which the machine is known in another network, too: its LAN, say
+    shared: tuple[str, ...] = ()  # those that another network of this machine has, too: its LAN, for instance
 
 
 class Nexthop(NamedTuple):
-    """One way out. A gateway of "" is none: the device alone leads there, as with PPP."""
+    """One way out. A gateway of "" means that the device alone leads there, as with PPP."""
 
     gateway: str
     oif: int  # interface index
     weight: int = 1  # 1 to 256
-    onlink: bool = False  # the gateway is reached through oif although no route says so
+    onlink: bool = False  # oif leads to the gateway although no route says so
 
 
 class Route(NamedTuple):
-    """One route, of the family of its destination. `rest` holds attributes that this program never writes, so that a
-    route that somebody altered differs from what is wanted and can still be named exactly when it is deleted."""
+    """One route, of the family of its destination. `rest` has the attributes that this program never writes. So a
+    route that somebody altered differs from the wanted one, and can still be deleted exactly."""
 
     table: int
     destination: str  # PREFIX/LENGTH
@@ -110,20 +110,20 @@ class Route(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """One policy rule: look up `table` for what fits. `rest` as in Route."""
+    """One policy rule: packets that match look up `table`. `rest` as in Route."""
 
     pref: int
     table: int
     source: str = ""  # ADDRESS/LENGTH; "" = all
     destination: str = ""  # PREFIX/LENGTH; "" = all
     oif: str = ""  # sockets bound to this interface; "" = all
-    suppress_prefixlength: int = -1  # ignore what the table says if it is this short; -1 = never
+    suppress_prefixlength: int = -1  # ignore a route with a prefix this short; -1 = never
     rest: bytes = b""
-    family: int = IPV4.number  # a rule without addresses is of a family, too
+    family: int = IPV4.number  # a rule without addresses has a family, too
 
 
 class Routing(NamedTuple):
-    """Everything that is ours in the kernel, or should be."""
+    """All our routes and rules, in the kernel or wanted."""
 
     routes: frozenset[Route] = frozenset()
     rules: frozenset[Rule] = frozenset()
@@ -137,11 +137,11 @@ class Change(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A change that the kernel would not make."""
+    """A change that the kernel refused."""
 
     change: Change
     errno: int
-    words: str  # the kernel's own; "" = it only gave the number
+    words: str  # the kernel's own; "" = it gave only the number
 
 
 class Settings(NamedTuple):
@@ -152,6 +152,6 @@ class Settings(NamedTuple):
 
 
 PROTOCOL = 109
-"""The owner of every route and rule of ours (`proto dhcp-lb`). Free in iproute2's rt_protos and the kernel's
+"""The owner of all our routes and rules (`proto dhcp-lb`). It is free in iproute2's rt_protos and the kernel's
 uapi/linux/rtnetlink.h (RTPROT_*): 2-4, 8-18, 42, 99 and 186-192 are taken."""
 PROTOCOL_NAME = "dhcp-lb"

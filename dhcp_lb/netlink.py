@@ -1,4 +1,4 @@
-"""Netlink (netlink(7)): a socket, messages, attributes. It knows no route.
+"""Netlink (netlink(7)): a socket, messages, attributes. This module knows nothing of routes.
 
 Numbers are from uapi/linux/netlink.h (NLM_F_*, NLMSG_*) and asm-generic/socket.h (SO_*)."""
 
@@ -36,10 +36,9 @@ MIN_BUFFER = 1 << 17
 
 
 class Netlink:
-    """A socket to one of the kernel's netlink families. Its methods raise OSError for what the kernel would not tell
-    or do."""
+    """A socket to one of the kernel's netlink families. Its methods raise OSError if the kernel refuses."""
 
-    of = "what it is about"  # in words, for messages
+    of = "what it is about"  # for messages
 
     def __init__(self, protocol: int) -> None:
         self.socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
@@ -48,7 +47,7 @@ class Netlink:
             self.socket.setsockopt(SOL_NETLINK, option, 1)
 
     def ask(self, kind: int, flags: int, body: bytes) -> bytes:
-        """The first answer to one message, without its header; b"" if the kernel acknowledges it. OSError in the
+        """The first answer to one message, without its header, or b"" if it is an acknowledgement. OSError in the
         kernel's words if it refuses."""
         self.sequence += 1
         self.socket.send(message(kind, NLM_F_REQUEST | flags, self.sequence, body))
@@ -70,11 +69,11 @@ class Netlink:
 
     def send(self, requests: list[tuple[int, int, bytes]]) -> list[tuple[int, int, str]]:
         """Sends messages (type, flags, body) and returns the refusals: the message's place, the errno, and the
-        kernel's own words, "" if it only gave the number. PermissionError if it wants somebody else to ask.
+        kernel's own words, or "" if it gave only the number. PermissionError if this user may not ask.
 
-        All messages go in one send, which the kernel works off before the call returns: a process that is killed
-        has made all of its changes or none. The kernel tells refusals unasked. Only the last message asks for an
-        acknowledgement, which is the end."""
+        All messages go in one send. The kernel works them off before the call returns, so a process that is killed has
+        made all of its changes or none. The kernel reports refusals unasked. Only the last message asks for an
+        acknowledgement, which ends the answers."""
         first = self.sequence + 1
         self.sequence += len(requests)
         last = len(requests) - 1
@@ -82,7 +81,7 @@ class Netlink:
             message(kind, NLM_F_REQUEST | flags | (NLM_F_ACK if place == last else 0), first + place, body)
             for place, (kind, flags, body) in enumerate(requests)])
         self.socket.setsockopt(SOL_SOCKET, SO_SNDBUFFORCE, MIN_BUFFER + len(data))
-        self.socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, MIN_BUFFER + len(requests) * 2048)  # an answer each
+        self.socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, MIN_BUFFER + len(requests) * 2048)  # an answer to each
         if self.socket.send(data) != len(data):
             raise OSError(ENOENT, "the kernel took a part of the messages")
         refusals = []
@@ -98,8 +97,8 @@ class Netlink:
                     return refusals
 
     def _dump_once(self, kind: int, body: bytes) -> tuple[list[bytes], bool]:
-        """The messages of a dump, without their headers, and whether something changed meanwhile, so that they
-        may not fit together."""
+        """The messages of a dump, without their headers, and whether something changed meanwhile. Then they may not
+        fit together."""
         self.sequence += 1
         self.socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, body))
         found: list[bytes] = []
@@ -116,12 +115,12 @@ class Netlink:
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    """A netlink message. `body` is padded already, as a body and its attributes are."""
+    """A netlink message. `body` is already padded."""
     return HEADER.pack(16 + len(body), kind, flags, sequence, 0) + body
 
 
 def messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
-    """The netlink messages in what was received: type, flags, sequence number, and what follows the header."""
+    """The netlink messages in received data: type, flags, sequence number, and the rest after the header."""
     found = []
     start = 0
     while start < len(data):
@@ -139,8 +138,8 @@ def attribute(kind: int, value: bytes) -> bytes:
 def attributes(data: bytes, start: int) -> dict[int, bytes]:
     """The attributes from `start` to the end."""
     if (len(data) - start) % 8 == 0:
-        # Nearly all take eight bytes with their header. Read in one go they need half the time, which a router
-        # with hundreds of links notices; if one takes more, the count of those that fit gives it away.
+        # Nearly all attributes take eight bytes with their header. Read in one go they take half the time, which
+        # matters with hundreds of links. If one takes more, the count of those that fit shows it.
         found = {kind: value[:length - 4] for length, kind, value in QUADS.iter_unpack(data[start:])
                  if 4 < length <= 8}
         if len(found) == (len(data) - start) // 8:

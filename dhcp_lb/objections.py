@@ -1,8 +1,8 @@
-"""Pure: what the kernel would refuse is asked before anything is changed, and what it refused is a hold with a date.
+"""Pure: the rehearsal, which asks what the kernel would refuse, and the objections, which are refusals with a date.
 
-An objection is a fact like a lease: since then the kernel takes no route by this link's gateway, say. It is kept in
-the store, is an input of `judge`, and is void after a minute, after an edit, or when the link's lease or interface is
-another one."""
+An objection is a fact like a lease: since that time the kernel takes no route by this link's gateway, for instance.
+The store keeps it, and `judge` takes it into account. It is void after a minute, after an edit, or when the link's
+lease or interface changes."""
 
 from errno import ENETDOWN, errorcode
 
@@ -15,10 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-RETRY_S = 60  # its reason may be gone, and be none of what we look at: an address in the LAN, somebody's rule
+RETRY_S = 60  # the reason may be gone by then, and be something that no run looks at: an address in the LAN
 LAST_METRIC = 0xffffffff
 REFUSED = "the kernel refuses it: "
-MULTIPATH = ""  # in the place of a link: the multipath of all of them
+MULTIPATH = ""  # instead of a link: the multipath of all links
 
 
 def standing(state: State, interfaces: dict[str, Interface], now_s: int) -> dict[str, Objection]:
@@ -29,12 +29,13 @@ def standing(state: State, interfaces: dict[str, Interface], now_s: int) -> dict
 
 
 def rehearsal(changes: "Iterable[Change]") -> tuple[tuple[Change, ...], dict[Change, Change]]:
-    """The changes that tell, in one write, whether `changes` will be accepted, and leave nothing; and what each
-    addition among them stands for.
+    """The changes that ask, in one write that leaves nothing, whether the kernel will accept `changes`; and the change
+    that each addition among them stands for.
 
-    All that is to be added is added and deleted again. Of a route it is a copy with a metric of its own, from the last
-    one down: no lookup takes it, and its deletion can hit nothing else (to the kernel, a deletion without a metric
-    means any route that does not contradict it: fib_nh_match in net/ipv4/fib_semantics.c)."""
+    The rehearsal adds everything that is to be added, and deletes it again. A route is a copy with a metric of its
+    own, from the last metric down: no lookup takes it, and its deletion can hit nothing else. (To the kernel, a
+    deletion without a metric means any route that does not contradict it: fib_nh_match in
+    net/ipv4/fib_semantics.c.)"""
     stands_for: dict[Change, Change] = {}
     for place, change in enumerate([change for change in changes if change.add]):
         what = change.what
@@ -46,9 +47,9 @@ def rehearsal(changes: "Iterable[Change]") -> tuple[tuple[Change, ...], dict[Cha
 
 
 def singles(multipath: Route, want: Routing) -> tuple[Change, ...]:
-    """What tells for which link's sake a multipath is refused: the single defaults by its nexthops, though they may be
-    there already. The kernel looks at a gateway before it sees that the route is there (fib_create_info in
-    net/ipv4/fib_semantics.c)."""
+    """The changes that tell because of which link the kernel refuses a multipath: the single defaults by its nexthops,
+    even if they are there already. The kernel looks at a gateway before it sees that the route is there
+    (fib_create_info in net/ipv4/fib_semantics.c)."""
     oifs = {nexthop.oif for nexthop in multipath.nexthops}
     return tuple([Change(True, route) for route in sorted(want.routes)
                   if is_single(route) and route.nexthops[0].oif in oifs])
@@ -59,21 +60,21 @@ def learned(refusals: tuple[Refusal, ...], uplinks: tuple[Uplink, ...], have: Ro
     """The objections that these refusals add to those of `state`."""
     found: dict[str, tuple[str, str]] = {}
     served = {route.nexthops for route in have.routes if is_single(route)}
-    # An interface that was down for a moment is nobody's fault.
+    # An interface that was down for a moment is no reason for an objection.
     refused = [refusal for refusal in refusals if refusal.change.add and refusal.errno != ENETDOWN]
     for change, errno, words in refused:
         name, reach = _whose(change, uplinks, served)
         if name not in found or (found[name][0], reach) == (NO_NEW, OUT):
             found[name] = (reach, f"{REFUSED}{spoken(errno, words)}")
     if len(found) > 1:
-        found.pop(MULTIPATH, None)  # it was refused for a link's sake
+        found.pop(MULTIPATH, None)  # it was refused because of a link
     known = {name: objection.hold.reach for name, objection in state.objections.items()}
     return {name: Objection(Hold(KERNEL, reach, why, now_s), _said_of(name, state, interfaces))
             for name, (reach, why) in found.items() if known.get(name) not in (reach, OUT)}
 
 
 def spoken(errno: int, words: str) -> str:
-    """A refusal in the kernel's words, as far as it has any."""
+    """A refusal in the kernel's words, if it gave any."""
     return f"{words or 'no reason given'} ({errorcode.get(errno, errno)})"
 
 
@@ -86,19 +87,19 @@ def kept(want: Routing, have: Routing, oifs: frozenset[int], balance_table: int)
 
 
 def is_single(route: Route) -> bool:
-    """Whether this is a default by one link in the balance table."""
+    """Whether this is the single default of a link."""
     return (route.metric > 0 and route.source != "" and len(route.nexthops) == 1
             and route.destination == EVERYWHERE)
 
 
 def balances(route: Route) -> bool:
-    """Whether this is the default by all links."""
+    """Whether this is the default that balances all links."""
     return not route.source and route.destination == EVERYWHERE
 
 
 def _whose(change: Change, uplinks: tuple[Uplink, ...], served: set[tuple[Nexthop, ...]]) -> tuple[str, str]:
-    """The link that a refused change belongs to, and how far the hold reaches. One whose single default is there
-    already goes on as before: the kernel takes no new route by its gateway, but keeps those that it has."""
+    """The link that a refused change belongs to, and how far the hold reaches. A link whose single default is there
+    already keeps its routes: the kernel takes no new route by its gateway, but keeps the old ones."""
     what = change.what
     for uplink in uplinks:
         if what.table == uplink.link.table:

@@ -1,14 +1,14 @@
-"""Pure: the routing that is and the routing that should be → changes, in the order in which they are made."""
+"""Pure: the kernel's routing and the wanted one → changes, in the order in which they are made."""
 
 from .model import Change, Route, Routing, Rule
 
 
 def changes(have: Routing, want: Routing, balance_table: int) -> tuple[Change, ...]:
-    """What leads from `have` to `want`, so that every lookup on the way finds a link.
+    """The changes from `have` to `want`, in an order in which every lookup on the way finds a link.
 
-    First what is pointed to, then what points there: the links' tables, the rules, the balance table. Removals
-    come last, in the opposite order. A route that differs is added behind the old one, which serves until it is
-    deleted; to replace it would leave a moment without either (doc/design.md, "Append and delete")."""
+    The links' tables come first, then the rules that point to them, then the balance table. Removals come last, in the
+    opposite order. A changed route is added behind the old one, which serves until it is deleted. A replacement would
+    leave a moment without either (doc/design.md, "Append and delete")."""
     if have == want:
         return ()
     return (*[Change(True, what) for what in _sorted(want, have, balance_table)],

@@ -1,4 +1,5 @@
-"""The story: whatever has happened, bring the kernel's routing in line with the configuration and the leases."""
+"""The steps of a run: whatever has happened, bring the kernel's routing in line with the configuration and the
+leases."""
 
 from .config import Config, Invalid, read_config
 from .lock import Lock, alone
@@ -10,19 +11,19 @@ from .store import Store
 
 
 class News(NamedTuple):
-    """What a caller knows that neither the kernel nor the store says."""
+    """Facts that the caller knows, but neither the kernel nor the store."""
 
-    link: str = ""  # the lease of this one is another: the log says so if it cannot be used
-    unsaved: dict[str, Lease] = {}  # leases that the store had no room for
-    edited: bool = False  # the configuration may be another: what the kernel refused may be asked for again at once
+    link: str = ""  # this link has another lease: the log says so if it is unusable
+    unsaved: dict[str, Lease] = {}  # leases for which the store has no room
+    edited: bool = False  # the configuration may be another one, so the kernel's objections are void
 
 
 def reconcile(config: Config, store: Store, news: News = News()) -> None:
-    """Does what is to be done after an event (or an edit, a boot, a verb), unless somebody who began later than
-    this call has done it meanwhile. `config` is what the caller has read; what counts is what the file says when it is
-    our turn, or one who had to wait would undo an edit.
+    """Does everything that is due after an event, an edit, a boot or a verb, unless a run that began later than this
+    call has done it meanwhile. `config` is what the caller has read. The text of the file under the lock counts:
+    otherwise a run that had to wait would undo an edit.
 
-    Invalid, OSError or Deadline: it could not; what is in the store is taken up by the next run."""
+    Raises Invalid, OSError or Deadline if it fails. The next run uses what is in the store."""
     known = config
 
     def see_and_change(lock: Lock) -> None:
@@ -31,8 +32,8 @@ def reconcile(config: Config, store: Store, news: News = News()) -> None:
             raise Invalid("\n".join(config.errors))
         kernel = Rtnetlink()
         sight = look(kernel, config, _state(config, store, news))
-        # The decision depends on nothing but what was seen. If that is what it was when there was nothing to do,
-        # there is nothing to do; with hundreds of links, to know it saves most of the work of a renewal.
+        # The decision depends on the sight alone. If the sight is the same as in a run that had nothing to do, there
+        # is nothing to do. With hundreds of links this saves most of the work of a renewal.
         if not news.edited and not news.link and sight.fingerprint() == store.settled():
             return
         from .change import change
@@ -42,8 +43,8 @@ def reconcile(config: Config, store: Store, news: News = News()) -> None:
 
 
 def flush(store: Store) -> None:
-    """Removes everything of ours from the kernel and from iproute2's names. The leases stay for `apply` and for
-    the clients' next event; changes in the kernel alone bring nothing back."""
+    """Removes everything of ours from the kernel and from iproute2's names. The leases stay for `apply` and for the
+    clients' next event. Changes in the kernel bring nothing back."""
     from . import iproute2, sysctl
     from .change import tell
     from .log import log
@@ -57,7 +58,7 @@ def flush(store: Store) -> None:
         try:
             store.flush()
         except OSError as error:
-            log(f"{error.filename}: {error.strerror}: the next change in the kernel may bring all of it back")
+            log(f"{error.filename}: {error.strerror}: the next change in the kernel may bring the routing back")
         if planned:
             tell(planned, kernel.write(planned), {})
         sysctl.restore(store)
@@ -71,7 +72,7 @@ def _state(config: Config, store: Store, news: News) -> State:
     if state.corrupt:
         from .log import log
         for path in state.corrupt:
-            log(f"{path} makes no sense and is removed")
+            log(f"{path} is corrupt and is removed")
             store.discard(path)
     return state._replace(leases={**state.leases, **news.unsaved},
                           objections={} if news.edited else state.objections)

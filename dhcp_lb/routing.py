@@ -1,23 +1,23 @@
-"""Pure: links, what they were given and what the kernel's interfaces are → the routing that should be."""
+"""Pure: links, their leases and holds, and the kernel's interfaces → the wanted routing."""
 
 from . import address
 from .model import (ADMINISTRATOR, KERNEL, NO_NEW, NONE, ON_DEVICE, OUT, Hold, Interface, Lease, Link, Nexthop, Route,
                     Routing, Rule, Settings)
 from .record import NamedTuple
 
-# The rules, in the order in which the kernel asks them. Gaps are for the administrator.
+# The rules, in the kernel's order. The gaps are for the administrator.
 PREF_PREFIX = 19900
 PREF_MAIN = 20000
 PREF_SOURCE = 20100
 PREF_DEVICE = 20200
-PREF_BALANCE = 32765  # the last word before main itself (32766)
+PREF_BALANCE = 32765  # the last one before main itself (32766)
 
-METRIC_SINGLE = 1000  # of the best single default; the next one's is one more
+METRIC_SINGLE = 1000  # of the best single default; each further one adds 1
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN and the scopes: uapi/linux/rtnetlink.h
 SCOPE_UNIVERSE = 0
 SCOPE_LINK = 253
-MAX_WEIGHT = 256  # rtnh_hops is 8 bits, and holds the weight less one
+MAX_WEIGHT = 256  # rtnh_hops has 8 bits, and is the weight less one
 
 UP = "up"
 NO_LEASE = "no lease"
@@ -27,7 +27,7 @@ DOWN = "down"
 UNUSABLE = "unusable"
 DISABLED = "disabled"
 DRAINING = "draining"
-KEPT = "no new connections"  # the kernel takes no new route by its gateway, and keeps those that it has
+KEPT = "no new connections"  # the kernel takes no new route by its gateway, and keeps the old ones
 ROUTED = (UP, NO_CARRIER, DRAINING, KEPT)  # the states in which a link has a table and rules
 
 
@@ -39,13 +39,13 @@ class Uplink(NamedTuple):
     ifindex: int
     state: str
     reason: str = ""  # of UNUSABLE and KEPT
-    shared: bool = False  # another network of the machine's, its LAN say, knows it by the same address
+    shared: bool = False  # another network of this machine has its address, too: the LAN, for instance
 
 
 def judge(links: tuple[Link, ...], leases: dict[str, Lease], holds: dict[str, tuple[Hold, ...]],
           interfaces: dict[str, Interface]) -> tuple[Uplink, ...]:
     """Each link with its state."""
-    taken: dict[str, str] = {}  # address → the link that has it
+    taken: dict[str, str] = {}  # address → the interface of the link that has it
     return tuple([_judge(link, leases.get(link.interface, NONE), holds.get(link.interface, ()),
                          interfaces.get(link.interface), taken)
                   for link in links])
@@ -69,8 +69,8 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
     elif lease.address not in interface.addresses:
         reason = f"the interface does not have the address {lease.address}"
     elif gateway == lease.address:
-        reason = "gateway is its own address"
-    elif gateway in interface.addresses:  # of another link's is no matter: its provider may have chosen it for that
+        reason = "gateway is the link's own address"
+    elif gateway in interface.addresses:  # another link's does not matter: its provider may intend that
         reason = f"gateway {gateway} is an address of this machine"
     elif link.gateway and address.reserved(gateway, address.network(lease.address, lease.length)):
         reason = f"gateway {gateway} is the network or broadcast address"
@@ -94,7 +94,7 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
 def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = True) -> Routing:
     """All our rules and routes for these links. Without a `multipath` the heaviest link's single default serves."""
     ranking = sorted(uplinks, key=lambda uplink: (-uplink.link.weight, uplink.link.table))
-    # The rank counts links that are out, too: a link that comes or goes must not change the others' routes.
+    # Links that are out have a rank, too: a link that comes or goes must not change the others' routes.
     ranks = {uplink.link.table: rank for rank, uplink in enumerate(ranking)}
     routed = [uplink for uplink in uplinks if uplink.state in ROUTED]
     routes: list[Route] = []
@@ -112,7 +112,7 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
     balanced = {uplink.link.table: weight for uplink, weight in weights
                 if uplink.state in (UP, NO_CARRIER)}  # without carrier the kernel skips it, until it is back
     if balanced and (multipath or len(balanced) == 1):
-        # In any other order the kernel would hash the flows that live behind masquerading onto other links.
+        # In any other order the kernel would hash the flows behind masquerading onto other links.
         shares = [nexthops[table]._replace(weight=balanced[table] if len(balanced) > 1 else 1)
                   for table in sorted(balanced)]
         routes.append(Route(settings.balance_table, address.EVERYWHERE, 0, "", SCOPE_UNIVERSE, tuple(shares)))
@@ -129,8 +129,8 @@ def _rules_of_link(uplink: Uplink, prefix: str) -> list[Rule]:
         Rule(PREF_DEVICE, link.table, oif=link.interface),
     ]
     if lease.length < 32 and not uplink.shared:
-        # Two providers may hand out the same prefix; main has one of the two. Where the address is the machine's in
-        # another network, too, a provider that hands it out would get the replies to that network.
+        # Two providers may hand out the same prefix, and main has only one of the two. If another network of this
+        # machine has the address, too, there is no such rule: the provider would get the replies to that network.
         rules.append(Rule(PREF_PREFIX, link.table, source=host, destination=prefix))
     return rules
 
@@ -149,13 +149,14 @@ def _routes_of_link(uplink: Uplink, prefix: str, nexthop: Nexthop, balance_table
     quad = lease.address
     routes = [
         Route(link.table, address.EVERYWHERE, 0, quad, SCOPE_UNIVERSE, (nexthop,)),
-        # It carries on when the kernel deletes the multipath with another link's device. It goes with its source.
+        # The single default carries on when the kernel deletes the multipath with another link's device. It goes with
+        # its source address.
         Route(balance_table, address.EVERYWHERE, metric, quad, SCOPE_UNIVERSE, (nexthop,)),
     ]
     if lease.length < 32:
         routes.append(Route(link.table, prefix, 0, quad, SCOPE_LINK, (Nexthop("", uplink.ifindex),)))
     if lease.server and address.network(lease.server, lease.length) != prefix:
-        # A unicast renewal has no source address to go by; balanced, it would leave by any link.
+        # A unicast renewal has no source address that a rule could match. Balanced, it would leave by any link.
         routes.append(Route(balance_table, f"{lease.server}/32", metric, quad, SCOPE_UNIVERSE, (nexthop,)))
     return routes
 
@@ -168,7 +169,7 @@ def _nexthop(uplink: Uplink, prefix: str) -> Nexthop:
 
 
 def scaled(weights: list[int]) -> list[int]:
-    """Weights as the kernel takes them, 1 to 256, with their ratios kept as near as they can be."""
+    """Weights for the kernel, 1 to 256, with ratios as near to the given ones as possible."""
     most = max(weights, default=1)
     if most <= MAX_WEIGHT:
         return weights
@@ -176,8 +177,8 @@ def scaled(weights: list[int]) -> list[int]:
 
 
 def recovered(routing: Routing, interfaces: dict[str, Interface], settings: Settings) -> dict[str, Lease]:
-    """The leases that our own routes in the kernel come from, by interface, for a store that was lost. The tables are
-    those that the links had then."""
+    """The leases behind our own routes in the kernel, by interface, for a store that was lost. The tables are those
+    that the links had at that time."""
     names = {interface.ifindex: name for name, interface in interfaces.items()}
     ours = [route for route in routing.routes if route.source and len(route.nexthops) == 1 and not route.rest]
     lengths = {route.table: int(route.destination.partition("/")[2]) for route in ours if route.scope == SCOPE_LINK}

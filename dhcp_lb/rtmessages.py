@@ -22,19 +22,19 @@ RTNH_F_ONLINK = 4
 
 FRA_DST, FRA_SRC, FRA_PRIORITY, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_OIFNAME, FRA_PROTOCOL = 1, 2, 6, 14, 15, 17, 21
 FR_ACT_TO_TBL = 1
-FIB_RULE_DETACHED = 0x8 | 0x10  # the rule's interface is not there at the moment
+FIB_RULE_DETACHED = 0x8 | 0x10  # the rule's interface does not exist at the moment
 
 # struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags; struct
-# fib_rule_hdr has its action in the place of the type, and nothing in those of protocol and scope.
+# fib_rule_hdr has its action in the place of the type, and nothing in the places of protocol and scope.
 BODY = Struct("=8BL")
 NEXTHOP = Struct("=HBBl")  # struct rtnexthop: length, flags, hops, interface
 
 OURS = bytes([PROTOCOL])
-MEDIUM = b"\0"  # the preference of a router that names none: uapi/linux/icmpv6.h, ICMPV6_ROUTER_PREF_MEDIUM
+MEDIUM = b"\0"  # the preference of a router that names none (uapi/linux/icmpv6.h, ICMPV6_ROUTER_PREF_MEDIUM)
 
 
 def routing(rules: list[bytes], routes: list[bytes]) -> Routing:
-    """What these messages of a dump say."""
+    """The rules and routes in the messages of a dump."""
     return Routing(frozenset([route(message) for message in routes]),
                    frozenset([rule(message) for message in rules]))
 
@@ -47,7 +47,7 @@ def route(message: bytes) -> Route:
     metric = found.pop(RTA_PRIORITY, b"")
     source = found.pop(RTA_PREFSRC, b"")
     nexthops: tuple[Nexthop, ...] = ()
-    if RTA_NH_ID in found:  # the kernel shows its nexthops, too, but takes no message with both
+    if RTA_NH_ID in found:  # the kernel shows its nexthops, too, but refuses a message with both
         for shown in RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH:
             found.pop(shown, None)
     elif RTA_OIF in found:
@@ -60,7 +60,7 @@ def route(message: bytes) -> Route:
             del found[RTA_MULTIPATH]
     if RTA_TABLE in found:
         table = U32.unpack(found.pop(RTA_TABLE))[0]
-    if family == IPV6.number:  # in every message, and nothing that anybody has set: net/ipv6/route.c, rt6_fill_node
+    if family == IPV6.number:  # in every message, though nobody has set them: net/ipv6/route.c, rt6_fill_node
         found.pop(RTA_CACHEINFO, None)
         if found.get(RTA_PREF) == MEDIUM:
             del found[RTA_PREF]
@@ -72,12 +72,12 @@ def route(message: bytes) -> Route:
 
 
 def by_ipv6(route: Route) -> bool:
-    """Whether the gateway of an IPv4 route has an address of IPv6."""
+    """Whether the gateway of an IPv4 route has an IPv6 address."""
     return RTA_VIA in attributes(route.rest, 2)
 
 
 def _nexthops(data: bytes) -> list[Nexthop]:
-    """The nexthops of a multipath; none if there is something about them that this program never writes."""
+    """The nexthops of a multipath. Empty if they have an attribute that this program never writes."""
     nexthops = []
     start = 0
     while start < len(data):
@@ -92,7 +92,7 @@ def _nexthops(data: bytes) -> list[Nexthop]:
 
 
 def rule(message: bytes) -> Rule:
-    """The rule in a message from the kernel, without its header; whose it is is not part of it."""
+    """The rule in a message from the kernel, without its header. Its owner is not a part of it."""
     family, destination_length, source_length, tos, table, _, _, action, flags = BODY.unpack_from(message)
     found = attributes(message, BODY.size)
     found.pop(FRA_PROTOCOL, b"")
@@ -114,10 +114,10 @@ def rule(message: bytes) -> Rule:
 def encode(change: Change) -> tuple[int, int, bytes]:
     """The message that makes a change: its type, flags, and body.
 
-    A route is deleted with all that is known of it, its protocol included. In IPv4 it is appended, not replaced, so
-    that one which somebody else has put there is left alone. In IPv6 to append means to join (net/ipv6/ip6_fib.c,
-    fib6_add_rt2node), so it replaces. Rules have no NLM_F_EXCL: the same rule of somebody else must not stop ours,
-    because it may go at any time."""
+    A route is deleted by all of its attributes, its protocol included. An IPv4 route is appended, not replaced, so
+    that somebody else's route stays. In IPv6 an appended route joins the others (net/ipv6/ip6_fib.c,
+    fib6_add_rt2node), so an IPv6 route replaces. Rules have no NLM_F_EXCL: the same rule of somebody else must not
+    stop ours, because that one may go at any time."""
     add, what = change
     if isinstance(what, Rule):
         return (RTM_NEWRULE, NLM_F_CREATE, _rule_body(what)) if add else (RTM_DELRULE, 0, _rule_body(what))

@@ -1,4 +1,4 @@
-"""The only door to the kernel's routing: the questions that this program asks it, and the changes that it makes.
+"""The only door to the kernel's routing: the program's questions and its changes.
 
 Numbers are from uapi/linux: rtnetlink.h (RTM_*, RTPROT_*, RTNH_F_*), if_addr.h (IFA_*), netconf.h (NETCONFA_*),
 sockios.h (SIOC*), if.h (IFF_*)."""
@@ -41,18 +41,18 @@ BODY = Struct("=8BL")  # struct rtmsg and struct fib_rule_hdr: rtmessages.py
 ADDRESS = Struct("=4BLHH4sHH4s")  # struct ifaddrmsg and two attributes
 ALL_IPV4 = BODY.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
 OUR_RULE = attribute(FRA_PROTOCOL, bytes([PROTOCOL]))
-IPV4_CONF = "/proc/sys/net/ipv4/conf"  # of the network namespace of who asks
+IPV4_CONF = "/proc/sys/net/ipv4/conf"  # of the network namespace of the process that reads it
 
 
 class Sysctl(NamedTuple):
-    """Of one interface, net.ipv4.conf.IF.*; index -1 is `all`."""
+    """The sysctls net.ipv4.conf.IF.* of one interface. Index -1 is `all`."""
 
     rp_filter: int
     ignore_routes_with_linkdown: int
 
 
 class Rtnetlink(Netlink):
-    """A socket to the kernel's routing. Its methods raise OSError for what the kernel would not tell or do."""
+    """A socket to the kernel's routing. Its methods raise OSError if the kernel refuses."""
 
     of = "the routing"
 
@@ -60,21 +60,21 @@ class Rtnetlink(Netlink):
         super().__init__(NETLINK_ROUTE)
 
     def ours(self) -> tuple[list[bytes], list[bytes]]:
-        """The messages of our rules and of our routes, without their headers. The rules come first: only after a
-        receive with a large buffer does the kernel dump a multipath of more than some 230 nexthops; before, it
-        leaves it out without a word."""
+        """The messages of our rules and of our routes, without their headers. The rules are read first: the kernel
+        dumps a multipath of more than some 230 nexthops only after a receive with a large buffer. Before that it
+        silently leaves it out."""
         rules = self.dump(RTM_GETRULE, ALL_IPV4)
         routes = self.dump(RTM_GETROUTE, BODY.pack(AF_INET, 0, 0, 0, 0, PROTOCOL, 0, 0, 0))
         return [message for message in rules if OUR_RULE in message], routes
 
     def rules(self) -> list[Rule]:
-        """All rules, whosever they are, in the kernel's order."""
+        """All rules, ours and others', in the kernel's order."""
         from .rtmessages import rule
         return [rule(message) for message in self.dump(RTM_GETRULE, ALL_IPV4)]
 
     def default_routes(self, table: int, oif: int = 0) -> list[Route]:
-        """The default routes of a table with an id below 256, or of all tables if it is 0, but for ours; those by one
-        interface if `oif` is given."""
+        """All default routes but ours, of a table with an id below 256, or of all tables if `table` is 0. With `oif`,
+        only those by that interface."""
         from .rtmessages import route
         wanted = BODY.pack(AF_INET, 0, 0, 0, table, 0, 0, 0, 0)
         messages = self.dump(RTM_GETROUTE, wanted + (attribute(RTA_OIF, U32.pack(oif)) if oif else b""))
@@ -82,8 +82,8 @@ class Rtnetlink(Netlink):
                       key=lambda route: route.metric)  # rtm_dst_len, rtm_protocol: linux/rtnetlink.h
 
     def prepend_default(self, table: int, nexthop: Nexthop) -> None:
-        """Adds a default route that is nobody's in particular (`proto boot`, as of an `ip route` without proto),
-        before any other with its metric, 0."""
+        """Adds a default route with `proto boot`, like an `ip route` without proto, and with metric 0. It comes before
+        any other one with that metric."""
         from .address import packed
         flags = RTNH_F_ONLINK if nexthop.onlink else 0
         body = BODY.pack(AF_INET, 0, 0, 0, table, RTPROT_BOOT, 0, RTN_UNICAST, flags)
@@ -96,12 +96,13 @@ class Rtnetlink(Netlink):
             pass
 
     def interfaces(self, names: "frozenset[str]") -> dict[str, Interface]:
-        """The interfaces with these names, as far as they are there. `shared` lists those of an interface's addresses
-        that another interface has, too, with a prefix shorter than /32: a tunnel may borrow one with /32."""
+        """The interfaces with these names that exist. `shared` lists the addresses that another interface has, too,
+        with a prefix shorter than /32. A tunnel may borrow an address with /32."""
         addresses: dict[int, list[str]] = {}
         lengths: dict[int, list[int]] = {}
         for message in self.dump(RTM_GETADDR, b"\x02" + bytes(7)):
-            # IFA_ADDRESS, which is the peer's if there is one, then IFA_LOCAL: net/ipv4/devinet.c, inet_fill_ifaddr.
+            # IFA_ADDRESS, which is the address of the peer if there is one, then IFA_LOCAL: net/ipv4/devinet.c,
+            # inet_fill_ifaddr.
             _, length, _, _, ifindex, _, first, address, _, second, local = ADDRESS.unpack_from(message)
             if first in (IFA_ADDRESS, IFA_LOCAL):
                 addresses.setdefault(ifindex, []).append(inet_ntoa(local if second == IFA_LOCAL else address))
@@ -109,8 +110,8 @@ class Rtnetlink(Netlink):
         interfaces: dict[str, Interface] = {}
         descriptor = self.socket.fileno()
         for name in names:
-            # Asked for an interface that is not there, the kernel would look for a module of that name and run
-            # modprobe(8) twice (net/core/dev_ioctl.c, dev_load). Each that speaks IPv4 has a directory.
+            # If it is asked for an interface that does not exist, the kernel looks for a module of that name and runs
+            # modprobe(8) twice (net/core/dev_ioctl.c, dev_load). Each interface with IPv4 has a directory.
             if not access(f"{IPV4_CONF}/{name}", F_OK):
                 continue
             request = bytearray(name.encode("utf-8", "surrogateescape").ljust(40, b"\0"))  # struct ifreq
@@ -140,8 +141,8 @@ class Rtnetlink(Netlink):
                 Sysctl(one[NETCONFA_RP_FILTER][0], one[NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN][0]) for one in found}
 
     def lookup(self, destination: str, source: str, oif: int) -> Route:
-        """The route that a connection of this machine takes, with the table that it is in and all its nexthops;
-        a `source` of "" and an `oif` of 0 are an unbound socket."""
+        """The route that a connection of this machine takes, with its table and all its nexthops. A `source` of "" and
+        an `oif` of 0 mean an unbound socket."""
         from .address import packed
         from .rtmessages import route
         body = BODY.pack(AF_INET, 32, 32 if source else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH)
@@ -153,8 +154,9 @@ class Rtnetlink(Netlink):
         return route(self.ask(RTM_GETROUTE, 0, body))
 
     def write(self, changes: tuple[Change, ...]) -> tuple[Refusal, ...]:
-        """Makes the changes in this order, all or none if this process is killed, and returns those that the kernel
-        refused; it has made the others. To add what is there and to delete what is not is no refusal."""
+        """Makes the changes in this order: all or none if this process is killed. Returns the changes that the kernel
+        refused; it has made the others. It is no refusal if an addition exists already, or a deletion finds
+        nothing."""
         from .rtmessages import encode
         try:
             refusals = self.send([encode(change) for change in changes])

@@ -1,4 +1,4 @@
-"""All that a run goes by, and reading it."""
+"""Everything that a run goes by, and how it is read."""
 
 from time import CLOCK_BOOTTIME, clock_gettime
 
@@ -10,16 +10,16 @@ from .rtnetlink import Rtnetlink
 
 
 class Sight(NamedTuple):
-    """All that decides what is to be done."""
+    """Everything on which the decision of a run depends."""
 
     config: Config
-    state: State  # with those objections that count now
+    state: State  # with the objections that count now
     interfaces: dict[str, Interface]
-    rules: list[bytes]  # ours, as Rtnetlink.ours gives them
+    rules: list[bytes]  # ours, from Rtnetlink.ours
     routes: list[bytes]
 
     def fingerprint(self) -> bytes:
-        """The same for the same decision, whatever the age of the leases."""
+        """Equal bytes for equal decisions. The age of the leases does not matter."""
         state = self.state
         leases = [(name, lease.address, lease.length, lease.gateway, lease.server, lease.fault)
                   for name, lease in sorted(state.leases.items())]
@@ -30,7 +30,7 @@ class Sight(NamedTuple):
 
 
 def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
-    """Reads the kernel, and leaves out the objections that count no more."""
+    """Reads the kernel, and drops the objections that no longer count."""
     interfaces = kernel.interfaces(config.interfaces)
     if state.objections:
         from .objections import standing
@@ -39,5 +39,5 @@ def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
 
 
 def now_s() -> int:
-    """Seconds since boot, those asleep included; no setting of the clock changes it."""
+    """Seconds since boot, including sleep. Setting the clock does not change it."""
     return int(clock_gettime(CLOCK_BOOTTIME))

@@ -1,7 +1,7 @@
-"""The store in /run/dhcp-lb: the last lease of each link, its holds, and what is settled. Every file of this program's
-is read and written here.
+"""The store in /run/dhcp-lb: the last lease of each link, its holds, and what is settled. All files of this program
+are read and written here.
 
-Everything in the store may vanish at any time, and nothing in it is text that a DHCP server chose."""
+Any file in the store may vanish at any time. None has text that a DHCP server chose."""
 
 from _socket import inet_aton, inet_ntoa
 from errno import EISDIR, ELOOP, ENOSPC, EPERM
@@ -13,41 +13,41 @@ from .model import ADMINISTRATOR, KERNEL, NO_NEW, OUT, Hold, Lease, Objection, S
 
 RUN = "/run/dhcp-lb"
 
-HELD = "held"  # by the administrator: a line `INTERFACE disabled|draining SINCE` each, in 2.0 without SINCE
-OBJECTIONS = "objections"  # of the kernel: a line `INTERFACE REACH SINCE SAID-OF WHY` each, with tabs between them
-SETTLED = "settled"  # what a run saw that had nothing left to do
-FLUSHED = "flushed"  # there after `flush`, until something is to be done again
+HELD = "held"  # by the administrator: lines `INTERFACE disabled|draining SINCE`; 2.0 had no SINCE
+OBJECTIONS = "objections"  # of the kernel: lines `INTERFACE REACH SINCE SAID-OF WHY`, with tabs
+SETTLED = "settled"  # the fingerprint of a run that had nothing left to do
+FLUSHED = "flushed"  # exists from `flush` until a run has something to do
 TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 
 _LENGTHS = range(33)  # of prefixes; 0 = not known
-_FORMAT = "1"  # the first word of every file; another one is a newer program's
-_REACHES = {"disabled": OUT, "draining": NO_NEW}  # of a hold of the administrator's, by its word in HELD
+_FORMAT = "1"  # the first word of a lease; another word is from a newer program
+_REACHES = {"disabled": OUT, "draining": NO_NEW}  # of an administrator's hold, by its word in HELD
 _WORDS = {reach: word for word, reach in _REACHES.items()}
 _DIRECTORY = 0o40000  # S_IFDIR, inode(7)
 _TYPE = 0o170000
 
 
 class Store:
-    """The files below one directory. Every method raises OSError for what it cannot do."""
+    """The files below one directory. Every method raises OSError if it fails."""
 
     def __init__(self, path: str = RUN) -> None:
         self.path = path
 
     def prepare(self) -> None:
-        """Makes the directories that are missing, and refuses those that are somebody else's: a link planted
-        there would be followed."""
+        """Makes the missing directories. Refuses directories of other users: the program would follow a link that was
+        planted there."""
         for path in self.path, f"{self.path}/leases", f"{self.path}/waiting":
             try:
                 mkdir(path, 0o700)
             except FileExistsError:
                 status = lstat(path)
                 if status.st_mode & _TYPE != _DIRECTORY or status.st_uid != geteuid() or status.st_mode & 0o022:
-                    words = "Permission denied" if geteuid() else "is not a directory of root's alone"
+                    words = "Permission denied" if geteuid() else "is not a directory that only root can write"
                     raise PermissionError(EPERM, words, path) from None
 
     def load(self, interfaces: frozenset[str], now_s: int) -> State:
-        """The state of the links with these interfaces. A lease that began after `now_s` (CLOCK_BOOTTIME) is
-        from before the last boot, and no more."""
+        """The state of the links with these interfaces. A lease that began after `now_s` (CLOCK_BOOTTIME) is from
+        before the last boot, and does not count."""
         leases: dict[str, Lease] = {}
         held: dict[str, Hold] = {}
         objections: dict[str, Objection] = {}
@@ -79,15 +79,16 @@ class Store:
         return State(leases, held, objections, tuple(corrupt))
 
     def save(self, interface: str, lease: Lease) -> None:
-        """Keeps a link's lease. Who reads it meanwhile sees the old or the new one."""
+        """Writes a link's lease. A reader meanwhile sees the old or the new one."""
         replace(f"{self.path}/leases/{interface}", _encode(lease).encode())
 
     def hold(self, held: dict[str, Hold]) -> None:
-        """Keeps the holds of the administrator's, of all links."""
+        """Writes the administrator's holds of all links."""
         self._keep(HELD, [f"{name} {_WORDS[hold.reach]} {hold.since_s}" for name, hold in sorted(held.items())])
 
     def object(self, objections: dict[str, Objection]) -> None:
-        """Keeps what the kernel objects to, if there is room; the next run would hear the same."""
+        """Writes the kernel's objections, if there is room. Without room the next run would hear the same from the
+        kernel."""
         lines = ["\t".join([name, hold.reach, str(hold.since_s), said_of, hold.why])
                  for name, (hold, said_of) in sorted(objections.items())]
         try:
@@ -106,29 +107,29 @@ class Store:
             return {}
 
     def tune(self, before: dict[str, str]) -> None:
-        """Keeps what `tuned` tells."""
+        """Writes what `tuned` returns."""
         self._keep(TUNED, [f"{key} {value}" for key, value in sorted(before.items())])
 
     def settled(self) -> bytes:
-        """What the last run saw that had nothing left to do; b"" if that is not known."""
+        """The fingerprint of the last run that had nothing left to do; b"" if it is not known."""
         try:
             return read(f"{self.path}/{SETTLED}", 1 << 24)
         except (OSError, ValueError):
             return b""
 
     def settle(self, sight: bytes) -> None:
-        """Keeps what a run saw that had nothing left to do, if there is room."""
+        """Writes the fingerprint of a run that had nothing left to do, if there is room."""
         try:
             replace(f"{self.path}/{SETTLED}", sight)
         except OSError:
             pass
 
     def flush(self) -> None:
-        """Keeps that an administrator has flushed."""
+        """Notes that an administrator has flushed."""
         self._keep(FLUSHED, [])
 
     def flushed(self) -> bool:
-        """Whether an administrator has flushed, and nothing has asked for the routing since."""
+        """Whether an administrator has flushed, and no event or `apply` has come since."""
         try:
             stat(f"{self.path}/{FLUSHED}")
         except FileNotFoundError:
@@ -136,7 +137,7 @@ class Store:
         return True
 
     def tidy(self, interfaces: frozenset[str]) -> None:
-        """Removes the leases of other interfaces, what writers left that were killed, and the mark of a flush."""
+        """Removes the leases of other interfaces, the files of killed writers, and the mark of a flush."""
         self.discard(f"{self.path}/{FLUSHED}")
         leases = f"{self.path}/leases"
         for directory in self.path, leases:
@@ -154,7 +155,7 @@ class Store:
                     self.discard(f"{directory}/{name}")
 
     def discard(self, path: str) -> None:
-        """Removes a file of the store if it is there. A directory in its place goes if it is empty."""
+        """Removes a file of the store if it exists. An empty directory in its place is removed, too."""
         try:
             unlink(path)
         except FileNotFoundError:
@@ -181,9 +182,8 @@ class Store:
 
 
 def read(path: str, most: int = 4096, follow: bool = False) -> bytes:
-    """The first `most` bytes of a file. ValueError for a directory in its place, and for a symbolic link unless it is
-    to be followed."""
-    # O_NONBLOCK: a FIFO in a file's place must not hold up a DHCP client.
+    """The first `most` bytes of a file. ValueError if it is a directory, or a symbolic link and not `follow`."""
+    # O_NONBLOCK: a FIFO in the place of a file must not hold up a DHCP client.
     try:
         descriptor = open(path, O_RDONLY | O_NONBLOCK | (0 if follow else O_NOFOLLOW))
         try:
@@ -197,9 +197,9 @@ def read(path: str, most: int = 4096, follow: bool = False) -> bytes:
 
 
 def replace(path: str, data: bytes, beside: str = "", mode: int = 0o600) -> None:
-    """Writes a file so that who reads it sees the old one or the new one, whenever this process is killed. It is
-    written under another name first: with `beside` behind it, or, so that many can write at once, with this process's
-    number behind a space, which no interface's name can hold."""
+    """Writes a file. A reader sees the old or the new one, even if this process is killed. The text goes to another
+    name first: `path` and `beside`, or `path`, a space and this process's number, so that many can write at once. No
+    interface's name can have a space."""
     temporary = path + (beside or f" {getpid()}")
     try:
         unlink(temporary)
@@ -210,7 +210,7 @@ def replace(path: str, data: bytes, beside: str = "", mode: int = 0o600) -> None
         try:
             if write(descriptor, data) < len(data):
                 raise OSError(ENOSPC, "no room for", temporary)
-            if mode != 0o600:  # outside of /run: whatever the umask, and for good
+            if mode != 0o600:  # outside of /run: with this mode under any umask, and on the disk
                 fchmod(descriptor, mode)
                 fsync(descriptor)
         finally:
@@ -227,7 +227,7 @@ def _encode(lease: Lease) -> str:
 
 
 def _decode(text: str) -> Lease:
-    """The lease in a file's text; ValueError if this program cannot have written it."""
+    """The lease in a file's text. ValueError if this program cannot have written it."""
     form, address, length, gateway, server, begin_s, duration_s, fault = text.split(" ", 7)
     for quad in address, gateway, server:
         if quad != "-" and not _canonical(quad):

@@ -1,4 +1,4 @@
-"""Links that are up without an event that said what they were given: taken up from what is there."""
+"""Takes up links whose lease no event has reported."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .store import Store
 
 
 def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> frozenset[str]:
-    """Keeps the leases of those links that have an address and no lease of a DHCP server for it in the store. Returns
-    the interfaces of the links that have a lease that can be used.
+    """Saves the leases of the links that have an address for which the store has no lease of a DHCP server. Returns
+    the interfaces of the links that have a usable lease.
 
-    For links that are static, or of a client that has no hook, the kernel is asked for the address and the default
-    route of table main. dhclient's lease files know more, its server and its end; without a dhclient they are only
-    asked for what the kernel does not know. A client's own hook must not ask for that route: clients differ in what
-    comes first."""
+    For a static link, or one whose client has no hook, the kernel has the address, and table main the default route.
+    dhclient's lease files know more: the server, and the end of the lease. If no dhclient runs, they only fill in what
+    the kernel does not know. A client's own hook must not ask for the route in main: clients differ in whether it is
+    there by then."""
     kernel = Rtnetlink()
     there = kernel.interfaces(interfaces)
     unknown = []
@@ -42,9 +42,9 @@ def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> frozens
             found = from_kernel(kernel, link, interface) or found
         if found and not found.fault:
             usable.add(link.interface)
-        if found and found[:4] != lease[:4]:  # what is known may say more than the kernel
+        if found and found[:4] != lease[:4]:  # the known lease may say more than the kernel
             store.prepare()
-            if _known(store, link.interface) == lease:  # its client may have told meanwhile, and knows best
+            if _known(store, link.interface) == lease:  # its client may have reported meanwhile, and knows best
                 store.save(link.interface, found)
     return frozenset(usable)
 
@@ -54,8 +54,8 @@ def _known(store: Store, interface: str) -> Lease:
 
 
 def _from_dhclient(there: dict[str, Interface]) -> dict[str, Lease]:
-    """The leases in dhclient's files, by interface; with their server where a dhclient is there to renew them."""
-    from . import dhclient_leases  # only here: it reads text, which takes more imports than all the rest
+    """The leases in dhclient's files, by interface. A lease has its server if a dhclient runs that can renew it."""
+    from . import dhclient_leases  # only here, because it needs more imports than the rest of the program
     noted = {}
     for name, environ in dhclient_leases.environments(
             dhclient_leases.read(), time.time(),
@@ -71,14 +71,14 @@ def _from_dhclient(there: dict[str, Interface]) -> dict[str, Lease]:
 
 
 def from_kernel(kernel: Rtnetlink, link: Link, interface: Interface) -> Lease | None:
-    """What an interface has been given, as the kernel shows it; None if nothing says how to go on from there. dhcpcd
-    and avahi-autoipd give it a link-local address, and a default route, when nobody answers; that is nothing."""
+    """The lease of an interface, as the kernel shows it. None if there is no gateway. If no server answers, dhcpcd and
+    avahi-autoipd set a link-local address and a default route; that is no lease."""
     gateway, source = "", ""
-    # In another table it is where its client was told to put it (networkd's RouteTable=).
+    # A client may put its default route into another table (networkd's RouteTable=).
     routes = kernel.default_routes(MAIN_TABLE, interface.ifindex) or kernel.default_routes(0, interface.ifindex)
     for route in [route for route in routes if not link_local(route.source)][:1]:
         source = route.source
-        if by_ipv6(route):  # the device alone would lead nowhere
+        if by_ipv6(route):  # without its gateway the device leads nowhere
             return None
         gateway = next((nexthop.gateway or ON_DEVICE for nexthop in route.nexthops
                         if nexthop.oif == interface.ifindex), "")
@@ -89,7 +89,7 @@ def from_kernel(kernel: Rtnetlink, link: Link, interface: Interface) -> Lease | 
     for quad, length in own:
         if quad == source or not source and within(gateway or link.gateway, network(quad, length)):
             return Lease(quad, length, gateway, begin_s=now_s())
-    # The gateway is outside. One that only the configuration names is no sign that an address leads there: it may be
-    # that of a modem's own network, which stays when the lease has ended.
+    # The gateway is outside every prefix. If only the configuration names it, an address here need not lead there: it
+    # may be that of a modem's own network, which stays when the lease has ended.
     own = [(quad, length) for quad, length in own if gateway or length == 32]
     return Lease(*own[0], gateway, begin_s=now_s()) if own else None

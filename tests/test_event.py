@@ -53,7 +53,7 @@ def test_an_interface_may_have_any_bytes() -> None:
 
 
 @pytest.mark.parametrize("changes, fault", [
-    ({"new_routers": "192.0.2.34"}, "gateway is its own address"),  # 4
+    ({"new_routers": "192.0.2.34"}, "gateway is the link's own address"),  # 4
     ({"new_routers": "0.0.0.0"}, "gateway 0.0.0.0 is in 0.0.0.0/8, which no host can have"),  # 5
     ({"new_routers": "192.0.2.0"}, "gateway 192.0.2.0 is the network or broadcast address of 192.0.2.0/24"),  # 5
     ({"new_routers": "192.0.2.255"}, "gateway 192.0.2.255 is the network or broadcast address of 192.0.2.0/24"),  # 6
@@ -158,18 +158,18 @@ def test_a_halved_default_of_option_121_is_not_a_default() -> None:
 
 
 @pytest.mark.parametrize("option, why", [
-    ("24 203 0 113 192 0 2", "cut off"),  # 13
-    (f"{DEFAULT} 24", "cut off"),  # 13
-    ("0", "cut off"),  # 13
-    ("33 1 2 3 4 5 192 0 2 9", "a width over 32"),  # 13
-    ("255 " * 5, "a width over 32"),
-    ("<error>", "not a list of octets"),
-    ("0 192 0 2 256", "not a list of octets"),
-    ("0 192 0 2 -9", "not a list of octets"),
-    ("0,192,0,2,9", "not a list of octets"),
-    ("0 192.0.2.9", "not a list of octets"),
-    ("$(id)", "not a list of octets"),
-    (" ", "not a list of octets"),
+    ("24 203 0 113 192 0 2", "it is cut off"),  # 13
+    (f"{DEFAULT} 24", "it is cut off"),  # 13
+    ("0", "it is cut off"),  # 13
+    ("33 1 2 3 4 5 192 0 2 9", "it has a width over 32"),  # 13
+    ("255 " * 5, "it has a width over 32"),
+    ("<error>", "it is not a list of octets"),
+    ("0 192 0 2 256", "it is not a list of octets"),
+    ("0 192 0 2 -9", "it is not a list of octets"),
+    ("0,192,0,2,9", "it is not a list of octets"),
+    ("0 192.0.2.9", "it is not a list of octets"),
+    ("$(id)", "it is not a list of octets"),
+    (" ", "it is not a list of octets"),
 ])
 def test_a_broken_option_121_is_ignored_with_a_note(option: str, why: str) -> None:
     assert event(new_rfc3442_classless_static_routes=option) == Event(
@@ -190,7 +190,7 @@ def test_a_router_of_option_3_is_never_the_link_itself() -> None:
 
 
 def test_an_unusable_default_of_option_121_is_the_leases_fault() -> None:
-    assert lease(new_rfc3442_classless_static_routes="0 192 0 2 34").fault == "gateway is its own address"
+    assert lease(new_rfc3442_classless_static_routes="0 192 0 2 34").fault == "gateway is the link's own address"
 
 
 @pytest.mark.parametrize("text, routes", [

@@ -59,14 +59,14 @@ A connection to 203.0.113.1:
   table  dhcp-lb (252), route default
   link   eth0 via 192.0.2.1, 33% of the connections
   link   eth1 via 198.51.100.1, 67% of the connections
-         Which one is decided for each connection by a hash of its addresses and ports."""
+         A hash of its addresses and ports chooses one of them for each connection."""
 
 
 def test_a_connection_from_a_links_address() -> None:
     assert text(DEFAULT0, "192.0.2.34") == """\
 A connection to 203.0.113.1 from 192.0.2.34:
   rule   pref 20100 from 192.0.2.34/32 lookup 200
-         because it comes from a link's address, as the replies to what came in by that link do
+         because it comes from a link's address, like the replies to connections that came in by that link
   table  table-eth0 (200), route default
   link   eth0 via 192.0.2.1"""
 
@@ -87,7 +87,7 @@ A connection to 203.0.113.1:
          because no rule before it has a route for it; this one is the kernel's own
   table  main (254), route default
   link   if5 via 192.0.2.1
-         This default is not of dhcp-lb."""
+         This default route is not dhcp-lb's."""
 
 
 @pytest.mark.parametrize("table, name", [(255, "local"), (254, "main")])
@@ -99,5 +99,5 @@ def test_an_address_of_this_machine(table: int, name: str) -> None:
 
 def test_a_broadcast_address() -> None:
     route = Route(255, "203.0.113.1/32", 0, "203.0.113.9", 253, (Nexthop("", 5),), bytes([0, 3]))
-    assert text(route) == ("A connection to 203.0.113.1 is no connection: "
-                           "that is the broadcast address of a network of this machine's.")
+    assert text(route) == ("A connection to 203.0.113.1 is not possible: "
+                           "that is the broadcast address of a network of this machine.")

@@ -155,10 +155,10 @@ MOVE = "move the balance table with `balance-table = NAME ID`"
 
 @pytest.mark.parametrize("text, messages", [
     ("200 table-eth0\n252 dhcp-lb\n300 others\n", []),  # as we would write it
-    ("200 isp", ["F:1: table id 200 (table-eth0) is named isp in etc/rt_tables:1: take another"]),
-    ("#\n7 table-eth1", ["F:2: table table-eth1 (201) has the id 7 in etc/rt_tables:2: take another"]),
-    ("0xc8 isp", ["F:1: table id 200 (table-eth0) is named isp in etc/rt_tables:1: take another"]),
-    ("200 isp\r\n", ["F:1: table id 200 (table-eth0) is named isp in etc/rt_tables:1: take another"]),
+    ("200 isp", ["F:1: table id 200 (table-eth0) is named isp in etc/rt_tables:1: choose another"]),
+    ("#\n7 table-eth1", ["F:2: table table-eth1 (201) has the id 7 in etc/rt_tables:2: choose another"]),
+    ("0xc8 isp", ["F:1: table id 200 (table-eth0) is named isp in etc/rt_tables:1: choose another"]),
+    ("200 isp\r\n", ["F:1: table id 200 (table-eth0) is named isp in etc/rt_tables:1: choose another"]),
     ("252 isp", [f"F: table id 252 (dhcp-lb) is named isp in etc/rt_tables:1: {MOVE}"]),
     ("7 dhcp-lb", [f"F: table dhcp-lb (252) has the id 7 in etc/rt_tables:1: {MOVE}"]),
 ])
@@ -171,14 +171,14 @@ def test_a_clash_with_a_drop_in_is_one_too_but_not_with_our_own(files: Files) ->
     files.write("usr/rt_tables.d/vpn.conf", "201 vpn")
     files.write("etc/rt_tables.d/dhcp-lb.conf", "200 old-name")
     assert files.clashes(parse(CONFIG)) == [
-        "F:2: table id 201 (table-eth1) is named vpn in usr/rt_tables.d/vpn.conf:1: take another"]
+        "F:2: table id 201 (table-eth1) is named vpn in usr/rt_tables.d/vpn.conf:1: choose another"]
 
 
 @pytest.mark.parametrize("text, messages", [
     ("109 dhcp-lb", []),
     ("16 dhcp", []),
-    ("109 mine", ["F: the protocol dhcp-lb has the number 109, but etc/rt_protos:1 says 109 mine: change that one"]),
-    ("9 dhcp-lb", ["F: the protocol dhcp-lb has the number 109, but etc/rt_protos:1 says 9 dhcp-lb: change that one"]),
+    ("109 mine", ["F: the protocol dhcp-lb has the number 109, but etc/rt_protos:1 says 109 mine: change it there"]),
+    ("9 dhcp-lb", ["F: the protocol dhcp-lb has the number 109, but etc/rt_protos:1 says 9 dhcp-lb: change it there"]),
 ])
 def test_a_clash_of_the_protocol(files: Files, text: str, messages: list[str]) -> None:
     files.write("etc/rt_protos", text)

@@ -266,17 +266,17 @@ def test_another_user_gets_clear_errors_and_sees_the_kernel() -> None:  # 41
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("dhcp-lb: /run/dhcp-lb") and done.stderr.endswith(": only root can do this\n")
     status = nobody("status")
-    assert status.returncode == 0 and "only root sees the leases" in status.stdout
+    assert status.returncode == 0 and "Only root sees the leases" in status.stdout
     assert nobody("explain", "198.51.100.1").returncode == 0
     ip("route add prohibit 203.0.113.0/24")
     assert nobody("explain", "203.0.113.1").stderr == (
-        "dhcp-lb: the kernel has no way to 203.0.113.1: Permission denied\n")
+        "dhcp-lb: the kernel has no route to 203.0.113.1: Permission denied\n")
     ip("route del prohibit 203.0.113.0/24")
     assert nobody("check").stdout == "/etc/dhcp-lb: 2 links\n"
     assert kernel() == before
     CONFIG.chmod(0)
     assert nobody("check").stderr == (  # 49
-        "dhcp-lb: /etc/dhcp-lb: Permission denied: it must be a file that root can read\n")
+        "dhcp-lb: /etc/dhcp-lb: Permission denied: must be a file that root can read\n")
 
 
 @boxed
@@ -384,7 +384,7 @@ def test_a_table_that_is_named_elsewhere_changes_nothing_and_both_places_are_nam
     before = kernel()
     event("BOUND", "eth0", given(0))
     said = ("/etc/dhcp-lb:1: table id 1000 (table-eth0) is named vpn in /etc/iproute2/rt_tables.d/vpn.conf:1: "
-            "take another")
+            "choose another")
     assert log.lines()[0] == said
     assert kernel() == before
     done = subprocess.run([PROGRAM, "check"], capture_output=True, text=True, env=ENVIRONMENT)
@@ -415,7 +415,7 @@ def test_a_directory_in_the_place_of_the_configuration_changes_nothing() -> None
     event("STOP", "eth0")
     done = subprocess.run([PROGRAM, "apply"], capture_output=True, text=True, env=ENVIRONMENT)
     assert (done.returncode, done.stderr) == (
-        2, "dhcp-lb: /etc/dhcp-lb: Is a directory: it must be a file that root can read\n")
+        2, "dhcp-lb: /etc/dhcp-lb: Is a directory: must be a file that root can read\n")
     assert kernel() == before
 
 
@@ -564,7 +564,7 @@ def test_on_a_full_run_the_routing_is_applied_and_the_old_state_kept() -> None: 
     assert hook().returncode == 0
     assert_renewed(before)
     assert {path.name: path.read_bytes() for path in (STORE / "leases").iterdir()} == kept
-    assert any(line.endswith("the lease of eth0 is used, but not kept") for line in log.lines())
+    assert any(line.endswith("the lease of eth0 is used, but not saved") for line in log.lines())
     os.unlink(STORE / "filler")
     os.close(filler)
     event("RENEW", "eth1", given(1))  # what is kept is the old lease; the renewal of the new one brings it back
@@ -592,8 +592,8 @@ def test_a_state_that_makes_no_sense_is_told_once_and_rebuilt(content: bytes) ->
     event("RENEW", "eth1", given(1))
     assert kernel() == before
     lines = log.lines()
-    assert "/run/dhcp-lb/leases/eth0 makes no sense and is removed" in lines
-    assert all(line.endswith("makes no sense and is removed") for line in lines)
+    assert "/run/dhcp-lb/leases/eth0 is corrupt and is removed" in lines
+    assert all(line.endswith("is corrupt and is removed") for line in lines)
     event("RENEW", "eth1", given(1))
     assert (kernel(), log.lines()) == (before, [])
 
@@ -607,7 +607,7 @@ def test_a_read_only_etc_leaves_numbers() -> None:  # 62
     event("BOUND", "eth0", given(0))
     assert len(kernel().ours) == 9
     told = [line for line in log.lines() if not line.startswith(("ip -4 ", "sysctl -w"))]
-    assert len(told) == 1 and told[0].endswith(": Read-only file system: for ip(8), our tables have numbers alone")
+    assert len(told) == 1 and told[0].endswith(": Read-only file system: ip(8) shows our tables by number")
     verb("apply")
     verb("flush")
     assert kernel().ours == ()

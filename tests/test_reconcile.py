@@ -59,7 +59,7 @@ def test_what_concerns_no_link_changes_nothing(bound: World, reason: str, interf
 
 
 @pytest.mark.parametrize("variables, reason", [
-    ({"new_routers": "192.0.2.34"}, "gateway is its own address"),  # 4
+    ({"new_routers": "192.0.2.34"}, "gateway is the link's own address"),  # 4
     ({"new_routers": "<error>"}, "gateway is not an IPv4 address"),  # 10
     ({"new_subnet_mask": "255.0.255.0"}, "net mask 255.0.255.0 is not ones followed by zeros"),  # 14
     ({"new_ip_address": "192.0.2.99"}, "the interface does not have the address 192.0.2.99"),  # 17
@@ -80,7 +80,7 @@ def test_an_unusable_lease_takes_out_that_link_with_one_line_that_says_why(
 
 def test_what_is_ignored_of_a_lease_is_in_the_log_once(world: World) -> None:  # fault 13
     lines = world.event("BOUND", "eth0", new_rfc3442_classless_static_routes="33 1 2 3")
-    assert lines[0] == "eth0: option 121 is ignored: a width over 32"
+    assert lines[0] == "eth0: option 121 is ignored: it has a width over 32"
     assert world.event("RENEW", "eth0", new_rfc3442_classless_static_routes="33 1 2 3") == []
 
 
@@ -123,7 +123,7 @@ def test_a_corrupt_lease_is_told_once_and_read_off_the_kernel(bound: World, cont
     before = bound.routing
     path = Path(bound.store.path, "leases/eth0")
     path.write_bytes(content)
-    assert bound.event("RENEW", "eth1") == [f"{path} makes no sense and is removed"]
+    assert bound.event("RENEW", "eth1") == [f"{path} is corrupt and is removed"]
     assert (bound.event("RENEW", "eth1"), bound.routing) == ([], before)
 
 

@@ -103,7 +103,7 @@ def test_the_strongest_hold_counts(word: str, reach: str, state: str) -> None:
 @pytest.mark.parametrize("gateway, state", [
     ("192.0.2.254", "up"),
     ("203.0.113.1", "up"),  # onlink
-    ("192.0.2.34", "unusable: gateway is its own address"),
+    ("192.0.2.34", "unusable: gateway is the link's own address"),
     ("192.0.2.255", "unusable: gateway 192.0.2.255 is the network or broadcast address"),
 ])
 def test_a_gateway_in_the_configuration_stands_in_or_overrules(gateway: str, state: str) -> None:

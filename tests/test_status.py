@@ -42,17 +42,17 @@ def test_every_state_in_words() -> None:
     leases = {f"eth{n}": Lease(f"10.{n}.0.2", 24, f"10.{n}.0.1", "", 1000 + n, 0) for n in range(7)}
     leases["eth0"] = leases["eth0"]._replace(server="10.0.0.1")
     leases["eth1"] = NONE
-    leases["eth2"] = leases["eth2"]._replace(gateway="", fault="gateway is its own address")
+    leases["eth2"] = leases["eth2"]._replace(gateway="", fault="gateway is the link's own address")
     interfaces = {f"eth{n}": Interface(10 + n, n != 3, n != 4, (f"10.{n}.0.2",)) for n in range(6)}
     found = as_text(status(leases, interfaces, held(eth0="disabled", eth5="draining"), text=text))
     assert [(line[:4], line[47:51], line[74:].rstrip()) for line in found.splitlines()[1:8]] == [
-        ("eth0", "  0%", "disabled                              12 min 34 s old, does not end"),
-        ("eth1", "  0%", "no lease                              -"),
-        ("eth2", "  0%", "unusable: gateway is its own address  12 min 32 s old"),
-        ("eth3", "  0%", "down                                  12 min 31 s old"),
-        ("eth4", "  0%", "no carrier                            12 min 30 s old"),
-        ("eth5", "100%", "draining                              12 min 29 s old"),  # the last one left
-        ("eth6", "  0%", "no interface                          12 min 28 s old")]
+        ("eth0", "  0%", "disabled                                     12 min 34 s old, does not end"),
+        ("eth1", "  0%", "no lease                                     -"),
+        ("eth2", "  0%", "unusable: gateway is the link's own address  12 min 32 s old"),
+        ("eth3", "  0%", "down                                         12 min 31 s old"),
+        ("eth4", "  0%", "no carrier                                   12 min 30 s old"),
+        ("eth5", "100%", "draining                                     12 min 29 s old"),  # the last one left
+        ("eth6", "  0%", "no interface                                 12 min 28 s old")]
 
 
 def test_without_links_it_says_how_to_go_on() -> None:
@@ -74,7 +74,7 @@ def test_other_users_do_not_see_the_leases() -> None:
     found = as_text(status(known=False))
     assert " old" not in found
     assert found.endswith(
-        "The kernel's routing as it is; only root sees the leases, and whether it is as it should be.\n")
+        "This is the kernel's routing. Only root sees the leases, and whether it is as it should be.\n")
 
 
 def test_colour_for_a_terminal() -> None:

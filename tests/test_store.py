@@ -151,16 +151,16 @@ def test_directories_of_somebody_else_are_refused(store: Store, directory: str, 
     elsewhere = tmp_path / "elsewhere"
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
-    with pytest.raises(PermissionError, match="is not a directory of root's alone"):
+    with pytest.raises(PermissionError, match="is not a directory that only root can write"):
         store.prepare()
     path.unlink()
     path.write_text("")
-    with pytest.raises(PermissionError, match="is not a directory of root's alone"):
+    with pytest.raises(PermissionError, match="is not a directory that only root can write"):
         store.prepare()
     path.unlink()
     path.mkdir()
     path.chmod(0o777)
-    with pytest.raises(PermissionError, match="is not a directory of root's alone"):
+    with pytest.raises(PermissionError, match="is not a directory that only root can write"):
         store.prepare()
     path.rmdir()
     store.prepare()
@@ -170,7 +170,7 @@ def test_a_directory_that_is_not_ours_is_refused(store: Store) -> None:  # fault
     if os.geteuid():
         pytest.skip("needs root, to give a directory away")
     os.chown(store.path, 12345, 0)
-    with pytest.raises(PermissionError, match="is not a directory of root's alone"):
+    with pytest.raises(PermissionError, match="is not a directory that only root can write"):
         store.prepare()
 
 

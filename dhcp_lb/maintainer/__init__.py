@@ -1,1 +1,1 @@
-"""What the Debian package's maintainer scripts need. Nothing else loads this folder."""
+"""For the Debian package's maintainer scripts. Nothing else loads this folder."""

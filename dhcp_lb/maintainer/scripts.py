@@ -1,4 +1,4 @@
-"""What the Debian package's maintainer scripts need beyond the command line:
+"""The Debian package's maintainer scripts call these, beside the command line:
 
     python3 -ISB scripts.py edit FILE [INTERFACE TABLE-ID WEIGHT]... >NEW   debconf's answers brought in
     python3 -ISB scripts.py names                                           table names reserved for ip(8)
@@ -39,19 +39,19 @@ def edit_file(path: str, *words: str) -> None:
 
 
 def reserve_names() -> None:
-    """Writes the names of the configured links' tables, unless something else has one of them."""
+    """Writes the names of the configured links' tables, unless one of them is in use."""
     config = read_config()
     if errors := config.errors + clashes(config, known()):
         sys.exit("".join(f"dhcp-lb: {error}\n" for error in errors))
     try:
         write_names(config, known())
     except OSError as error:
-        sys.exit(f"dhcp-lb: {error.filename}: {error.strerror}: for ip(8), our tables have numbers alone")
+        sys.exit(f"dhcp-lb: {error.filename}: {error.strerror}: ip(8) shows our tables by number")
 
 
 def hand_back() -> None:
-    """Before `flush`: table main, which counts from then on, may have lost its default route with the link that
-    had it, or may have one through a link that does not work now."""
+    """Runs before `flush`. From then on table main counts. It may have lost its default route with its link, or have
+    one through a link that does not work now."""
     config = read_config()
     kernel = Rtnetlink()
     view = judged(look(kernel, config, Store().load(config.interfaces, now_s())))
@@ -60,7 +60,7 @@ def hand_back() -> None:
 
 
 def handed_back(uplinks: tuple[Uplink, ...], defaults: list[Route]) -> Nexthop | None:
-    """Pure: the default route that main is to get; None if it has one that does not need a link that is out."""
+    """Pure: the default route that main gets. None if main has one that does not go through a link that is out."""
     working = [uplink for uplink in uplinks if uplink.state in (UP, DRAINING)]
     out = {uplink.ifindex for uplink in uplinks} - {uplink.ifindex for uplink in working}
     if not working or any(nexthop.oif not in out for route in defaults for nexthop in route.nexthops):

@@ -1,1 +1,1 @@
-"""What an administrator types. No client's event loads this folder."""
+"""The commands that an administrator types. No client's event loads this folder."""

@@ -26,8 +26,8 @@ from .status import Status, as_json, as_text, shares
 FAILED, WRONG = 1, 2
 
 EPILOG = """\
-With a DHCP client's environment (reason, interface) and no verb it is the client's hook.
-The links are in /etc/dhcp-lb, see dhcp-lb(5); all about the verbs is in dhcp-lb(8)."""
+Without a verb, in the environment of a DHCP client (reason, interface), it is the client's hook.
+dhcp-lb(8) explains the verbs, dhcp-lb(5) the links in /etc/dhcp-lb."""
 
 
 def cli(arguments: list[str]) -> int:
@@ -35,13 +35,13 @@ def cli(arguments: list[str]) -> int:
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # None if the caller has closed it
     for stream in sys.stdout, sys.stderr:
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")  # an interface may have any bytes for its name
+            stream.reconfigure(errors="surrogateescape")  # the name of an interface may have any bytes
     os.umask(0o077)
     status = _run(arguments)
     try:
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python complains when it flushes again at the end
         if not status and not isinstance(error, BrokenPipeError):
             _fail(_what(error), FAILED)
         status = status or FAILED
@@ -82,24 +82,26 @@ def _parser() -> ArgumentParser:
         "--json", action="store_true", help="for programs; dhcp-lb(8) has the fields")
     verb("plan", plan, "print the ip(8) commands that apply would run")
     verb("apply", apply, "bring the kernel's routing in line now, as after an edit of /etc/dhcp-lb")
-    verb("check", check, "say what is wrong with a configuration").add_argument(
-        "file", nargs="?", default=PATH, metavar="FILE", help=f"instead of {PATH}")
+    verb("check", check, "check a configuration, and name every mistake").add_argument(
+        "file", nargs="?", default=PATH, metavar="FILE", help=f"the configuration, instead of {PATH}")
     child = verb("explain", explain, "say which link a connection takes, and why")
     child.add_argument("destination", metavar="DESTINATION", help="an IPv4 address")
-    child.add_argument("--from", dest="source", metavar="ADDRESS", default="", help="of a socket bound to it")
-    child.add_argument("--dev", dest="oif", metavar="INTERFACE", default="", help="of a socket bound to it")
+    child.add_argument("--from", dest="source", metavar="ADDRESS", default="",
+                       help="for a socket that is bound to this address")
+    child.add_argument("--dev", dest="oif", metavar="INTERFACE", default="",
+                       help="for a socket that is bound to this interface")
     for name, text in (("disable", "take a link out at once, until enable or a reboot"),
                        ("drain", "give a link no new connections, until enable or a reboot"),
                        ("enable", "bring a disabled or drained link back")):
         child = verb(name, hold, text)
         child.add_argument("link", metavar="LINK", help="its interface, as in /etc/dhcp-lb")
         child.set_defaults(reach={"disable": OUT, "drain": NO_NEW, "enable": ""}[name])
-    verb("flush", remove, "remove everything of dhcp-lb's from the kernel, until apply or the next event")
+    verb("flush", remove, "remove all rules and routes of dhcp-lb, until apply or the next event")
     return parser
 
 
 def status(options: Namespace) -> None:
-    """What is, and what should be."""
+    """Shows the links, and whether the kernel's routing is as it should be."""
     sight, known = _sight()
     commands = _commands(sight) if known else ()
     report = Status(VERSION, sight, judged(sight), commands, warnings(sight.config), now_s(), known)
@@ -112,7 +114,7 @@ def status(options: Namespace) -> None:
 
 
 def plan(_: Namespace) -> None:
-    """What `apply` would do to rules and routes."""
+    """Prints the changes to rules and routes that `apply` would make."""
     sight, known = _sight()
     if not known:
         raise PermissionError(1, "Permission denied", Store().path)
@@ -121,14 +123,14 @@ def plan(_: Namespace) -> None:
 
 
 def apply(_: Namespace) -> None:
-    """Now."""
+    """Brings the kernel's routing in line now."""
     config = _valid(read_config())
     take_up(config, Store(), config.interfaces)
     reconcile(config, Store(), News(edited=True))
 
 
 def check(options: Namespace) -> None:
-    """Every mistake, or how many links there are."""
+    """Prints every mistake, or the number of links."""
     if options.file != PATH and not os.path.exists(options.file):
         raise FileNotFoundError(2, "No such file", options.file)
     config = _valid(read_config(options.file), options.file)
@@ -137,7 +139,7 @@ def check(options: Namespace) -> None:
 
 
 def explain(options: Namespace) -> int | None:
-    """One lookup."""
+    """Explains one lookup."""
     for name in ("destination", "source") if options.source else ("destination",):
         quad = getattr(options, name)
         try:
@@ -148,11 +150,11 @@ def explain(options: Namespace) -> int | None:
     kernel = Rtnetlink()
     oif = kernel.interfaces(frozenset([options.oif])).get(options.oif) if options.oif else None
     if options.oif and not oif:
-        raise Invalid(f"{options.oif} is no interface of this machine")
+        raise Invalid(f"{options.oif} is not an interface of this machine")
     try:
         route = kernel.lookup(options.destination, options.source, oif.ifindex if oif else 0)
     except OSError as error:
-        return _fail(f"the kernel has no way to {options.destination}: {_what(error)}", FAILED)
+        return _fail(f"the kernel has no route to {options.destination}: {_what(error)}", FAILED)
     rule = chosen(kernel.rules(), route, options.destination, options.source, options.oif)
     balance = sight.config.settings.balance_table
     carriers = {interface.ifindex: interface.carrier for interface in sight.interfaces.values()}
@@ -164,11 +166,12 @@ def explain(options: Namespace) -> int | None:
 
 
 def hold(options: Namespace) -> None:
-    """Holds a link back, or lets it go."""
+    """Disables or drains a link, or ends that."""
     config = _valid(read_config())
     if options.link not in config.interfaces:
-        raise Invalid(f"{options.link} is no link of {PATH}, which has "
-                      + (", ".join(sorted(config.interfaces)) or "none"))
+        links = ", ".join(sorted(config.interfaces))
+        raise Invalid(f"{options.link} is not a link of {PATH}: "
+                      + (f"must be one of {links}" if links else "that file has no links"))
     store = Store()
 
     def keep(_: Lock) -> None:
@@ -183,12 +186,13 @@ def hold(options: Namespace) -> None:
 
 
 def remove(_: Namespace) -> None:
-    """Everything of ours."""
+    """Removes everything of ours."""
     flush(Store())
 
 
 def _sight() -> tuple[Sight, bool]:
-    """What there is, and whether the store could be read: other users see the kernel alone."""
+    """Reads everything that a run goes by. Also returns whether the store could be read: other users see the kernel
+    alone."""
     config = _valid(read_config())
     store = Store()
     known = not os.path.exists(store.path) or os.access(store.path, os.R_OK | os.X_OK)

@@ -1,4 +1,4 @@
-"""Pure: the kernel's answer to a lookup, and its rules → why a connection takes the way that it takes."""
+"""Pure: the kernel's answer to a lookup, and its rules → why a connection takes its link."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from ..commands import rule_text
 from ..model import Route, Rule
 from ..routing import MAIN_TABLE, PREF_BALANCE, PREF_DEVICE, PREF_MAIN, PREF_PREFIX, PREF_SOURCE
 
-RTN_LOCAL, RTN_BROADCAST = b"\2", b"\3"  # the second byte of what a route has beside what is ours: linux/rtnetlink.h
-PREF_KERNEL = 32766  # main, where nobody has changed it: net/ipv4/fib_rules.c
+RTN_LOCAL, RTN_BROADCAST = b"\2", b"\3"  # the second byte of a route's `rest`: linux/rtnetlink.h
+PREF_KERNEL = 32766  # main, if nobody has moved it: net/ipv4/fib_rules.c
 
 REASONS = {
     PREF_PREFIX: "it goes from a link's address to that link's own network",
     PREF_MAIN: "table main has a route for it that is not a default: the LAN, a VPN or a static route",
-    PREF_SOURCE: "it comes from a link's address, as the replies to what came in by that link do",
+    PREF_SOURCE: "it comes from a link's address, like the replies to connections that came in by that link",
     PREF_DEVICE: "its socket is bound to a link's interface",
     PREF_BALANCE: "no rule before it has a route for it, so it is balanced",
     PREF_KERNEL: "no rule before it has a route for it; this one is the kernel's own",
@@ -21,8 +21,8 @@ REASONS = {
 
 
 def chosen(rules: list[Rule], route: Route, destination: str, source: str, oif: str) -> Rule | None:
-    """The first rule in the kernel's order by which a lookup can have ended at `route`. The kernel tells the
-    route, but not the rule."""
+    """The first rule, in the kernel's order, that can have led a lookup to `route`. The kernel names the route, but
+    not the rule."""
     length = int(route.destination.partition("/")[2])
     fitting = [rule for rule in sorted(rules, key=lambda rule: rule.pref)
                if rule.table == route.table
@@ -30,13 +30,13 @@ def chosen(rules: list[Rule], route: Route, destination: str, source: str, oif: 
                and (not rule.destination or address.within(destination, rule.destination))
                and rule.oif in ("", oif)
                and length > rule.suppress_prefixlength]
-    # Of a rule with more conditions, marks for instance, it is not known whether they hold.
+    # It is not known whether a rule's further conditions hold: a mark, for instance.
     return next((rule for rule in fitting if not rule.rest), next(iter(fitting), None))
 
 
 def explanation(destination: str, source: str, oif: str, route: Route, rule: Rule | None,
                 tables: dict[int, str], interfaces: dict[int, str], parts: dict[int, float]) -> list[str]:
-    """The lines of `explain`. `tables` and `interfaces` have the names of their numbers, `parts` each interface's
+    """The lines of `explain`. `tables` and `interfaces` map numbers to names, `parts` an interface's index to its
     share of the new connections."""
     connection = f"A connection to {destination}"
     if source:
@@ -45,8 +45,8 @@ def explanation(destination: str, source: str, oif: str, route: Route, rule: Rul
         connection += f" of a socket bound to {oif}"
     name = tables.get(route.table, str(route.table))
     if route.rest[1:2] == RTN_BROADCAST:
-        return [f"{connection} is no connection: that is the broadcast address of a network of this machine's."]
-    if route.rest[1:2] == RTN_LOCAL:  # its table may be main, as long as no rule has been made
+        return [f"{connection} is not possible: that is the broadcast address of a network of this machine."]
+    if route.rest[1:2] == RTN_LOCAL:  # its table may be main, if there is no rule yet
         return [f"{connection} stays on this machine: it is one of its own addresses (table {name})."]
     lines = [f"{connection}:"]
     if rule:
@@ -60,7 +60,7 @@ def explanation(destination: str, source: str, oif: str, route: Route, rule: Rul
             way += f", {parts.get(nexthop.oif, 0.0):.0%} of the connections"
         lines.append(f"  link   {way}")
     if len(route.nexthops) > 1:
-        lines.append("         Which one is decided for each connection by a hash of its addresses and ports.")
+        lines.append("         A hash of its addresses and ports chooses one of them for each connection.")
     if route.table == MAIN_TABLE and where == "default":
-        lines.append("         This default is not of dhcp-lb.")
+        lines.append("         This default route is not dhcp-lb's.")
     return lines

@@ -1,4 +1,4 @@
-"""Pure: what a run saw and wanted → what people and programs look at."""
+"""Pure: what a run saw and wants → text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ HEADINGS = ("LINK", "ADDRESS", "GATEWAY", "TABLE", "WEIGHT", "SHARE", "STATE", "
 
 
 class Status(NamedTuple):
-    """All that `status` says."""
+    """Everything that `status` shows."""
 
     version: str
     sight: Sight
     view: View
-    commands: tuple[str, ...]  # what `apply` would do, as ip(8) commands
+    commands: tuple[str, ...]  # ip(8) commands for what `apply` would do
     warnings: tuple[str, ...]
     now_s: int
     ages_known: bool  # whether the store could be read
 
 
 def shares(routing: Routing, balance_table: int, carriers: dict[int, bool]) -> dict[int, float]:
-    """Interface index → its part of the new connections, from 0 to 1, as the kernel deals them out now.
+    """Interface index → its share of the new connections, from 0 to 1, as the kernel deals them out now.
 
-    The kernel takes the defaults of the balance table by their metric and leaves out nexthops without carrier."""
+    The kernel tries the defaults of the balance table in the order of their metrics, and skips nexthops without
+    carrier."""
     defaults = [route for route in routing.routes
                 if route.table == balance_table and route.destination == EVERYWHERE and not route.rest]
     for route in sorted(defaults, key=lambda route: route.metric):
@@ -41,7 +42,8 @@ def shares(routing: Routing, balance_table: int, carriers: dict[int, bool]) -> d
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    """The document of `status --json`; dhcp-lb(8) has its fields. Fields may be added, none changes its meaning."""
+    """The document of `status --json`. dhcp-lb(8) has its fields. Fields may be added; no field changes its
+    meaning."""
     config, view = status.sight.config, status.view
     part = _parts(status)
     return {
@@ -101,7 +103,7 @@ def _lease(status: Status, uplink: Uplink) -> str:
         return "-"
     if ends_in is not None:
         end = f", ends in {_span(ends_in)}" if ends_in > 0 else f", ended {_span(-ends_in)} ago"
-    else:  # of an address that no server told us of, set by hand or read off the kernel, it is not known
+    else:  # the end of an address without a server is not known: it was set by hand, or read off the kernel
         end = ", does not end" if uplink.lease.server else ""
     return f"{_span(age)} old{end}"
 
@@ -113,7 +115,7 @@ def _gateway(lease: Lease) -> str:
 def _verdict(status: Status) -> list[str]:
     lines = [f"Warning: {warning}" for warning in status.warnings]
     if not status.ages_known:
-        return [*lines, "The kernel's routing as it is; only root sees the leases, and whether it is as it should be."]
+        return [*lines, "This is the kernel's routing. Only root sees the leases, and whether it is as it should be."]
     if not status.commands:
         return [*lines, "The kernel's routing is as it should be."]
     return [*lines, "The kernel's routing is not as it should be. `dhcp-lb apply` would run:",
@@ -137,7 +139,7 @@ def _ends_in(status: Status, uplink: Uplink) -> int | None:
 
 
 def _span(seconds: int) -> str:
-    """A time as people say it, in its two largest units."""
+    """A time in its two largest units, for people."""
     for unit, size, smaller, part in ("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1):
         if seconds >= size:
             rest = seconds % size // part
