@@ -1,6 +1,6 @@
-"""What the program must take (faults.md) where no DHCP client is needed; the number of its line is at each test.
+"""The faults of faults.md that need no DHCP client. Each test has the number of its line.
 
-Every test has a machine of its own with two links that are up, as after dhclient-script."""
+Every test has a machine of its own, with two links that are up, as after dhclient-script."""
 
 import errno
 import fcntl
@@ -22,7 +22,7 @@ INSTALLED = Path("/usr/share/dhcp-lb/dhcp_lb")
 
 
 def two_links() -> Kernel:
-    """eth0 and eth1 with leases; what there is then."""
+    """Brings up eth0 and eth1 with leases. Returns the kernel's routing."""
     add_links(2)
     for number in range(2):
         set_address(f"eth{number}", given(number))
@@ -33,13 +33,13 @@ def two_links() -> Kernel:
 
 
 def hook(**changes: object) -> "subprocess.CompletedProcess[str]":
-    """The hook of a renewal with a new gateway of eth0, called in another way."""
+    """Calls the hook of a renewal with a new gateway of eth0 in another way."""
     named: Any = {"env": environment("RENEW", "eth0", given(0, gateway=2)), "stdin": subprocess.DEVNULL, **changes}
     return subprocess.run([PROGRAM], capture_output=True, text=True, timeout=60, **named)
 
 
 def assert_renewed(before: Kernel) -> None:
-    """That renewal has been made: every route by the old gateway goes by the new one."""
+    """That renewal is in force: every route by the old gateway goes by the new one."""
     ours = [line.replace("via 10.100.0.1 ", "via 10.100.0.2 ") for line in before.ours]
     assert kernel() == Kernel(tuple(sorted(ours)), before.foreign)
 
@@ -85,7 +85,7 @@ def test_a_provider_that_hands_out_the_lan_s_own_address_does_not_get_the_replie
 
 
 def of_eth0(found: Kernel) -> tuple[list[str], list[str]]:
-    """Its rules and routes, and its part of the multipath."""
+    """The rules and routes of a link, and its part of the multipath."""
     lines = [line for line in found.ours if "eth0" in line or "lookup 1000 " in line]
     multipath = [line for line in lines if "nexthop" in line]
     return ([line for line in lines if line not in multipath],
@@ -504,7 +504,7 @@ def test_the_plan_can_be_pasted() -> None:
 
 @boxed
 def test_what_the_kernel_refuses_takes_out_that_link_alone_and_is_asked_for_once() -> None:  # 58
-    """A gateway that is the broadcast address of another prefix of the same interface."""
+    """The gateway is the broadcast address of another prefix of the same interface."""
     two_links()
     before = kernel()
     ip("address add 10.100.0.20/25 brd + dev eth0")
@@ -525,7 +525,7 @@ def test_what_the_kernel_refuses_takes_out_that_link_alone_and_is_asked_for_once
 
 @boxed
 def test_a_gateway_that_the_kernel_takes_no_more_costs_the_others_nothing() -> None:  # 58
-    """Another address came, whose broadcast address is the gateway of a link that is in use."""
+    """Another address comes. Its broadcast address is the gateway of a link that is in use."""
     two_links()
     before = kernel()
     ip("address add 10.200.0.20/32 brd 10.100.1.1 dev eth1")
@@ -728,8 +728,8 @@ def test_neither_a_set_clock_nor_a_reboot_makes_a_lease_of_what_is_none() -> Non
         pytest.skip("this kernel has no time namespaces")
     begin_s = int((STORE / "leases/eth0").read_text().split()[5])
     assert begin_s > boottime
-    event("RENEW", "eth1", given(1))  # eth0's lease began after now: it is from before the last boot
-    assert kernel() == before  # the address and our routes are still there, so it is read off them
+    event("RENEW", "eth1", given(1))  # eth0's lease began after now, so it is from before the last boot
+    assert kernel() == before  # the address and our routes are still there, so the lease is read off them
     run("ip", "route", "flush", "table", "1000")
     run("ip", "route", "flush", "table", "252")
     event("RENEW", "eth1", given(1))
