@@ -5,29 +5,25 @@ from _socket import AF_INET, AF_INET6, inet_aton, inet_ntoa, inet_ntop, inet_pto
 
 from .record import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class Family(NamedTuple):
-    """The numbers and words that differ between IPv4 and IPv6."""
+    """What differs between IPv4 and IPv6, as far as it is a number, a word, or how an address is written."""
 
     number: int  # AF_INET or AF_INET6
     everywhere: str  # the destination of a default route
     option: str  # of ip(8)
+    packed: "Callable[[str], bytes]"  # an address in canonical form → the 4 or 16 bytes that the kernel takes
+    text: "Callable[[bytes], str]"  # and back
 
 
-IPV4 = Family(AF_INET, "0.0.0.0/0", "-4")
-IPV6 = Family(AF_INET6, "::/0", "-6")
+IPV4 = Family(AF_INET, "0.0.0.0/0", "-4", inet_aton, inet_ntoa)
+IPV6 = Family(AF_INET6, "::/0", "-6", lambda text: inet_pton(AF_INET6, text), lambda data: inet_ntop(AF_INET6, data))
 FAMILIES = {IPV4.number: IPV4, IPV6.number: IPV6}
 EVERYWHERE = IPV4.everywhere
-
-
-def packed(text: str) -> bytes:
-    """An address of either family, in canonical form, as 4 or 16 bytes for the kernel."""
-    return inet_pton(AF_INET6, text) if ":" in text else inet_aton(text)
-
-
-def unpacked(data: bytes) -> str:
-    """The address in 4 or 16 bytes, in canonical form."""
-    return inet_ntoa(data) if len(data) == 4 else inet_ntop(AF_INET6, data)
 
 
 def number(text: str) -> int:

@@ -8,6 +8,7 @@ else:
     from _collections import _tuplegetter
 
     _new = tuple.__new__
+    _missing = object()
 
     class NamedTuple(tuple):
         """The part of `typing.NamedTuple` that this program uses: fields, defaults, `_replace`."""
@@ -16,7 +17,7 @@ else:
 
         def __init_subclass__(cls):
             cls._fields = tuple(cls.__annotations__)
-            cls._defaults = {name: cls.__dict__[name] for name in cls._fields if name in cls.__dict__}
+            cls._defaults = tuple([cls.__dict__.get(name, _missing) for name in cls._fields])
             for index, name in enumerate(cls._fields):
                 setattr(cls, name, _tuplegetter(index, ""))
 
@@ -27,9 +28,13 @@ else:
 
         @classmethod
         def _completed(cls, values, named):
-            values += tuple([named.pop(name) if name in named else cls._defaults[name]
-                             for name in cls._fields[len(values):]])
-            if named or len(values) != len(cls._fields):
+            start = len(values)
+            if named:
+                rest = zip(cls._fields[start:], cls._defaults[start:])
+                values += tuple([named.pop(name, default) for name, default in rest])
+            else:
+                values += cls._defaults[start:]
+            if named or len(values) != len(cls._fields) or _missing in values[start:]:
                 raise TypeError(f"{cls.__name__} has the fields {cls._fields}, not {values} {named}")
             return values
 

@@ -124,14 +124,14 @@ def _rules_of_link(uplink: Uplink, prefix: str) -> list[Rule]:
     host = f"{lease.address}/32"
     rules = [
         # Replies, and sockets bound to a link's address, leave by that link.
-        Rule(PREF_SOURCE, link.table, source=host),
+        Rule(PREF_SOURCE, link.table, host),
         # Sockets bound to a link's interface find that link's gateway.
-        Rule(PREF_DEVICE, link.table, oif=link.interface),
+        Rule(PREF_DEVICE, link.table, "", "", link.interface),
     ]
     if lease.length < 32 and not uplink.shared:
         # Two providers may hand out the same prefix, and main has only one of the two. If another network of this
         # machine has the address, too, there is no such rule: the provider would get the replies to that network.
-        rules.append(Rule(PREF_PREFIX, link.table, source=host, destination=prefix))
+        rules.append(Rule(PREF_PREFIX, link.table, host, prefix))
     return rules
 
 

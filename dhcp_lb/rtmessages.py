@@ -2,12 +2,13 @@
 
 Numbers are from uapi/linux: rtnetlink.h (RTM_*, RTA_*, RTN_*, RTNH_F_*), fib_rules.h (FRA_*, FR_ACT_*)."""
 
-from .address import FAMILIES, IPV4, IPV6, packed, unpacked
+from .address import FAMILIES, IPV4, IPV6
 from .model import PROTOCOL, Change, Nexthop, Route, Routing, Rule
 from .netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, S32, U32, attribute, attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from struct import Struct
 else:
     from _struct import Struct
@@ -43,6 +44,7 @@ def route(message: bytes) -> Route:
     """The route in a message from the kernel, without its header."""
     family, length, _source_length, tos, table, _protocol, scope, kind, flags = BODY.unpack_from(message)
     found = attributes(message, BODY.size)
+    _, everywhere, _, _, text = FAMILIES[family]
     destination = found.pop(RTA_DST, b"")
     metric = found.pop(RTA_PRIORITY, b"")
     source = found.pop(RTA_PREFSRC, b"")
@@ -52,10 +54,10 @@ def route(message: bytes) -> Route:
             found.pop(shown, None)
     elif RTA_OIF in found:
         gateway = found.pop(RTA_GATEWAY, b"")
-        nexthops = (Nexthop(unpacked(gateway) if gateway else "", U32.unpack(found.pop(RTA_OIF))[0], 1,
+        nexthops = (Nexthop(text(gateway) if gateway else "", U32.unpack(found.pop(RTA_OIF))[0], 1,
                             flags & RTNH_F_ONLINK != 0),)
     elif RTA_MULTIPATH in found:
-        nexthops = tuple(_nexthops(found[RTA_MULTIPATH]))
+        nexthops = tuple(_nexthops(found[RTA_MULTIPATH], text))
         if nexthops:
             del found[RTA_MULTIPATH]
     if RTA_TABLE in found:
@@ -67,8 +69,8 @@ def route(message: bytes) -> Route:
     rest = b""
     if found or tos or kind != RTN_UNICAST:
         rest = bytes([tos, kind]) + b"".join([attribute(number, found[number]) for number in sorted(found)])
-    return Route(table, f"{unpacked(destination)}/{length}" if destination else FAMILIES[family].everywhere,
-                 U32.unpack(metric)[0] if metric else 0, unpacked(source) if source else "", scope, nexthops, rest)
+    return Route(table, f"{text(destination)}/{length}" if destination else everywhere,
+                 U32.unpack(metric)[0] if metric else 0, text(source) if source else "", scope, nexthops, rest)
 
 
 def by_ipv6(route: Route) -> bool:
@@ -76,7 +78,7 @@ def by_ipv6(route: Route) -> bool:
     return RTA_VIA in attributes(route.rest, 2)
 
 
-def _nexthops(data: bytes) -> list[Nexthop]:
+def _nexthops(data: bytes, text: "Callable[[bytes], str]") -> list[Nexthop]:
     """The nexthops of a multipath. Empty if they have an attribute that this program never writes."""
     nexthops = []
     start = 0
@@ -86,7 +88,7 @@ def _nexthops(data: bytes) -> list[Nexthop]:
         gateway = found.pop(RTA_GATEWAY, b"")
         if found:
             return []
-        nexthops.append(Nexthop(unpacked(gateway) if gateway else "", oif, hops + 1, bool(flags & RTNH_F_ONLINK)))
+        nexthops.append(Nexthop(text(gateway) if gateway else "", oif, hops + 1, bool(flags & RTNH_F_ONLINK)))
         start += length
     return nexthops
 
@@ -95,6 +97,7 @@ def rule(message: bytes) -> Rule:
     """The rule in a message from the kernel, without its header. Its owner is not a part of it."""
     family, destination_length, source_length, tos, table, _, _, action, flags = BODY.unpack_from(message)
     found = attributes(message, BODY.size)
+    text = FAMILIES[family].text
     found.pop(FRA_PROTOCOL, b"")
     source, destination = found.pop(FRA_SRC, b""), found.pop(FRA_DST, b"")
     pref, suppress = found.pop(FRA_PRIORITY, b""), found.pop(FRA_SUPPRESS_PREFIXLEN, b"")
@@ -106,8 +109,8 @@ def rule(message: bytes) -> Rule:
     if found or tos or action != FR_ACT_TO_TBL or flags:
         rest = BODY.pack(0, 0, 0, tos, 0, 0, 0, action, flags)
         rest += b"".join([attribute(number, found[number]) for number in sorted(found)])
-    return Rule(U32.unpack(pref)[0] if pref else 0, table, f"{unpacked(source)}/{source_length}" if source else "",
-                f"{unpacked(destination)}/{destination_length}" if destination else "", oif,
+    return Rule(U32.unpack(pref)[0] if pref else 0, table, f"{text(source)}/{source_length}" if source else "",
+                f"{text(destination)}/{destination_length}" if destination else "", oif,
                 S32.unpack(suppress)[0] if suppress else -1, rest, family)
 
 
@@ -131,8 +134,10 @@ def _route_body(route: Route) -> bytes:
     table, destination, metric, source, scope, nexthops, rest = route
     network, _, length = destination.partition("/")
     tos, kind = rest[:2] or (0, RTN_UNICAST)
+    family = route.family
+    packed = FAMILIES[family].packed
     flags = RTNH_F_ONLINK if len(nexthops) == 1 and nexthops[0].onlink else 0
-    parts = [BODY.pack(route.family, int(length), 0, tos, 0, PROTOCOL, scope, kind, flags),
+    parts = [BODY.pack(family, int(length), 0, tos, 0, PROTOCOL, scope, kind, flags),
              attribute(RTA_TABLE, U32.pack(table))]
     if length != "0":
         parts.append(attribute(RTA_DST, packed(network)))
@@ -146,12 +151,12 @@ def _route_body(route: Route) -> bytes:
             parts.append(attribute(RTA_GATEWAY, packed(gateway)))
         parts.append(attribute(RTA_OIF, U32.pack(oif)))
     elif nexthops:
-        parts.append(attribute(RTA_MULTIPATH, b"".join([_nexthop(nexthop) for nexthop in nexthops])))
+        parts.append(attribute(RTA_MULTIPATH, b"".join([_nexthop(nexthop, packed) for nexthop in nexthops])))
     parts.append(rest[2:])
     return b"".join(parts)
 
 
-def _nexthop(nexthop: Nexthop) -> bytes:
+def _nexthop(nexthop: Nexthop, packed: "Callable[[str], bytes]") -> bytes:
     gateway, oif, weight, onlink = nexthop
     via = attribute(RTA_GATEWAY, packed(gateway)) if gateway else b""
     return NEXTHOP.pack(NEXTHOP.size + len(via), RTNH_F_ONLINK if onlink else 0, weight - 1, oif) + via
@@ -160,6 +165,7 @@ def _nexthop(nexthop: Nexthop) -> bytes:
 def _rule_body(rule: Rule) -> bytes:
     pref, table, source, destination, oif, suppress, rest, family = rule
     _, _, _, tos, _, _, _, action, flags = BODY.unpack_from(rest) if rest else (0,) * 7 + (FR_ACT_TO_TBL, 0)
+    packed = FAMILIES[family].packed
     source_network, _, source_length = source.partition("/")
     destination_network, _, destination_length = destination.partition("/")
     parts = [BODY.pack(family, int(destination_length or 0), int(source_length or 0), tos, 0, 0, 0, action, flags),

@@ -3,7 +3,7 @@
 Numbers are from uapi/linux: rtnetlink.h (RTM_*, RTPROT_*, RTNH_F_*), if_addr.h (IFA_*), netconf.h (NETCONFA_*),
 sockios.h (SIOC*), if.h (IFF_*)."""
 
-from _socket import AF_INET, inet_ntoa
+from _socket import AF_INET, inet_aton, inet_ntoa
 from errno import EEXIST, ENODEV, ENOENT, ESRCH
 from fcntl import ioctl
 from posix import F_OK, access
@@ -84,12 +84,11 @@ class Rtnetlink(Netlink):
     def prepend_default(self, table: int, nexthop: Nexthop) -> None:
         """Adds a default route with `proto boot`, like an `ip route` without proto, and with metric 0. It comes before
         any other one with that metric."""
-        from .address import packed
         flags = RTNH_F_ONLINK if nexthop.onlink else 0
         body = BODY.pack(AF_INET, 0, 0, 0, table, RTPROT_BOOT, 0, RTN_UNICAST, flags)
         body += attribute(RTA_OIF, S32.pack(nexthop.oif))
         if nexthop.gateway:
-            body += attribute(RTA_GATEWAY, packed(nexthop.gateway))
+            body += attribute(RTA_GATEWAY, inet_aton(nexthop.gateway))
         try:
             self.ask(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE, body)
         except FileExistsError:
@@ -143,12 +142,11 @@ class Rtnetlink(Netlink):
     def lookup(self, destination: str, source: str, oif: int) -> Route:
         """The route that a connection of this machine takes, with its table and all its nexthops. A `source` of "" and
         an `oif` of 0 mean an unbound socket."""
-        from .address import packed
         from .rtmessages import route
         body = BODY.pack(AF_INET, 32, 32 if source else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH)
-        body += attribute(RTA_DST, packed(destination))
+        body += attribute(RTA_DST, inet_aton(destination))
         if source:
-            body += attribute(RTA_SRC, packed(source))
+            body += attribute(RTA_SRC, inet_aton(source))
         if oif:
             body += attribute(RTA_OIF, U32.pack(oif))
         return route(self.ask(RTM_GETROUTE, 0, body))

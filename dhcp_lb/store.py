@@ -16,6 +16,7 @@ RUN = "/run/dhcp-lb"
 HELD = "held"  # by the administrator: lines `INTERFACE disabled|draining SINCE`; 2.0 had no SINCE
 OBJECTIONS = "objections"  # of the kernel: lines `INTERFACE REACH SINCE SAID-OF WHY`, with tabs
 SETTLED = "settled"  # the fingerprint of a run that had nothing left to do
+FURNISHED = "furnished"  # what the names for ip(8) and the sysctls were last seen to for
 FLUSHED = "flushed"  # exists from `flush` until a run has something to do
 TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 
@@ -124,8 +125,23 @@ class Store:
         except OSError:
             pass
 
+    def furnished(self) -> bytes:
+        """What the names and sysctls were last seen to for; b"" if that is not known."""
+        try:
+            return read(f"{self.path}/{FURNISHED}", 1 << 24)
+        except (OSError, ValueError):
+            return b""
+
+    def furnish(self, facts: bytes) -> None:
+        """Keeps what the names and sysctls were seen to for, if there is room."""
+        try:
+            replace(f"{self.path}/{FURNISHED}", facts)
+        except OSError:
+            pass
+
     def flush(self) -> None:
-        """Notes that an administrator has flushed."""
+        """Keeps that an administrator has flushed: the names and sysctls have gone, too."""
+        self.discard(f"{self.path}/{FURNISHED}")
         self._keep(FLUSHED, [])
 
     def flushed(self) -> bool:
