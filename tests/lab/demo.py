@@ -12,7 +12,8 @@ from .lab import Counts
 from .node import ENVIRONMENT
 
 PLAIN = not sys.stdout.isatty() or "NO_COLOR" in os.environ
-BAR = 45
+BAR = 42
+WIDTH = 80
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -22,16 +23,17 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit("demo: only root can make network namespaces; try sudo")
     title("The machines: built now, from namespaces; yours is not touched")
     say("""
-        A router has two providers. Each gives it one address by DHCP; the second one's line is twice as
-        fast. Behind the router is a LAN, behind the providers the Internet: a server that answers every
-        connection with the address that it came from, so that we can tell which line it took.
+        A router has two providers. Each gives it one address by DHCP; the second one's
+        line is twice as fast. Behind the router is a LAN, behind the providers the
+        Internet: a server that answers every connection with the address that it came
+        from, so that we can tell which line it took.
 
                  lan --------- router ==+== isp eth0 ==+== internet
                                dhcp-lb  |              |
                                         +== isp eth1 ==+
 
-        Real parts only: Debian's ifupdown and dhclient, dnsmasq at the providers, the kernel's routing.
-        (A Debian system for these machines is built by mmdebstrap the first time: half a minute.)
+        Real parts only: Debian's ifupdown and dhclient, dnsmasq at the providers, the
+        kernel's routing.
     """)
     isps = [Isp("eth0", weight=1, renew_s=2), Isp("eth1", weight=2)]
     with Lab(isps) as lab:
@@ -44,13 +46,16 @@ def main(arguments: Sequence[str]) -> None:
 
 def bring_up(lab: Lab) -> None:
     title("Two links come up")
-    say("The configuration is one line a link: interface, its routing table, the table's number, its weight.")
+    say("The configuration is one line a link: interface, its routing table, the table's\n"
+        "number, its weight.")
     show(lab, "cat /etc/dhcp-lb")
-    say("ifup starts dhclient; dhclient tells dhcp-lb what it was given; nothing else is needed.")
+    say("ifup starts dhclient; dhclient tells dhcp-lb what it was given; nothing else is\n"
+        "needed.")
     show(lab, "ifup eth0 eth1")
     show(lab, "dhcp-lb status")
-    say("What balances is one route of the kernel's, in a table of its own. The lines beneath it, one a\n"
-        "link, catch what comes in the moment in which a device is gone:")
+    say("What balances is one route of the kernel's, in a table of its own. The lines\n"
+        "beneath it, one a link, catch what comes in the moment in which a device is\n"
+        "gone:")
     show(lab, "ip route show table dhcp-lb")
 
 
@@ -61,8 +66,9 @@ def balance(lab: Lab) -> None:
 
 def pull_a_cable(lab: Lab) -> None:
     title("The cable of eth1 is pulled")
-    say("Somebody in the LAN goes on connecting meanwhile. No DHCP event tells about this: the kernel skips\n"
-        "the dead link by itself, because dhcp-lb has laid out the routes for that.")
+    say("Somebody in the LAN goes on connecting meanwhile. No DHCP event tells about\n"
+        "this: the kernel skips the dead link by itself, because dhcp-lb has laid out the\n"
+        "routes for that.")
     with lab.prober(lab.lan) as prober:
         lab.isp("eth1").cut_cable()
         after = lab.connect(lab.lan, 900)
@@ -77,14 +83,16 @@ def pull_a_cable(lab: Lab) -> None:
 
 def change_a_lease(lab: Lab) -> None:
     title("The provider of eth0 changes the lease")
-    say("It has a new gateway, which dhclient learns when it renews its lease, in a few seconds.")
+    say("It has a new gateway, which dhclient learns when it renews its lease, in a few\n"
+        "seconds.")
     seen = len(lab.router.log())
     with lab.prober(lab.lan) as prober, lab.router.event("eth0", "RENEW"):
         lab.isp("eth0").hand_out(gateway="192.0.2.2")
-    say("The system log has the renewal, and each change as the command that means the same:")
+    say("The system log has the renewal, and each change as the command that means the\n"
+        "same (folded here):")
     print()
     for line in lab.router.log()[seen:]:
-        print("    " + line[len("Nov 23 12:00:00 "):])
+        print(fold(line[len("Nov 23 12:00:00 "):]))
     draw(lab, lab.connect(lab.lan, 900))
     say(f"{prober.connections.total()} were opened while it happened, {prober.failed().total()} failed.")
 
@@ -94,9 +102,11 @@ def look_around(lab: Lab, keep: bool) -> None:
     say("""
         dhcp-lb status                   the links, their shares and their leases
         dhcp-lb explain 198.51.100.7     which link a connection takes, and why
-        dhcp-lb drain eth1               no new connections over a link; `enable` ends that
-        dhcp-lb flush                    take everything of dhcp-lb away; `apply` brings it back
-        ip rule                          the order in which the kernel looks into the tables
+        dhcp-lb drain eth1               no new connections over a link; `enable`
+                                         ends that
+        dhcp-lb flush                    take everything of dhcp-lb away; `apply`
+                                         brings it back
+        ip rule                          in which order the kernel looks into tables
         ip route show table dhcp-lb      the balanced default route
         ip route show table table-eth0   what connections from the address of eth0 use
         ifdown eth1                      give the lease back; `ifup eth1` gets one again
@@ -123,6 +133,16 @@ def draw(lab: Lab, counts: Counts, dead: str = "") -> None:
 
 def bar(block: str, share: float) -> str:
     return f"{block * round(share * BAR):{BAR}}"
+
+
+def fold(line: str) -> str:
+    """A line, on several if it is too long for a terminal, as a shell would take them."""
+    if len(line) + 4 <= WIDTH:
+        return "    " + line
+    first, *nexthops = line.split(" nexthop ")
+    words = [first, *[f"nexthop {nexthop}" for nexthop in nexthops]]
+    folded = [part for one in words for part in textwrap.wrap(one, WIDTH - 14, break_on_hyphens=False)]
+    return "    " + " \\\n            ".join(folded)
 
 
 def show(lab: Lab, command: str) -> None:
