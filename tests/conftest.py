@@ -1,13 +1,31 @@
-"""Tests that make network namespaces (`test_ns_*`) need root. Without root they are skipped, with the reason."""
+"""Tests that make network namespaces (`test_ns_*`) need root, and tests of another release need a mirror that has it.
+Otherwise they are skipped, with the reason."""
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.lab import NotOffered, steps
+
 # A busy machine is no bug. Examples that failed go into the tests, not into a database.
 settings.register_profile("tests", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+
+def pytest_configure() -> None:
+    """Now, because from the first test on pytest has the standard error's place taken."""
+    steps.show_on(os.fdopen(os.dup(2), "w"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: "pytest.CallInfo[None]") -> Iterator[None]:
+    outcome: Any = yield
+    if call.excinfo and isinstance(call.excinfo.value, NotOffered):
+        report = outcome.get_result()
+        report.outcome, report.longrepr = "skipped", (str(item.path), None, f"Skipped: {call.excinfo.value}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

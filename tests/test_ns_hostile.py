@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Isp, Lab, Node, debian_root, hostile
+from tests.lab import Isp, Lab, Node, hostile
 from tests.lab.hostile import MARKER, Cases
 from tests.lab.lab import Router, add_cable
 from tests.lab.node import ENVIRONMENT
-from tests.test_ns_clients import MISSING, PACKAGES
+from tests.test_ns_clients import root_of
 
 SECONDS = float(os.environ.get("DHCP_LB_HOSTILE_S", "6"))
 SEED = int(os.environ.get("DHCP_LB_HOSTILE_SEED", "0")) or random.randrange(2**32)
@@ -250,7 +250,7 @@ def assert_no_text_of_the_server(router: Router, interface: str = "") -> None:
 def links(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, list[Hostile]]]:
     """eth1 is up, with a good provider. The other providers are hostile."""
     client = request.param
-    root = debian_root(client.suite, sorted(PACKAGES - MISSING.get(client.suite, set())))
+    root = root_of(client.suite)
     with Lab([Isp("eth1", weight=2)], root) as lab, Node("hostile", root) as node:
         router = lab.router
         with router.path("/etc/dhcp-lb").open("a") as configuration:

@@ -1,5 +1,6 @@
 """However the lab ends, it leaves no trace on the machine that runs it."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import CHECKOUT, wait_for
+from tests.lab import CHECKOUT, NotOffered, debian_root, root, wait_for
 
 PROGRAM = """
 from tests.lab import Isp, Lab
@@ -66,3 +67,34 @@ def assert_gone(machines: str) -> None:
     assert len(machines.split()) == 5
     for pid in machines.split():
         wait_for(f"machine {pid} to end", lambda: not Path(f"/proc/{pid}").exists(), timeout_s=5)
+
+
+def mirror(directory: Path, release: str) -> str:
+    """One that has a package, and not what a system needs; the line for sources.list."""
+    index = directory / "dists" / "sid" / "main" / "binary-amd64" / "Packages"
+    index.parent.mkdir(parents=True)
+    index.write_text("Package: alone\nVersion: 1\nArchitecture: all\nFilename: alone.deb\nSize: 1\n")
+    (directory / "dists" / "sid" / "Release").write_text(
+        f"Suite: sid\nCodename: sid\nComponents: main\nArchitectures: amd64\n{release}\nSHA256:\n "
+        f"{hashlib.sha256(index.read_bytes()).hexdigest()} {index.stat().st_size} main/binary-amd64/Packages\n")
+    return f"deb [trusted=yes arch=amd64] copy:{directory} sid main"
+
+
+def test_a_release_that_no_mirror_gives_is_not_offered_in_one_line(tmp_path: Path) -> None:
+    line = mirror(tmp_path, "").replace("sid", "another")
+    with pytest.raises(NotOffered, match="^needs a system of Debian another, which no mirror gives: .*another.*$"):
+        root.build("another", ["python3"], tmp_path / "root", [line])
+
+
+def test_a_mirror_of_long_ago_is_a_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(root, "_apt_settings", lambda: [])  # this machine's own may be as patient
+    line = mirror(tmp_path, "Date: Mon, 01 Jan 2024 00:00:00 UTC\nValid-Until: Mon, 08 Jan 2024 00:00:00 UTC")
+    with pytest.raises((RuntimeError, NotOffered), match="(?s)^no system of .* was built:.*Unable to locate package "):
+        root.build("sid", ["python3"], tmp_path / "root", [line])
+
+
+def test_another_release_is_left_out_when_only_the_own_one_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DHCP_LB_RELEASES", "own")
+    with pytest.raises(NotOffered, match="--fast"):
+        debian_root("another")
+    assert debian_root(root.host_suite()) == debian_root()

@@ -17,6 +17,6 @@ is the kernel's. Nothing of the machine that runs the lab is touched, and nothin
 
 from .lab import Isp, Lab
 from .node import CommandFailed, Node, wait_for
-from .root import CHECKOUT, debian_root
+from .root import CHECKOUT, NotOffered, debian_root
 
-__all__ = ["CHECKOUT", "CommandFailed", "Isp", "Lab", "Node", "debian_root", "wait_for"]
+__all__ = ["CHECKOUT", "CommandFailed", "Isp", "Lab", "Node", "NotOffered", "debian_root", "wait_for"]

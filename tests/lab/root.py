@@ -1,6 +1,7 @@
 """A Debian system in a directory, built once by mmdebstrap: what the machines of the lab run from.
 
 The directory is only ever read: each machine writes into a layer of its own above it (`node.py`).
+`python3 -m tests.lab.root` builds the one that the machines of this release run from, if it is not there.
 """
 
 import fcntl
@@ -8,9 +9,12 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from .steps import step
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CACHE = CHECKOUT / ".cache"
@@ -20,23 +24,34 @@ PACKAGES = (
 )
 
 
+class NotOffered(Exception):
+    """There is no root of a release: no mirror has it, or nobody wants it built. Says why, in one line."""
+
+
 def debian_root(suite: str = "", packages: Sequence[str] = PACKAGES) -> Path:
-    """The root with these packages, out of the cache or built now (half a minute). Default: the host's suite.
+    """The root with these packages, out of the cache or built now (a minute). Default: the host's suite. Raises
+    NotOffered; with DHCP_LB_RELEASES=own in the environment for every other suite.
 
     It is built under another name and renamed, so that a build that was killed leaves nothing that looks
     finished; a second run that needs the same root at the same time waits for the first one's.
     """
-    suite = suite or _host_suite()
+    suite = suite or host_suite()
+    if suite != host_suite() and os.environ.get("DHCP_LB_RELEASES") == "own":
+        raise NotOffered(f"needs a system of Debian {suite}, which `tests/run --fast` leaves out here")
     packages = sorted(packages)
     root = CACHE / f"{suite}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:12]}"
     CACHE.mkdir(exist_ok=True)
     with open(CACHE / f"{root.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not root.exists():
+            step(f"building a system of Debian {suite} in {CACHE.name}/{root.name}", "a minute")
             unfinished = CACHE / f"{root.name}.unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
-            subprocess.run(_mmdebstrap(suite, packages, unfinished), check=True, cwd=CACHE)
-            unfinished.rename(root)
+            try:
+                build(suite, packages, unfinished, _host_mirrors() if suite == host_suite() else [])
+                unfinished.rename(root)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
             _tidy()
         os.utime(lock.name)
     return root
@@ -50,16 +65,21 @@ def _tidy() -> None:
             lock.unlink()
 
 
-def _mmdebstrap(suite: str, packages: Sequence[str], target: Path) -> list[str]:
-    """From the mirrors that the host uses, if it runs the same suite."""
-    return [
-        "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}",
-        *(f"--aptopt={setting}" for setting in _apt_settings()),
-        suite, str(target), *(_host_mirrors() if suite == _host_suite() else []),
-    ]
+def build(suite: str, packages: Sequence[str], target: Path, mirrors: Sequence[str]) -> None:
+    """By mmdebstrap. No mirrors: its own, those of Debian. A mirror may be a copy of long ago."""
+    argv = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}",
+            *(f"--aptopt={setting}" for setting in [*_apt_settings(), 'Acquire::Check-Valid-Until "false"']),
+            suite, str(target), *mirrors]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=target.parent)
+    if done.returncode:
+        errors = [line.removeprefix("E: ") for line in done.stdout.splitlines() if line.startswith("E: ")]
+        if any(line.startswith("apt-get update ") for line in errors):
+            raise NotOffered(f"needs a system of Debian {suite}, which no mirror gives: {errors[0]}")
+        raise RuntimeError(f"no system of Debian {suite} was built:\n{done.stdout[-4000:]}")
 
 
-def _host_suite() -> str:
+def host_suite() -> str:
+    """The release of this machine, by its code name."""
     for line in Path("/etc/os-release").read_text().splitlines():
         name, _, value = line.partition("=")
         if name == "VERSION_CODENAME":
@@ -81,3 +101,10 @@ def _apt_settings() -> list[str]:
 
 def _lines(*argv: str) -> list[str]:
     return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+
+
+if __name__ == "__main__":
+    try:
+        debian_root()
+    except NotOffered as failure:
+        sys.exit(f"this machine {failure}")

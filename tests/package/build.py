@@ -1,4 +1,5 @@
-"""Builds the Debian package from the checkout, in a clean root of a release: `python3 -m tests.package.build`."""
+"""Builds the Debian package from the checkout, in a clean root of a release:
+`python3 -m tests.package.build [RELEASE...]`, by default of the machine's own."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from pathlib import Path
 from debian.deb822 import Deb822, PkgRelation
 
 from tests.lab.node import Node
-from tests.lab.root import CHECKOUT, debian_root
+from tests.lab.root import CHECKOUT, NotOffered, debian_root, host_suite
+from tests.lab.steps import step
 
 RELEASES = ("bookworm", "trixie")
 DIST = CHECKOUT / "dist"
@@ -22,7 +24,9 @@ def build(release: str, into: Path, version: str = "", *, directory: str = "/bui
     """The .deb, with the rest of a build's products beside it. `version` instead of the changelog's;
     `directory` and `shell` (run before the build, as `umask 077`) must make no difference."""
     into.mkdir(parents=True, exist_ok=True)
-    with Node("build", build_root(release)) as node:
+    root = build_root(release)
+    step(f"building the package on Debian {release}", "half a minute")
+    with Node("build", root) as node:
         source = f"{directory}/dhcp-lb"
         node.run("mkdir", "-p", source)
         copy_source(node.path(source))
@@ -62,10 +66,13 @@ def copy_source(target: Path) -> None:
 
 
 def main(releases: Sequence[str]) -> None:
-    for release in releases or RELEASES:
+    for release in releases or [host_suite()]:
         for old in (DIST / release).glob("*"):
             old.unlink()
-        print(build(release, DIST / release).relative_to(CHECKOUT))
+        try:
+            print(build(release, DIST / release).relative_to(CHECKOUT))
+        except NotOffered as failure:
+            sys.exit(f"the package {failure}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import pytest
 
 from tests.lab.node import ENVIRONMENT, Node
 from tests.lab.root import CHECKOUT, debian_root
+from tests.lab.steps import step
 
 from .build import RELEASES, build
 
@@ -38,6 +39,7 @@ class VirtualMachines:
     """What runs beside all other tests, because it takes a CPU for a quarter of an hour (vm.py)."""
 
     def __init__(self) -> None:
+        step("starting virtual machines, which run beside the other tests", "a quarter of an hour")
         self.directory = Path(tempfile.mkdtemp(prefix="dhcp-lb-machines-"))
         self.said = open(self.directory / "said", "w+")
         self.running = subprocess.Popen([sys.executable, "-m", "tests.package.vm", str(self.directory)], cwd=CHECKOUT,

@@ -7,13 +7,21 @@ import shutil
 
 import pytest
 
+from tests.lab import NotOffered
+from tests.lab.steps import step
+
 from .conftest import MACHINES
 
 
 @pytest.mark.skipif(not shutil.which("autopkgtest"), reason="needs autopkgtest and qemu-system-x86")
 def test_autopkgtest(release: str, request: pytest.FixtureRequest) -> None:
     machines = request.config.stash[MACHINES]
-    machines.running.wait()
+    if machines.running.poll() is None:
+        step("waiting for the virtual machines, which began with the first test", "at most ten minutes")
+        machines.running.wait()
+    not_offered = machines.directory / release / "not-offered"
+    if not_offered.exists():
+        raise NotOffered(not_offered.read_text())
     print((machines.directory / "said").read_text())
     # What the machine says on its console is no text that anybody promises.
     print((machines.directory / release / "log").read_text(errors="replace")[-20000:])

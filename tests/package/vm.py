@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.lab.root import CACHE, debian_root
+from tests.lab.root import CACHE, NotOffered, debian_root
 
 from .build import RELEASES, build, copy_source
 
@@ -93,7 +93,7 @@ def image(release: str) -> Path:
 
 def autopkgtest(release: str, directory: Path) -> None:
     """Runs debian/tests of the checkout with the package that is built from it. In `directory`: output/, see
-    autopkgtest(1), and when all has ended the file `status`."""
+    autopkgtest(1), and when all has ended the file `status`; or the file `not-offered`, which says why not."""
     deb = build(release, directory / "deb")
     copy_source(directory / "source")
     machine = image(release)
@@ -109,4 +109,8 @@ def autopkgtest(release: str, directory: Path) -> None:
 
 if __name__ == "__main__":
     for release in RELEASES:
-        autopkgtest(release, Path(sys.argv[1]) / release)
+        directory = Path(sys.argv[1]) / release
+        try:
+            autopkgtest(release, directory)
+        except NotOffered as failure:
+            (directory / "not-offered").write_text(str(failure))
