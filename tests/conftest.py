@@ -16,7 +16,7 @@ settings.load_profile("tests")
 
 
 def pytest_configure() -> None:
-    """Now, because from the first test on pytest has the standard error's place taken."""
+    """This early, because in a test the standard error is pytest's own."""
     steps.show_on(os.fdopen(os.dup(2), "w"))
 
 
