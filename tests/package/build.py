@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -70,7 +71,7 @@ def main(releases: Sequence[str]) -> None:
         for old in (DIST / release).glob("*"):
             old.unlink()
         try:
-            print(build(release, DIST / release).relative_to(CHECKOUT))
+            print(os.path.relpath(build(release, DIST / release)))
         except NotOffered as failure:
             sys.exit(f"the package {failure}")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab.node import Node
-from tests.lab.root import CHECKOUT, debian_root
+from tests.lab.root import CHECKOUT, debian_root, host_suite
 
-from .build import build, build_root
+from .build import build, build_root, main
 from .conftest import Machine
 
 # One source for all releases. To Debian 12, Standards-Version is too new and a script for other inits is missing (it
@@ -32,6 +32,21 @@ def test_another_path_umask_zone_and_locale_give_the_same_bytes(release: str, de
     build(release, tmp_path, directory="/somewhere/else",
           shell="umask 077; export TZ=Pacific/Kiritimati LC_ALL=C LANG=es_ES LANGUAGE=es HOME=/nonexistent")
     assert sums(tmp_path) == sums(deb.parent)
+
+
+@pytest.mark.parametrize("named, built", [([], [host_suite()]), (["trixie", "sid"], ["trixie", "sid"])])
+def test_the_machine_s_own_release_is_built_unless_others_are_named(
+        named: list[str], built: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+
+    def take_down(release: str, into: Path) -> Path:
+        asked.append((release, into))
+        return into / "a.deb"
+
+    monkeypatch.setattr("tests.package.build.build", take_down)
+    monkeypatch.setattr("tests.package.build.DIST", tmp_path)
+    main(named)
+    assert asked == [(release, tmp_path / release) for release in built]
 
 
 def lintian(release: str, built: Path) -> list[str]:
