@@ -2,7 +2,7 @@
 
 Numbers are from uapi/linux/netlink.h (NLM_F_*, NLMSG_*) and asm-generic/socket.h (SO_*)."""
 
-from _socket import SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
+from _socket import SO_RCVBUF, SO_SNDBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 from errno import EINTR, ENOENT, EPERM
 from posix import strerror
 
@@ -80,8 +80,8 @@ class Netlink:
         data = b"".join([
             message(kind, NLM_F_REQUEST | flags | (NLM_F_ACK if place == last else 0), first + place, body)
             for place, (kind, flags, body) in enumerate(requests)])
-        self.socket.setsockopt(SOL_SOCKET, SO_SNDBUFFORCE, MIN_BUFFER + len(data))
-        self.socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, MIN_BUFFER + len(requests) * 2048)  # an answer to each
+        self._make_room(SO_SNDBUF, SO_SNDBUFFORCE, MIN_BUFFER + len(data))
+        self._make_room(SO_RCVBUF, SO_RCVBUFFORCE, MIN_BUFFER + len(requests) * 2048)  # an answer to each
         if self.socket.send(data) != len(data):
             raise OSError(ENOENT, "the kernel took a part of the messages")
         refusals = []
@@ -95,6 +95,14 @@ class Netlink:
                     refusals.append((place, errno, words))
                 if place == last:
                     return refusals
+
+    def _make_room(self, option: int, force: int, size: int) -> None:
+        try:
+            self.socket.setsockopt(SOL_SOCKET, force, size)
+        except PermissionError:
+            # Root of a user namespace: as much as everybody gets (net.core.wmem_max, rmem_max), which is enough for
+            # hundreds of links.
+            self.socket.setsockopt(SOL_SOCKET, option, size)
 
     def _dump_once(self, kind: int, body: bytes) -> tuple[list[bytes], bool]:
         """The messages of a dump, without their headers, and whether something changed meanwhile. Then they may not
