@@ -29,9 +29,9 @@ class Lost(Exception):
     """Somebody removed the lock file, or all of the store, meanwhile. So another process may hold another lock."""
 
 
-def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False, wait: bool = True) -> None:
+def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False) -> None:
     """Does `work` while no other process does any. If another process has done it meanwhile, leaves it out, unless
-    it is `needed` all the same. Busy if another process does some, and this one is not to `wait`.
+    it is `needed` all the same.
 
     Work asks `lock.check()` before it writes. A process that gives up waiting leaves its work behind, and this one
     does that, too."""
@@ -76,10 +76,9 @@ class Lock:
         self.descriptor = -1
         self.seen: list[str] = []
 
-    def acquire(self, wait: bool = True) -> bool:
-        """Waits for the lock; Busy if another process has it and this one is not to `wait`. False: another process has
-        done this one's work. It began to read the store after this one had begun to wait, so it saw all that this one
-        had put there.
+    def acquire(self) -> bool:
+        """Waits for the lock. False: another process has done this one's work. It began to read the store after this
+        one had begun to wait, so it saw all that this one had put there.
 
         A process that waits leaves a file in waiting/, named after its pid. The holder lists that directory before
         it reads the store, and removes the files that it listed when it is done (`served`). Lost: start again."""
