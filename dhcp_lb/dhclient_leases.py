@@ -23,6 +23,7 @@ VARIABLES = {
     "routers": "new_routers",
     "dhcp-server-identifier": "new_dhcp_server_identifier",
     "dhcp-lease-time": "new_dhcp_lease_time",
+    "domain-name-servers": "new_domain_name_servers",
     "rfc3442-classless-static-routes": "new_rfc3442_classless_static_routes",
 }
 

@@ -38,6 +38,7 @@ class Client(NamedTuple):
     server: bytes = b""
     duration: bytes = b""
     classless: bytes = b""  # option 121, in octets or as PREFIX/LENGTH GATEWAY
+    name_servers: tuple[bytes, ...] = ()
     partial: bool = False  # if it names no gateway, another source may know one
 
 
@@ -50,22 +51,23 @@ CLIENTS = {
         _set(b"BOUND RENEW REBIND REBOOT TIMEOUT"), _set(b"EXPIRE FAIL RELEASE STOP"),
         address=b"new_ip_address", mask=b"new_subnet_mask", routers=b"new_routers",
         server=b"new_dhcp_server_identifier", duration=b"new_dhcp_lease_time",
-        classless=b"new_rfc3442_classless_static_routes"),
+        classless=b"new_rfc3442_classless_static_routes", name_servers=(b"new_domain_name_servers",)),
     "dhcpcd": Client(  # dhcpcd-run-hooks(8)
         _set(b"BOUND RENEW REBIND REBOOT TIMEOUT INFORM STATIC"),
         _set(b"EXPIRE FAIL NAK RELEASE STOP"),
         _set(b"CARRIER NOCARRIER STOPPED DEPARTED"),  # a daemon that stops may leave the address; Debian's does
         address=b"new_ip_address", mask=b"new_subnet_cidr", routers=b"new_routers",
         server=b"new_dhcp_server_identifier", duration=b"new_dhcp_lease_time",
-        classless=b"new_classless_static_routes"),
+        classless=b"new_classless_static_routes", name_servers=(b"new_domain_name_servers",)),
     "udhcpc": Client(  # udhcpc(8): the variables of its script, and its argument
         _set(b"bound renew"), _set(b"deconfig"), address=b"ip", mask=b"subnet", routers=b"router",
-        server=b"serverid", duration=b"lease", classless=b"staticroutes"),
+        server=b"serverid", duration=b"lease", classless=b"staticroutes", name_servers=(b"dns",)),
     "ifupdown-static": Client(  # interfaces(5); ifupdown2 and ifupdown-ng call their phases by the directories' names
         _set(b"post-up up"), _set(b"post-down down"), reason=b"PHASE", interface=b"IFACE",
         # It reports each stanza by itself. A stanza without a gateway may be a second address of a link that has its
         # lease from elsewhere, or a command sets its default route. Otherwise the link has no gateway.
-        address=b"IF_ADDRESS", mask=b"IF_NETMASK", routers=b"IF_GATEWAY", partial=True),
+        address=b"IF_ADDRESS", mask=b"IF_NETMASK", routers=b"IF_GATEWAY",
+        name_servers=(b"IF_DNS_NAMESERVERS", b"IF_DNS_NAMESERVER"), partial=True),  # resolvconf(8)
     "ifupdown": Client(  # any other method: another client has reported, or none will
         goes=_set(b"post-down down"), look=_set(b"post-up up"), reason=b"PHASE", interface=b"IFACE"),
     "networkmanager": Client(  # NetworkManager-dispatcher(8)
@@ -78,15 +80,17 @@ CLIENTS = {
         # IP4_GATEWAY is 0.0.0.0 if it sets no default route in main (ipv4.never-default, ipv4.route-table), or one
         # into the device.
         gateway=b"IP4_GATEWAY", routers=b"DHCP4_ROUTERS", classless=b"DHCP4_RFC3442_CLASSLESS_STATIC_ROUTES",
-        partial=True),
+        name_servers=(b"IP4_NAMESERVERS",), partial=True),
     "ppp": Client(  # pppd(8); only the peer is at the other end, so no router is named
-        _set(b"ip-up"), _set(b"ip-down"), interface=b"PPP_IFACE", address=b"PPP_LOCAL"),
+        _set(b"ip-up"), _set(b"ip-down"), interface=b"PPP_IFACE", address=b"PPP_LOCAL",
+        name_servers=(b"DNS1", b"DNS2")),
     "networkd": Client(look=_set(b"look"), interface=b"IFACE"),  # networkd-dispatcher(8)
     "systemd": Client(look=_set(b"look"), interface=b""),  # our own units, which watch the kernel
 }
 
 STATIC_METHODS = (b"static", b"", b"none")  # of ifupdown; ifupdown2, where the stanza names no family; ifupdown-ng
-MAX_ROUTERS = 64  # a DHCP option of 255 bytes has no room for more
+MAX_ROUTERS = 64  # a DHCP option of 255 bytes has no room for more; nor for more name servers
+MAX_NAME_SERVERS = 3
 
 
 def client(environ: "Environ", name: str = "") -> Client:
@@ -144,7 +148,21 @@ def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[s
     duration_s = int(duration) if len(duration) <= 10 and duration.isascii() and duration.isdecimal() else 0
     if duration_s >= 0xffffffff:  # RFC 2131, 3.3: for ever; a larger number is no lease time
         duration_s = 0
-    return Lease(quad, length, gateway, server, now_s, duration_s, fault), tuple(notes)
+    servers = name_servers(" ".join([_text(environ, name) for name in words.name_servers]))
+    return Lease(quad, length, gateway, server, now_s, duration_s, fault, servers), tuple(notes)
+
+
+def name_servers(text: str) -> tuple[str, ...]:
+    """The first three addresses in a list that can be a name server's, each once."""
+    found: list[str] = []
+    for word in text.split()[:MAX_ROUTERS]:
+        try:
+            quad = address.unicast(word)
+        except ValueError:  # 127.0.0.1 is this machine, and reached without us
+            continue
+        if quad not in found:
+            found.append(quad)
+    return tuple(found[:MAX_NAME_SERVERS])
 
 
 class Offers(NamedTuple):

@@ -28,6 +28,7 @@ class Lease(NamedTuple):
     begin_s: int = 0  # CLOCK_BOOTTIME of the last renewal, or of the first answer
     duration_s: int = 0  # 0 = it does not end, or its end is not known
     fault: str = ""
+    name_servers: tuple[str, ...] = ()  # up to three, as many as a resolver asks (resolv.conf(5), MAXNS)
 
 
 NONE = Lease("", 0, "", fault="no lease")

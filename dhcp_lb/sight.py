@@ -21,7 +21,8 @@ class Sight(NamedTuple):
     def fingerprint(self) -> bytes:
         """Equal bytes for equal decisions. The age of the leases does not matter."""
         state = self.state
-        leases = [(name, lease.address, lease.length, lease.gateway, lease.server, lease.fault)
+        leases = [(name, lease.address, lease.length, lease.gateway, lease.server, lease.fault,
+                   lease.name_servers)
                   for name, lease in sorted(state.leases.items())]
         held = [(name, hold.reach) for name, hold in sorted(state.held.items())]
         interfaces = [(name, *interface) for name, interface in sorted(self.interfaces.items())]

@@ -21,7 +21,8 @@ FLUSHED = "flushed"  # exists from `flush` until a run has something to do
 TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 
 _LENGTHS = range(33)  # of prefixes; 0 = not known
-_FORMAT = "1"  # the first word of a lease; another word is from a newer program
+_FORMAT = "2"  # the first word of a lease; another word is from a newer program
+_FORMAT_2_0 = "1"  # that of 2.0, without name servers
 _REACHES = {"disabled": OUT, "draining": NO_NEW}  # of an administrator's hold, by its word in HELD
 _WORDS = {reach: word for word, reach in _REACHES.items()}
 _DIRECTORY = 0o40000  # S_IFDIR, inode(7)
@@ -238,20 +239,25 @@ def replace(path: str, data: bytes, beside: str = "", mode: int = 0o600) -> None
 
 
 def _encode(lease: Lease) -> str:
-    address, length, gateway, server, begin_s, duration_s, fault = lease
-    return f"{_FORMAT} {address or '-'} {length} {gateway or '-'} {server or '-'} {begin_s} {duration_s} {fault}\n"
+    address, length, gateway, server, begin_s, duration_s, fault, name_servers = lease
+    return (f"{_FORMAT} {address or '-'} {length} {gateway or '-'} {server or '-'} {begin_s} {duration_s} "
+            f"{','.join(name_servers) or '-'} {fault}\n")
 
 
 def _decode(text: str) -> Lease:
     """The lease in a file's text. ValueError if this program cannot have written it."""
-    form, address, length, gateway, server, begin_s, duration_s, fault = text.split(" ", 7)
+    form, address, length, gateway, server, begin_s, duration_s, rest = text.split(" ", 7)
+    names, fault = ("-", rest) if form == _FORMAT_2_0 else rest.split(" ", 1)
+    name_servers = () if names == "-" else tuple(names.split(","))
     for quad in address, gateway, server:
         if quad != "-" and not _canonical(quad):
             raise ValueError(text)
-    if form != _FORMAT or fault.partition("\n")[1:] != ("\n", "") or int(length) not in _LENGTHS:
+    if not all([_canonical(quad) for quad in name_servers]):
+        raise ValueError(text)
+    if form not in (_FORMAT, _FORMAT_2_0) or fault.partition("\n")[1:] != ("\n", "") or int(length) not in _LENGTHS:
         raise ValueError(text)
     return Lease("" if address == "-" else address, int(length), "" if gateway == "-" else gateway,
-                 "" if server == "-" else server, int(begin_s), int(duration_s), fault[:-1])
+                 "" if server == "-" else server, int(begin_s), int(duration_s), fault[:-1], name_servers)
 
 
 def _canonical(quad: str) -> bool:

@@ -6,13 +6,15 @@ import time
 
 from .address import link_local, network, within
 from .config import Config
-from .event import parse
+from .event import name_servers, parse
 from .model import NONE, ON_DEVICE, Interface, Lease, Link
 from .routing import MAIN_TABLE
 from .rtmessages import by_ipv6
 from .rtnetlink import Rtnetlink
 from .sight import now_s
-from .store import Store
+from .store import Store, read
+
+NETWORKD = "/run/systemd/netif/leases"  # a file an interface, of its index: systemd's network/networkd-dhcp4.c
 
 
 def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> frozenset[str]:
@@ -40,9 +42,12 @@ def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> frozens
         found = noted.get(link.interface)
         if not found or not found.server:
             found = from_kernel(kernel, link, interface) or found
+            if found:
+                found = _with_name_servers(found, lease, interface.ifindex)
         if found and not found.fault:
             usable.add(link.interface)
-        if found and found[:4] != lease[:4]:  # the known lease may say more than the kernel
+        # The known lease may say more than the kernel.
+        if found and (found[:4] != lease[:4] or found.name_servers != lease.name_servers):
             store.prepare()
             if _known(store, link.interface) == lease:  # its client may have reported meanwhile, and knows best
                 store.save(link.interface, found)
@@ -51,6 +56,18 @@ def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> frozens
 
 def _known(store: Store, interface: str) -> Lease:
     return store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
+
+
+def _with_name_servers(found: Lease, known: Lease, ifindex: int) -> Lease:
+    """What the kernel shows, with the name servers of networkd's lease, or else of the lease that is known already."""
+    try:
+        text = read(f"{NETWORKD}/{ifindex}", 1 << 16).decode("ascii", "replace")
+    except (OSError, ValueError):
+        text = ""
+    values = dict([line.partition("=")[::2] for line in text.split("\n")])
+    if values.get("ADDRESS") == found.address:
+        return found._replace(name_servers=name_servers(values.get("DNS", "")))
+    return found._replace(name_servers=known.name_servers) if known.address == found.address else found
 
 
 def _from_dhclient(there: dict[str, Interface]) -> dict[str, Lease]:

@@ -36,6 +36,7 @@ VARIABLES = {
     b"new_dhcp_lease_time": b"3600",
     b"new_expiry": b"1795708800",
     b"new_dhcp_server_identifier": b"192.0.2.3",
+    b"new_domain_name_servers": b"192.0.2.53",
     b"new_rfc3442_classless_static_routes": b"0 192 0 2 1 24 198 51 100 192 0 2 9",
 }
 

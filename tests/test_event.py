@@ -221,6 +221,23 @@ def test_a_server_that_is_none_is_left_out(server: str | None) -> None:
     assert lease(new_dhcp_server_identifier=server) == LEASE._replace(server="")
 
 
+@pytest.mark.parametrize("text, servers", [
+    ("198.51.100.53", ("198.51.100.53",)),
+    ("198.51.100.53 192.0.2.1 9.9.9.9 149.112.112.112", ("198.51.100.53", "192.0.2.1", "9.9.9.9")),
+    ("9.9.9.9 9.9.9.9 09.9.9.9 192.0.2.53", ("9.9.9.9", "192.0.2.53")),
+    ("127.0.0.1 0.0.0.0 255.255.255.255 224.0.0.251 169.254.169.254", ("169.254.169.254",)),
+    ("<error> ns.example 2001:db8::53 $(id) 1 9.9.9.9", ("9.9.9.9",)),
+    ("9.9.9.9,149.112.112.112", ()), ("", ()), ("  ", ()), (None, ()), ("127.0.0.1 " * 1_000_000 + "9.9.9.9", ()),
+])
+def test_of_the_name_servers_the_first_three_that_are_addresses_count(text: str | None, servers: tuple[str, ...]
+                                                                      ) -> None:
+    assert lease(new_domain_name_servers=text) == LEASE._replace(name_servers=servers)
+
+
+def test_a_lease_that_cannot_be_used_has_its_name_servers_all_the_same() -> None:
+    assert lease(new_routers=None, new_domain_name_servers="9.9.9.9").name_servers == ("9.9.9.9",)
+
+
 def test_text_options_are_not_read() -> None:  # fault 42
     assert event(new_host_name="() { :;}; id", new_domain_name="`id`\n$(id)", old_routers="127.0.0.1") == Event(
         "eth0", LEASE)
@@ -238,13 +255,15 @@ noise = st.binary(max_size=60) | st.lists(words, max_size=12).map(b" ".join)
 
 
 @given(st.fixed_dictionaries({name.encode(): noise for name in BOUND if name.startswith("new_")},
-                             optional={b"new_rfc3442_classless_static_routes": noise}))
+                             optional={b"new_rfc3442_classless_static_routes": noise,
+                                       b"new_domain_name_servers": noise}))
 def test_whatever_a_server_sends_is_a_canonical_lease(values: dict[bytes, bytes]) -> None:
     found = parse({b"reason": b"BOUND", b"interface": b"eth0", **values}, 7)
     assert found and found.lease
-    address, length, gateway, server, begin_s, duration_s, fault = found.lease
+    address, length, gateway, server, begin_s, duration_s, fault, name_servers = found.lease
     assert 0 <= length <= 32 and begin_s == 7 and 0 <= duration_s < 2**34
-    for quad in address, gateway, server:
+    assert len(name_servers) <= 3
+    for quad in address, gateway, server, *name_servers:
         assert quad in ("", ON_DEVICE) or unicast(quad) == quad
     assert bool(fault) == (not gateway)
     assert "\n" not in fault and fault.isascii() and fault.isprintable() and len(fault) < 100

@@ -74,6 +74,18 @@ def test_a_lease_comes(client: str, environ: dict[str, str], lease: Lease) -> No
     assert event(client, environ) == Event("ppp0" if client == "ppp" else "eth0", lease)
 
 
+@pytest.mark.parametrize("client, environ", [
+    ("", {**DHCPCD, "reason": "BOUND", "new_domain_name_servers": "198.51.100.53 9.9.9.9"}),
+    ("udhcpc", {**UDHCPC, "reason": "renew", "dns": "198.51.100.53 9.9.9.9"}),
+    ("networkmanager", {**NETWORKMANAGER, "reason": "up", "IP4_NAMESERVERS": "198.51.100.53 9.9.9.9"}),
+    ("ifupdown", {**STATIC, "PHASE": "post-up", "IF_DNS_NAMESERVERS": "198.51.100.53 9.9.9.9"}),
+    ("ppp", {**PPP, "reason": "ip-up", "DNS1": "198.51.100.53", "DNS2": "9.9.9.9"}),
+])
+def test_a_lease_has_its_name_servers(client: str, environ: dict[str, str]) -> None:
+    found = event(client, environ)
+    assert found and found.lease and found.lease.name_servers == ("198.51.100.53", "9.9.9.9")
+
+
 @pytest.mark.parametrize("client, environ, reasons", [
     ("", DHCPCD, "EXPIRE FAIL NAK RELEASE STOP"),
     ("udhcpc", UDHCPC, "deconfig"),

@@ -52,7 +52,7 @@ def quickly(work: Callable[[], None]) -> None:
 
 
 def assert_canonical(lease: Lease) -> None:
-    for quad in lease.address, lease.gateway, lease.server:
+    for quad in lease.address, lease.gateway, lease.server, *lease.name_servers:
         assert not quad or str(ipaddress.IPv4Address(quad)) == quad
     assert 0 <= lease.length <= 32 and 0 <= lease.duration_s < 2**32
     assert re.fullmatch(r"[A-Za-z0-9 ,:./+<>'-]*", lease.fault) and len(lease.fault) < 200, lease.fault
@@ -123,7 +123,8 @@ def check_environment(environ: dict[bytes, bytes], client: str) -> None:
 VALUES = BYTES.filter(lambda value: b"\0" not in value)  # what an environment can hold
 
 
-GOOD = [b"192.0.2.34", b"255.255.255.0", b"192.0.2.1", b"192.0.2.1", b"3600", b"0 192 0 2 1", b"192.0.2.1"]
+GOOD = [b"192.0.2.34", b"255.255.255.0", b"192.0.2.1", b"192.0.2.1", b"3600", b"0 192 0 2 1", b"192.0.2.1",
+        b"9.9.9.9 192.0.2.53"]
 
 # The program, the name that its hook gives us, and the variables by which we tell it from others of that name.
 CALLS: list[tuple[str, str, dict[bytes, bytes]]] = [
@@ -135,7 +136,7 @@ CALLS: list[tuple[str, str, dict[bytes, bytes]]] = [
 def variables_of(words: event.Client) -> list[bytes]:
     """All that a lease is read from, in the order of GOOD."""
     return [words.address + b"0" * (words.addresses > 1), words.mask, words.routers, words.server, words.duration,
-            words.classless, words.gateway]
+            words.classless, words.gateway, b"".join(words.name_servers[:1])]
 
 
 @st.composite
@@ -215,7 +216,7 @@ FIELDS = st.lists(st.one_of(st.sampled_from([b"1", b"-", b"24", b"192.0.2.34", b
 
 
 @fuzz
-@given(text=st.one_of(BYTES, FIELDS, FIELDS.map(lambda text: b"1 " + text + b"\n")))
+@given(text=st.one_of(BYTES, FIELDS, FIELDS.map(lambda text: b"2 " + text + b"\n")))
 def test_any_bytes_in_the_store_are_a_lease_or_corrupt(text: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     store = Store(str(tmp_path_factory.getbasetemp() / "store"))
     store.prepare()

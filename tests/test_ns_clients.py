@@ -246,6 +246,16 @@ def test_a_default_of_option_121_without_a_router_leads_into_the_device(link: Ru
         link.isp.hand_out(options={})
 
 
+def test_its_name_servers_are_known_from_the_renewal_on(link: Running) -> None:
+    for servers in "198.51.100.53,9.9.9.9", "198.51.100.54":
+        with link.renewal():
+            link.isp.hand_out(options={6: servers})
+        kept = link.router.path("/run/dhcp-lb/leases/eth1")
+        wait_for("the lease to be kept", lambda: kept.read_text().split(" ")[7] == servers)
+    with link.renewal():
+        link.isp.hand_out(options={})
+
+
 def test_a_new_address_takes_the_place_of_the_old_one(link: Running) -> None:
     old, pool = link.router.addresses("eth1"), link.isp.pool
     with link.renewal("BOUND"):

@@ -89,6 +89,35 @@ def test_a_link_of_networkd_s(lab: Lab) -> None:
     assert_shared(lab)
 
 
+def name_servers(lab: Lab) -> str:
+    return lab.router.path("/run/dhcp-lb/leases/eth1").read_text().split(" ")[7]
+
+
+def test_a_link_of_networkd_s_has_its_name_servers(lab: Lab) -> None:
+    lab.isp("eth1").hand_out(options={6: "198.51.100.53,9.9.9.9"})
+    start_dbus(lab)
+    lab.router.path("/etc/systemd/network/eth1.network").write_text("[Match]\nName=eth1\n[Network]\nDHCP=ipv4\n")
+    start_networkd(lab)
+    lab.router.sh("while ! ip route show default dev eth1 | grep -q via; do sleep 0.1; done")
+    lab.router.dhcp_lb("apply")
+    becomes(lab, BOTH)
+    assert name_servers(lab) == "198.51.100.53,9.9.9.9"
+    lab.isp("eth1").hand_out(options={6: "198.51.100.54"})
+    wait_for("a renewal", lambda: "198.51.100.54" in lab.router.sh("cat /run/systemd/netif/leases/*"))
+    lab.router.sh("reason=look dhcp-lb hook systemd")
+    assert name_servers(lab) == "198.51.100.54"
+
+
+def test_a_link_of_networkmanager_s_has_its_name_servers(lab: Lab) -> None:
+    lab.isp("eth1").hand_out(options={6: "198.51.100.53,9.9.9.9"})
+    start_dbus(lab)
+    start_networkmanager(lab)
+    becomes(lab, BOTH)
+    wait_for("its `up`", lambda: name_servers(lab) == "198.51.100.53,9.9.9.9")
+    lab.router.sh("reason=look dhcp-lb hook systemd")  # which the kernel says nothing about
+    assert name_servers(lab) == "198.51.100.53,9.9.9.9"
+
+
 def test_a_link_whose_default_networkd_puts_into_another_table(lab: Lab) -> None:
     start_dbus(lab)
     lab.router.path("/etc/systemd/network/eth1.network").write_text(

@@ -38,6 +38,7 @@ def files(store: Store) -> list[str]:
 
 @pytest.mark.parametrize("lease", [LEASE0, LEASE1, NONE, Lease("192.0.2.34", 24, "192.0.2.1"),
                                    Lease("192.0.2.34", 32, ON_DEVICE),
+                                   LEASE0._replace(name_servers=("198.51.100.53", "9.9.9.9", "192.0.2.1")),
                                    Lease("", 0, "", "", 7, 0, "address is not an IPv4 address")])
 def test_a_lease_comes_back_as_it_was(store: Store, lease: Lease) -> None:
     store.save("eth0", lease)
@@ -47,9 +48,23 @@ def test_a_lease_comes_back_as_it_was(store: Store, lease: Lease) -> None:
 
 def test_the_file_is_a_line_of_words(store: Store) -> None:
     store.save("eth0", LEASE0)
-    assert lease_file(store).read_text() == "1 192.0.2.34 24 192.0.2.1 192.0.2.1 1000 3600 \n"
+    assert lease_file(store).read_text() == "2 192.0.2.34 24 192.0.2.1 192.0.2.1 1000 3600 - \n"
+    store.save("eth0", LEASE0._replace(name_servers=("198.51.100.53", "9.9.9.9")))
+    assert lease_file(store).read_text() == (
+        "2 192.0.2.34 24 192.0.2.1 192.0.2.1 1000 3600 198.51.100.53,9.9.9.9 \n")
     store.save("eth0", NONE)
-    assert lease_file(store).read_text() == "1 - 0 - - 0 0 no lease\n"
+    assert lease_file(store).read_text() == "2 - 0 - - 0 0 - no lease\n"
+
+
+@pytest.mark.parametrize("text, lease", [
+    ("1 192.0.2.34 24 192.0.2.1 192.0.2.1 1000 3600 \n", LEASE0),
+    ("1 192.0.2.34 24 0.0.0.0 - 1000 0 \n", Lease("192.0.2.34", 24, ON_DEVICE, "", 1000)),
+    ("1 - 0 - - 7 0 address is not an IPv4 address\n", Lease("", 0, "", "", 7, 0, "address is not an IPv4 address")),
+    ("1 - 0 - - 0 0 no lease\n", NONE),
+])
+def test_a_file_of_2_0_is_read(store: Store, text: str, lease: Lease) -> None:
+    lease_file(store).write_text(text)
+    assert store.load(BOTH, NOW) == State({"eth0": lease})
 
 
 @pytest.mark.parametrize("name", ["é€", "$(id)", "a'b", "--help", "lock", "held", "*", "\udcff", "eth0.100", "x\x85y"])
@@ -84,8 +99,10 @@ GOOD = _encode(LEASE0).encode()
 
 @pytest.mark.parametrize("content", [
     b"", b"\n", b"1", b"1 \n", GOOD[:-1], GOOD[:20], GOOD[:-1] + b"\0", b"\0" * 4096, b"\xff\xfe", b"garbage\n" * 1000,
-    b"2" + GOOD[1:],  # a newer version's
-    b"11" + GOOD[1:],
+    b"3" + GOOD[1:],  # a newer version's
+    b"2 192.0.2.34 24 192.0.2.1 - 0 0 9.9.9 \n", b"2 192.0.2.34 24 192.0.2.1 - 0 0 9.9.9.9,, \n",
+    b"2 192.0.2.34 24 192.0.2.1 - 0 0\n",
+    b"12" + GOOD[1:],
     b"1 999.1.1.1 24 192.0.2.1 - 0 0 \n", b"1 192.0.2.34 33 192.0.2.1 - 0 0 \n", b"1 192.0.2.34 -1 192.0.2.1 - 0 0 \n",
     b"1 192.0.2.34 24 gateway - 0 0 \n", b"1 192.0.2.34 24 192.0.2 - 0 0 \n",
     b"1 192.0.2.34 24 192.0.2.1 $(id) 0 0 \n", b"1 192.0.2.34 24 192.0.2.1 - then 0 \n",
@@ -105,7 +122,8 @@ def test_a_file_that_is_cut_off_anywhere_is_corrupt(store: Store, cut: int) -> N
 
 quads = st.tuples(*[st.integers(0, 255)] * 4).map(lambda octets: ".".join(map(str, octets)))
 leases = st.builds(Lease, quads, st.integers(1, 32), quads | st.just(ON_DEVICE), quads | st.just(""),
-                   st.integers(0, 2**33), st.integers(0, 2**32 - 2), st.just(""))
+                   st.integers(0, 2**33), st.integers(0, 2**32 - 2), st.just(""),
+                   st.lists(quads, max_size=3).map(tuple))
 
 
 @given(leases)
@@ -113,7 +131,8 @@ def test_what_is_written_is_what_is_read(lease: Lease) -> None:
     assert _decode(_encode(lease)) == lease
 
 
-pieces = st.sampled_from([b"1", b"-", b"0", b"24", b"192.0.2.1", b"", b"x", b" ", b"\n", b"9" * 20, b"-1"])
+pieces = st.sampled_from([b"1", b"2", b"-", b"0", b"24", b"192.0.2.1", b"9.9.9.9,192.0.2.1", b"", b"x", b" ", b"\n",
+                          b"9" * 20, b"-1"])
 
 
 @given(st.lists(pieces, max_size=12).map(b" ".join) | st.binary(max_size=80))
@@ -123,7 +142,8 @@ def test_whatever_the_content_a_lease_has_addresses_and_numbers(content: bytes) 
     except (OSError, ValueError):
         return
     assert _decode(_encode(lease)) == lease
-    assert all(not quad or parse(quad) == quad for quad in (lease.address, lease.gateway, lease.server))
+    assert all(not quad or parse(quad) == quad for quad in (lease.address, lease.gateway, lease.server,
+                                                            *lease.name_servers))
     assert 0 <= lease.length <= 32
 
 
