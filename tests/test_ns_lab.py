@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import CHECKOUT, NotOffered, debian_root, root, wait_for
+from tests.lab import CHECKOUT, Isp, Lab, NotOffered, debian_root, root, wait_for
 
 PROGRAM = """
 from tests.lab import Isp, Lab
@@ -98,3 +98,13 @@ def test_another_release_is_left_out_when_only_the_own_one_is_wanted(monkeypatch
     with pytest.raises(NotOffered, match="--fast"):
         debian_root("another")
     assert debian_root(root.host_suite()) == debian_root()
+
+
+def test_a_connection_whose_first_packet_is_lost_stays_lost() -> None:
+    """If the lab's machines drew their sockets' hashes anew at each retransmission, the next packet would try another
+    link: with one provider of three dead, one connection of seven failed."""
+    with Lab([Isp("eth0"), Isp("eth1"), Isp("eth2")]) as lab:
+        lab.router.ifup()
+        lab.isp("eth2").node.run("nft", "insert", "rule", "ip", "lab", "forward", "drop")
+        failed = lab.connect(lab.lan, 300, at_once=300, timeout_s=4)["ETIMEDOUT"]
+        assert 70 <= failed <= 130, failed  # a third, give or take 3.7 standard deviations

@@ -252,6 +252,10 @@ class Lab:
             self.router.run("ip", "link", "set", "lan0", "up")
             self.internet.run("ip", "route", "add", "local", SERVERS, "dev", "lo")
             self.internet.sh("sysctl -qw net.ipv4.conf.all.rp_filter=0")
+            # A veth carries the hash of the sender's socket to the router, which balances by it. A real cable does
+            # not, so the hash must not be drawn anew when a packet is lost (ip-sysctl.rst).
+            for machine in self.lan, self.internet:
+                machine.run("sysctl", "-qw", "net.core.txrehash=0")
             for isp in self.isps:
                 isp.wire(self.router, self.internet)
             self.router.configure()
