@@ -47,9 +47,9 @@ setup(
         ("/usr/lib/NetworkManager/dispatcher.d", ["etc/NetworkManager/dispatcher.d/90-dhcp-lb"]),
         *[(f"/usr/lib/networkd-dispatcher/{state}.d", ["etc/networkd-dispatcher/dhcp-lb"])
           for state in ("routable", "degraded", "carrier", "no-carrier", "off")],
-        ("/usr/lib/systemd/networkd.conf.d", ["etc/systemd/networkd.conf.d/dhcp-lb.conf"]),
+        ("/usr/lib/systemd/networkd.conf.d", ["etc/systemd/networkd.conf.d/10-dhcp-lb.conf"]),
         ("/usr/lib/systemd/system", [f"etc/systemd/system/dhcp-lb-look.{kind}" for kind in ("socket", "service")]),
-        ("/usr/lib/sysctl.d", ["etc/sysctl.d/dhcp-lb.conf"]),
+        ("/usr/lib/sysctl.d", ["etc/sysctl.d/10-dhcp-lb.conf"]),
         ("/usr/share/dhcp-lb", ["etc/dhcp-lb"]),
         ("/usr/share/bash-completion/completions", ["doc/completion/dhcp-lb"]),
         ("/usr/share/man/man5", ["doc/dhcp-lb.5"]),

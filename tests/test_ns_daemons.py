@@ -65,7 +65,7 @@ def test_a_link_of_networkd_s(lab: Lab) -> None:
     lab.router.sh("networkd-dispatcher --run-startup-triggers >/run/networkd-dispatcher.log 2>&1 &")
     becomes(lab, BOTH)
     assert_shared(lab)
-    # At a restart, by the signal in its unit, it leaves rules and routes alone: networkd.conf.d/dhcp-lb.conf.
+    # At a restart, by the signal in its unit, it leaves rules and routes alone: networkd.conf.d/10-dhcp-lb.conf.
     with lab.router.capture("ip", "-4", "monitor", "rule") as changes:
         lab.router.sh("""
             kill -USR2 $(pidof systemd-networkd)
@@ -87,6 +87,26 @@ def test_a_link_of_networkd_s(lab: Lab) -> None:
     lab.isp("eth1").replug()
     becomes(lab, BOTH)
     assert_shared(lab)
+
+
+def test_an_administrator_s_own_setting_of_networkd_wins(lab: Lab) -> None:
+    own = lab.router.path("/etc/systemd/networkd.conf.d/50-local.conf")
+    own.parent.mkdir(parents=True)
+    own.write_text("[Network]\nManageForeignRoutes=yes\n")
+    read = lab.router.run("systemd-analyze", "cat-config", "systemd/networkd.conf")
+    settings = [line for line in read.splitlines() if line.startswith("ManageForeignRoutes=")]
+    assert settings == ["ManageForeignRoutes=no", "ManageForeignRoutes=yes"]  # the last one counts
+
+
+def test_an_administrator_s_own_sysctls_win(lab: Lab) -> None:
+    policy = "net.ipv4.fib_multipath_hash_policy"
+    path = lab.router.path("/etc/sysctl.d/99-local.conf")
+    for program in "sysctl --system", "/lib/systemd/systemd-sysctl":
+        for value in "0", "2":
+            path.write_text(f"{policy} = {value}\n")
+            lab.router.run("sysctl", "-qw", f"{policy}=1")
+            lab.router.run(*program.split())
+            assert lab.router.run("sysctl", "-n", policy) == f"{value}\n"
 
 
 def name_servers(lab: Lab) -> str:

@@ -158,7 +158,7 @@ class Router(Node):
         """)
         self.sh("""
             sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=2
-            sysctl -qp /usr/lib/sysctl.d/dhcp-lb.conf
+            sysctl -qp /usr/lib/sysctl.d/10-dhcp-lb.conf
             ip address add 10.0.0.1/24 dev lan0
             nft -f /etc/nftables.conf
         """)

@@ -209,6 +209,18 @@ def test_a_hook_that_the_administrator_has_turned_off_by_a_link_stays_off(machin
     assert machine.text(HOOK) == ""
 
 
+def test_a_mask_of_a_file_of_2_0_holds_for_its_new_name(machine: Machine) -> None:
+    machine.sh("""
+        mkdir -p /etc/systemd/networkd.conf.d
+        ln -s /dev/null /etc/sysctl.d/dhcp-lb.conf
+        ln -s /dev/null /etc/systemd/networkd.conf.d/dhcp-lb.conf
+    """)
+    for _ in range(2):
+        machine.install()
+        for directory in "/etc/sysctl.d", "/etc/systemd/networkd.conf.d":
+            assert machine.sh(f"cd {directory}; ls *dhcp-lb*; readlink *dhcp-lb*") == "10-dhcp-lb.conf\n/dev/null\n"
+
+
 def test_a_hook_left_behind_by_a_removed_package_does_nothing(machine: Machine) -> None:
     machine.run("debconf-set-selections", stdin=PRESEED.read_text())
     machine.install()

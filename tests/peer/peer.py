@@ -72,7 +72,7 @@ def uninstall_dhcp_lb(router: Router) -> None:
     router.sh("""
         rm /etc/dhcp-lb /usr/bin/dhcp-lb /etc/dhcp/dhclient-exit-hooks.d/dhcp-lb
         rm /etc/network/if-up.d/dhcp-lb /etc/network/if-post-down.d/dhcp-lb
-        rm /usr/lib/NetworkManager/dispatcher.d/90-dhcp-lb /usr/lib/systemd/networkd.conf.d/dhcp-lb.conf
+        rm /usr/lib/NetworkManager/dispatcher.d/90-dhcp-lb /usr/lib/systemd/networkd.conf.d/10-dhcp-lb.conf
         rm /usr/lib/networkd-dispatcher/*.d/dhcp-lb
     """)
 
