@@ -158,6 +158,22 @@ def test_removal_gives_main_a_default_through_a_link_that_works(machine: Machine
         machine.run("debconf-set-selections", stdin=PRESEED.read_text())
 
 
+def test_a_python_and_a_program_of_the_administrator_s_own_do_no_harm(machine: Machine) -> None:
+    """In /usr/local/bin, which comes first in the PATH of dpkg's scripts."""
+    running_router(machine)
+    for name in "python3", "dhcp-lb":
+        machine.path(f"/usr/local/bin/{name}").write_text("#!/bin/sh\nexit 1\n")
+        machine.path(f"/usr/local/bin/{name}").chmod(0o755)
+    machine.run("debconf-set-selections", stdin=PRESEED.read_text())
+    machine.install()
+    assert "table-eth1" in machine.text(TABLES)
+    machine.run("/usr/bin/dhcp-lb", "apply")
+    machine.sh("ip route del default")
+    machine.quietly("dpkg", "--purge", "dhcp-lb")
+    assert "proto 109" not in "".join(routing(machine))
+    assert machine.run("ip", "route", "show", "exact", "default").strip() == "default via 198.51.100.1 dev eth1"
+
+
 def test_removal_leaves_nothing_in_the_kernel_if_the_state_was_deleted(machine: Machine) -> None:
     """It may be at any time. That this is no chroot, systemd's own directory says."""
     running_router(machine)
