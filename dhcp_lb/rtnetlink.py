@@ -4,7 +4,7 @@ Numbers are from uapi/linux: rtnetlink.h (RTM_*, RTPROT_*, RTNH_F_*), if_addr.h 
 sockios.h (SIOC*), if.h (IFF_*)."""
 
 from _socket import AF_INET, inet_aton, inet_ntoa
-from errno import EEXIST, ENODEV, ENOENT, ESRCH
+from errno import EEXIST, EMSGSIZE, ENODEV, ENOENT, ESRCH
 from fcntl import ioctl
 from posix import F_OK, access
 
@@ -143,13 +143,25 @@ class Rtnetlink(Netlink):
         """The route that a connection of this machine takes, with its table and all its nexthops. A `source` of "" and
         an `oif` of 0 mean an unbound socket."""
         from .rtmessages import route
-        body = BODY.pack(AF_INET, 32, 32 if source else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH)
-        body += attribute(RTA_DST, inet_aton(destination))
+        asked = attribute(RTA_DST, inet_aton(destination))
         if source:
-            body += attribute(RTA_SRC, inet_aton(source))
+            asked += attribute(RTA_SRC, inet_aton(source))
         if oif:
-            body += attribute(RTA_OIF, U32.pack(oif))
-        return route(self.ask(RTM_GETROUTE, 0, body))
+            asked += attribute(RTA_OIF, U32.pack(oif))
+
+        def ask(flags: int) -> Route:
+            body = BODY.pack(AF_INET, 32, 32 if source else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE | flags)
+            return route(self.ask(RTM_GETROUTE, 0, body + asked))
+        try:
+            return ask(RTM_F_FIB_MATCH)
+        except OSError as error:
+            if error.errno != EMSGSIZE:
+                raise
+        # The kernel's answer has room for some 230 nexthops (net/ipv4/route.c, inet_rtm_getroute). Who has more in one
+        # route are we, and it is in the table that it names.
+        table = ask(0).table
+        return max([route(message) for message in self.ours()[1] if route(message).table == table],
+                   key=lambda route: len(route.nexthops))
 
     def write(self, changes: tuple[Change, ...]) -> tuple[Refusal, ...]:
         """Makes the changes in this order: all or none if this process is killed. Returns the changes that the kernel

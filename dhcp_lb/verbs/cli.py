@@ -20,7 +20,7 @@ from ..sight import Sight, look, now_s
 from ..store import Store
 from ..sysctl import warnings
 from ..takeup import take_up
-from .explain import chosen, explanation
+from .explain import chosen, explanation, printable
 from .status import Status, as_json, as_text, shares
 
 FAILED, WRONG = 1, 2
@@ -160,8 +160,9 @@ def explain(options: Namespace) -> int | None:
     carriers = {interface.ifindex: interface.carrier for interface in sight.interfaces.values()}
     names = {name.number: name.name for name in iproute2.names("rt_tables")}
     ours = {link.table: link.table_name for link in sight.config.links} | {balance: sight.config.settings.balance_name}
-    print("\n".join(explanation(options.destination, options.source, options.oif, route, rule, names | ours,
-                                interface_names([route]), shares(judged(sight).have, balance, carriers))))
+    for line in explanation(options.destination, options.source, options.oif, route, rule, names | ours,
+                            interface_names([route]), shares(judged(sight).have, balance, carriers)):
+        print(printable(line))
     return None
 
 
@@ -219,5 +220,5 @@ def _what(error: OSError) -> str:
 
 def _fail(message: str, status: int) -> int:
     for line in message.split("\n"):
-        print(f"dhcp-lb: {line}", file=sys.stderr)
+        print(f"dhcp-lb: {printable(line)}", file=sys.stderr)
     return status

@@ -34,6 +34,13 @@ def chosen(rules: list[Rule], route: Route, destination: str, source: str, oif: 
     return next((rule for rule in fitting if not rule.rest), next(iter(fitting), None))
 
 
+def printable(line: str) -> str:
+    """The line with its control characters escaped: others choose the names of their interfaces, and a terminal obeys
+    an ESC."""
+    codes = [(char, ord(char) - 0xdc00 if "\udc80" <= char <= "\udcff" else ord(char)) for char in line]
+    return "".join([char if 32 <= code < 127 or code >= 160 else f"\\x{code:02x}" for char, code in codes])
+
+
 def explanation(destination: str, source: str, oif: str, route: Route, rule: Rule | None,
                 tables: dict[int, str], interfaces: dict[int, str], parts: dict[int, float]) -> list[str]:
     """The lines of `explain`. `tables` and `interfaces` map numbers to names, `parts` an interface's index to its
