@@ -18,25 +18,39 @@ NETWORKD = "/run/systemd/netif/leases"  # a file an interface, of its index: sys
 
 
 def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> frozenset[str]:
-    """Saves the leases of the links that have an address for which the store has no lease of a DHCP server. Returns
-    the interfaces of the links that have a usable lease.
+    """Keeps in the store what `current` finds. Returns the interfaces of the links that have a lease that can be
+    used."""
+    known = store.load(interfaces, now_s()).leases
+    found = current(config, known, interfaces)
+    for interface, lease in found.items():
+        before = known.get(interface, NONE)
+        if lease != before:
+            store.prepare()
+            # Its client may have told meanwhile, and knows best.
+            if store.load(frozenset([interface]), now_s()).leases.get(interface, NONE) == before:
+                store.save(interface, lease)
+    return frozenset([interface for interface, lease in found.items() if not lease.fault])
 
-    For a static link, or one whose client has no hook, the kernel has the address, and table main the default route.
-    dhclient's lease files know more: the server, and the end of the lease. If no dhclient runs, they only fill in what
-    the kernel does not know. A client's own hook must not ask for the route in main: clients differ in whether it is
-    there by then."""
+
+def current(config: Config, known: dict[str, Lease], interfaces: frozenset[str]) -> dict[str, Lease]:
+    """What the links with these interfaces have been given: interface → lease, of those that have an address and about
+    which something is known. `known` leases count if they come from a DHCP server and the address is there.
+
+    For links that are static, or of a client that has no hook, the kernel is asked for the address and a default
+    route. dhclient's lease files know more, its server and its end; without a dhclient they are only asked for what
+    the kernel does not know. A client's own hook must not ask for that route: clients differ in what comes first."""
     kernel = Rtnetlink()
     there = kernel.interfaces(interfaces)
+    leases = {}
     unknown = []
-    usable = set()
     for link in config.links:
         interface = there.get(link.interface)
         if interface and interface.addresses:
-            lease = _known(store, link.interface)
-            if not (lease.server and lease.address in interface.addresses):
+            lease = known.get(link.interface, NONE)
+            if lease.server and lease.address in interface.addresses:
+                leases[link.interface] = lease
+            else:
                 unknown.append((link, interface, lease))
-            elif not lease.fault:
-                usable.add(link.interface)
     noted = _from_dhclient(there) if unknown else {}
     for link, interface, lease in unknown:
         found = noted.get(link.interface)
@@ -44,18 +58,10 @@ def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> frozens
             found = from_kernel(kernel, link, interface) or found
             if found:
                 found = _with_name_servers(found, lease, interface.ifindex)
-        if found and not found.fault:
-            usable.add(link.interface)
-        # The known lease may say more than the kernel.
-        if found and (found[:4] != lease[:4] or found.name_servers != lease.name_servers):
-            store.prepare()
-            if _known(store, link.interface) == lease:  # its client may have reported meanwhile, and knows best
-                store.save(link.interface, found)
-    return frozenset(usable)
-
-
-def _known(store: Store, interface: str) -> Lease:
-    return store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
+        if found:  # what is known may say more than the kernel
+            same = found[:4] == lease[:4] and found.name_servers == lease.name_servers
+            leases[link.interface] = lease if same else found
+    return leases
 
 
 def _with_name_servers(found: Lease, known: Lease, ifindex: int) -> Lease:

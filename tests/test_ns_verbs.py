@@ -1,5 +1,6 @@
 """The verbs, in situations that mislead."""
 
+import json
 import subprocess
 
 from tests import box
@@ -24,6 +25,27 @@ def test_a_way_of_250_links_is_explained() -> None:
     assert "  table  dhcp-lb (252), route default\n" in said
     assert said.count("  link   eth") == 250
     assert f"  link   eth249 via {given(249).gateway}, 0% of the connections\n" in said
+
+
+@boxed
+def test_what_apply_would_take_up_is_seen_beforehand() -> None:
+    names = box.add_links(2)
+    for place, name in enumerate(names):
+        set_address(name, given(place))
+        box.ip(f"route add default via {given(place).gateway} dev {name} metric {10 + place}")
+    said = json.loads(verb("status", "--json"))
+    assert said["in_order"] is False and not box.STORE.exists()
+    assert [(link["state"], link["address"], link["gateway"]) for link in said["links"]] == [
+        ("up", given(place).address, given(place).gateway) for place in range(2)]
+    assert "not as it should be" in verb("status")
+    planned = verb("plan").splitlines()
+    assert planned == said["commands"] != []
+    log = box.Syslog()
+    verb("apply")
+    assert [line for line in log.lines() if line in planned] == planned
+    assert verb("plan") == "" and json.loads(verb("status", "--json"))["in_order"] is True
+    box.ip("address flush dev eth1")  # what was taken up ends in the same way
+    assert json.loads(verb("status", "--json"))["links"][1]["state"] == "unusable"
 
 
 @boxed

@@ -19,7 +19,7 @@ from ..rtnetlink import Rtnetlink
 from ..sight import Sight, look, now_s
 from ..store import Store
 from ..sysctl import warnings
-from ..takeup import take_up
+from ..takeup import current, take_up
 from .explain import chosen, explanation, printable
 from .status import Status, as_json, as_text, shares
 
@@ -192,12 +192,14 @@ def remove(_: Namespace) -> None:
 
 
 def _sight() -> tuple[Sight, bool]:
-    """Reads everything that a run goes by. Also returns whether the store could be read: other users see the kernel
+    """What there is, with what would be taken up, and whether the store could be read: other users see the kernel
     alone."""
     config = _valid(read_config())
     store = Store()
     known = not os.path.exists(store.path) or os.access(store.path, os.R_OK | os.X_OK)
     state = store.load(config.interfaces, now_s()) if known else State()
+    if known:  # as `apply` does first
+        state = state._replace(leases={**state.leases, **current(config, state.leases, config.interfaces)})
     return look(Rtnetlink(), config, state), known
 
 
