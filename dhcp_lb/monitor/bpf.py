@@ -1,0 +1,32 @@
+"""Filters that the kernel runs on what a socket would receive (classic BPF, linux/bpf_common.h), so that what does not
+concern us wakes nobody."""
+
+from _socket import SOL_SOCKET, socket
+from array import array
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from struct import Struct
+else:
+    from _struct import Struct
+
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+
+LOAD_WORD, LOAD_HALF, LOAD_BYTE = 0x20, 0x28, 0x30  # from the message's begin
+LOAD_WORD_X, LOAD_HALF_X, LOAD_BYTE_X = 0x40, 0x48, 0x50  # from X on
+LOAD_IP_HEADER_LENGTH = 0xb1  # into X: four times the lower half of a byte
+EQUAL = 0x15
+RETURN = 0x06
+ALL, NOTHING = 0xffffffff, 0
+
+INSTRUCTION = Struct("=HBBL")  # struct sock_filter
+PROGRAM = Struct("@HP")  # struct sock_fprog
+
+Instruction = tuple[int, int, int, int]
+"""Code, how many to skip if true, how many if false, constant."""
+
+
+def attach(receiver: socket, program: list[Instruction]) -> None:
+    """From now on `receiver` gets what the program says. What it has received already is still there."""
+    code = array("B", b"".join([INSTRUCTION.pack(*instruction) for instruction in program]))
+    receiver.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, PROGRAM.pack(len(program), code.buffer_info()[0]))

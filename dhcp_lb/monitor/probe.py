@@ -1,0 +1,386 @@
+"""The sockets that probes leave by, and what is taken for an answer.
+
+Every packet names the device and the address that it leaves by. One raw socket and one of UDP serve all links
+(IP_PKTINFO, ip(7)); a TCP connection has a socket of its own. An answer counts if it comes from whom was asked, by the
+link that was asked, to the address that asked, with what only that probe said."""
+
+from _socket import (AF_INET, INADDR_ANY, IPPROTO_ICMP, IPPROTO_IP, IPPROTO_UDP, SO_ERROR, SOCK_CLOEXEC, SOCK_DGRAM,
+                     SOCK_NONBLOCK, SOCK_RAW, SOCK_STREAM, SOL_SOCKET, inet_aton, inet_ntoa, socket)
+from errno import EACCES, EAGAIN, EBUSY, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPERM
+from posix import urandom
+from select import EPOLLIN, EPOLLOUT, epoll
+
+from .. import address
+from ..record import NamedTuple
+from ..targets import DNS, GATEWAY, HTTP, PING
+from . import bpf, dns
+from .asks import DNS_PORT, ROOT, Ask, Way, usable
+from .neighbours import Neighbours
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from struct import Struct
+else:
+    from _struct import Struct
+
+IP_PKTINFO = 8  # linux/in.h
+SO_BINDTOIFINDEX = 62  # asm-generic/socket.h
+PKTINFO = Struct("=i4s4s")  # struct in_pktinfo: interface, the address of ours, that in the packet
+CONTROL_SPACE = 256
+
+ECHO_REPLY, UNREACHABLE, ECHO = 0, 3, 8  # RFC 792
+PORT_UNREACHABLE = 3
+ICMP = Struct("!BBHHH")  # type, code, checksum, identity, number
+UDP = Struct("!HHHH")
+IP_SOURCE, IP_DESTINATION, IP_PROTOCOL = 12, 16, 9  # where they are in a header
+
+KEEP_S = 10.0  # an answer that comes later is no answer
+MIN_NAME_S, MAX_NAME_S = 30, 3600  # for which a host's address is taken for known
+MAX_STREAMS = 8  # connections that are under way to one target by one link; the kernel repeats each one's SYN itself
+MAX_RECEIVED = 512  # packets in one go: a flood must not keep the probes from leaving
+RECEIVE = 2048
+
+NOT_ASKED = frozenset([EPERM, EACCES, EAGAIN, EBUSY, EMFILE, ENFILE, ENOBUFS, ENOMEM, EOPNOTSUPP])
+"""Nothing was asked, for a reason that is this machine's: a firewall of its own, say. Any other errno is silence, like
+ENETUNREACH: the link led nowhere."""
+
+
+class Sent(NamedTuple):
+    """A probe that has left."""
+
+    way: Way
+    ask: Ask
+    at_s: float
+    asked: bytes = b""  # the question to a name server
+    resolves: bool = False  # it asks for the address of an HTTP target's host
+
+
+class Answer(NamedTuple):
+    """What came of a probe."""
+
+    interface: str
+    ask: Ask
+    took_s: float
+
+
+class Stream:
+    """A connection that is being tried."""
+
+    def __init__(self, sent: Sent, connection: socket, request: bytes) -> None:
+        self.sent, self.socket, self.request = sent, connection, request
+        self.received = b""
+
+
+class Prober:
+    """All probes of all links. `fileno()` is ready when `answers()` may have some."""
+
+    def __init__(self) -> None:
+        """PermissionError without CAP_NET_RAW."""
+        self.poll = epoll()
+        self.magic = urandom(4)
+        self.icmp = self._socket(SOCK_RAW, IPPROTO_ICMP)
+        bpf.attach(self.icmp, [
+            (bpf.LOAD_IP_HEADER_LENGTH, 0, 0, 0),
+            (bpf.LOAD_BYTE_X, 0, 0, 0), (bpf.EQUAL, 0, 2, ECHO_REPLY),
+            (bpf.LOAD_WORD_X, 0, 0, ICMP.size), (bpf.EQUAL, 4, 5, int.from_bytes(self.magic, "big")),
+            (bpf.EQUAL, 0, 4, UNREACHABLE), (bpf.LOAD_BYTE_X, 0, 0, 1), (bpf.EQUAL, 0, 2, PORT_UNREACHABLE),
+            (bpf.RETURN, 0, 0, bpf.ALL), (bpf.RETURN, 0, 0, bpf.ALL), (bpf.RETURN, 0, 0, bpf.NOTHING)])
+        self.udp: list[tuple[socket, float]] = []  # and since when; the last one sends
+        self.neighbours: Neighbours | None = None
+        self.pings: dict[object, Sent] = {}  # by what the packet holds
+        self.queries: dict[object, Sent] = {}  # by server and number
+        self.gateways: dict[object, Sent] = {}  # by interface and address
+        self.streams: dict[int, Stream] = {}  # by descriptor
+        self.identities: dict[str, bytes] = {}  # of the links' echoes
+        self.names: dict[tuple[str, str], tuple[str, float]] = {}  # link and host → address, and until when
+        self.number = 0
+        self.now_s = 0.0
+
+    def fileno(self) -> int:
+        """To wait for."""
+        return self.poll.fileno()
+
+    def close(self) -> None:
+        """Ends all of it."""
+        for stream in self.streams.values():
+            stream.socket.close()
+        for one, _ in self.udp:
+            one.close()
+        if self.neighbours:
+            self.neighbours.close()
+        self.icmp.close()
+        self.poll.close()
+
+    def ask(self, way: Way, ask: Ask, now_s: float) -> int:
+        """Sends a probe; 0, or the errno for which it could not leave."""
+        sent = Sent(way, ask, now_s)
+        try:
+            if ask.kind == PING:
+                self._ping(sent)
+            elif ask.kind == DNS:
+                self._query(sent, ask.address, dns.question(ask.name, dns.A if ask.name else dns.NS))
+            elif ask.kind == GATEWAY:
+                return self._gateway(sent)
+            elif ask.kind == HTTP and not ask.address:
+                return self._by_name(sent)
+            else:
+                self._connect(sent, ask.address)
+        except OSError as error:
+            return error.errno or EBUSY
+        return 0
+
+    def renew(self, interface: str, now_s: float) -> None:
+        """From now on the link's probes look like others than before, so that an entry in a firewall or a router that
+        has gone stale does not keep them from being answered."""
+        self.identities.pop(interface, None)
+        if self.udp and now_s - self.udp[-1][1] >= KEEP_S:
+            self._open_udp(now_s)
+
+    def forget(self, interface: str) -> None:
+        """The link is another one now: what it was asked and told before does not count."""
+        self.identities.pop(interface, None)
+        for outstanding in self.pings, self.queries, self.gateways:
+            for key in [key for key, sent in outstanding.items() if sent.way.interface == interface]:
+                del outstanding[key]
+        for descriptor in [fd for fd, stream in self.streams.items() if stream.sent.way.interface == interface]:
+            self._close(descriptor)
+        for name in [name for name in self.names if name[0] == interface]:
+            del self.names[name]
+
+    def answers(self, now_s: float) -> list[Answer]:
+        """What has been answered since the last time."""
+        found: list[Sent] = []
+        self.now_s = now_s
+        for descriptor, _ in self.poll.poll(0):
+            if descriptor == self.icmp.fileno():
+                found += self._receive(self.icmp, self._icmp_answer)
+            elif self.neighbours and descriptor == self.neighbours.socket.fileno():
+                heard = [self.gateways.pop(key, None) for key in self.neighbours.heard()]
+                found += [sent for sent in heard if sent]
+            elif descriptor in self.streams:
+                found += self._progress(descriptor)
+            else:
+                for one, _ in self.udp:
+                    if one.fileno() == descriptor:
+                        found += self._receive(one, self._dns_answer)
+        self._expire(now_s)
+        return [Answer(sent.way.interface, sent.ask, now_s - sent.at_s) for sent in found
+                if now_s - sent.at_s <= KEEP_S]
+
+    # Leaving
+
+    def _socket(self, kind: int, protocol: int) -> socket:
+        one = socket(AF_INET, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol)
+        one.setsockopt(IPPROTO_IP, IP_PKTINFO, 1)
+        self.poll.register(one.fileno(), EPOLLIN)
+        return one
+
+    def _open_udp(self, now_s: float) -> None:
+        one = self._socket(SOCK_DGRAM, 0)
+        one.bind(("", 0))
+        self.udp.append((one, now_s))
+
+    def _ping(self, sent: Sent) -> None:
+        identity = self.identities.setdefault(sent.way.interface, urandom(2))
+        self.number = self.number + 1 & 0xffff
+        content = identity + self.number.to_bytes(2, "big") + self.magic + urandom(4)
+        checksum = _checksum(bytes([ECHO, 0]) + content)
+        self.pings[content] = sent
+        _send(self.icmp, bytes([ECHO, 0]) + checksum.to_bytes(2, "big") + content, sent.way, sent.ask.address, 0)
+
+    def _query(self, sent: Sent, server: str, asked: bytes, resolves: bool = False) -> None:
+        if not self.udp:
+            self._open_udp(sent.at_s)
+        number = int.from_bytes(urandom(2), "big")
+        self.queries[server, number] = sent._replace(asked=asked, resolves=resolves)
+        _send(self.udp[-1][0], dns.query(number, asked), sent.way, server, DNS_PORT)
+
+    def _gateway(self, sent: Sent) -> int:
+        if not self.neighbours:
+            self.neighbours = Neighbours()
+            self.poll.register(self.neighbours.socket.fileno(), EPOLLIN)
+        self.gateways.setdefault((sent.way.ifindex, sent.ask.address), sent)
+        return self.neighbours.ask(sent.way.ifindex, sent.ask.address)
+
+    def _by_name(self, sent: Sent) -> int:
+        """An HTTP target whose address the link's own name servers know. When the time of an address is over they are
+        asked again, and the address is used as long as they do not answer."""
+        quad, until_s = self.names.get((sent.way.interface, sent.ask.name), ("", 0.0))
+        if sent.at_s >= until_s:
+            servers = usable(sent.way)
+            if not servers:
+                return EOPNOTSUPP
+            server = servers[int(sent.at_s) % len(servers)]
+            self._query(sent, server, dns.question(sent.ask.name, dns.A), resolves=True)
+        if quad:
+            self._connect(sent, quad)
+        return 0
+
+    def _connect(self, sent: Sent, quad: str) -> None:
+        way, ask = sent.way, sent.ask
+        if sum([stream.sent[:2] == sent[:2] for stream in self.streams.values()]) >= MAX_STREAMS:
+            raise OSError(EBUSY, "as many are under way as may be")
+        connection = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        try:
+            connection.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, way.ifindex)
+            connection.bind((way.source, 0))
+            errno = connection.connect_ex((quad, ask.port))
+            if errno not in (0, EINPROGRESS):
+                raise OSError(errno, "")
+        except OSError:
+            connection.close()
+            raise
+        request = b""
+        if ask.kind == HTTP:
+            host = ask.name if ask.port == 80 else f"{ask.name}:{ask.port}"
+            request = (f"GET {ask.path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: dhcp-lb\r\nAccept: */*\r\n"
+                       "Connection: close\r\n\r\n").encode()
+        self.streams[connection.fileno()] = Stream(sent, connection, request)
+        self.poll.register(connection.fileno(), EPOLLOUT)
+
+    # Coming back
+
+    def _receive(self, receiver: socket, understand: "Callable[[bytes, str, int, str], Sent | None]") -> list[Sent]:
+        found = []
+        for _ in range(MAX_RECEIVED):
+            try:
+                data, control, _, sender = receiver.recvmsg(RECEIVE, CONTROL_SPACE)
+            except OSError:  # nothing more; or an error of a packet that was sent, which is silence
+                break
+            for level, kind, value in control:
+                if (level, kind) == (IPPROTO_IP, IP_PKTINFO) and len(value) >= PKTINFO.size:
+                    ifindex, local, _ = PKTINFO.unpack_from(value)
+                    sent = understand(data, sender[0], ifindex, inet_ntoa(local))
+                    if sent:
+                        found.append(sent)
+        return found
+
+    def _icmp_answer(self, data: bytes, sender: str, ifindex: int, local: str) -> Sent | None:
+        start = (data[0] & 0x0f) * 4
+        if len(data) < start + ICMP.size:
+            return None
+        kind, code, _, _, _ = ICMP.unpack_from(data, start)
+        if kind == ECHO_REPLY:
+            content = data[start + 4:start + 16]
+            sent = self.pings.get(content)
+            if sent and _came_back(sent, sent.ask.address, sender, ifindex, local):
+                return self.pings.pop(content)
+        elif (kind, code) == (UNREACHABLE, PORT_UNREACHABLE):
+            return self._refused(data[start + ICMP.size:], sender, ifindex, local)
+        return None
+
+    def _refused(self, inner: bytes, sender: str, ifindex: int, local: str) -> Sent | None:
+        """The probe whose packet, or the begin of it, is `inner`: the server's machine answers, though nobody there is
+        a name server. That the path works is what a question for the root is for."""
+        start = (inner[0] & 0x0f) * 4 if inner else 0
+        if start < 20 or len(inner) < start + UDP.size + 2 or inner[IP_PROTOCOL] != IPPROTO_UDP:
+            return None
+        source, destination = [inet_ntoa(inner[at:at + 4]) for at in (IP_SOURCE, IP_DESTINATION)]
+        port, server_port, _, _ = UDP.unpack_from(inner, start)
+        key = destination, int.from_bytes(inner[start + UDP.size:start + UDP.size + 2], "big")
+        sent = self.queries.get(key)
+        if (sent and sent.ask.kind == DNS and sent.ask.name == ROOT and (source, server_port) == (local, DNS_PORT)
+                and port in [one.getsockname()[1] for one, _ in self.udp]
+                and _came_back(sent, destination, sender, ifindex, local)):
+            return self.queries.pop(key)
+        return None
+
+    def _dns_answer(self, data: bytes, sender: str, ifindex: int, local: str) -> Sent | None:
+        key = sender, int.from_bytes(data[:2], "big")
+        sent = self.queries.get(key)
+        if not sent or not _came_back(sent, sender, sender, ifindex, local):
+            return None
+        reply = dns.reply(data, key[1], sent.asked)
+        if not reply:
+            return None
+        del self.queries[key]
+        if sent.resolves:
+            self._resolved(sent, reply)
+            return None
+        known = sent.ask.name == ROOT or reply.code in (dns.NOERROR, dns.NXDOMAIN)
+        return sent if known else None
+
+    def _resolved(self, sent: Sent, reply: dns.Reply) -> None:
+        """An HTTP target's host has an address: the probe goes there."""
+        for quad in reply.addresses:
+            try:
+                address.unicast(quad)
+                name = sent.way.interface, sent.ask.name
+                known = name in self.names
+                self.names[name] = quad, self.now_s + min(max(reply.keep_s, MIN_NAME_S), MAX_NAME_S)
+                if not known:  # else it went to the address that was known
+                    self._connect(sent, quad)
+                return
+            except (ValueError, OSError):
+                pass
+
+    def _progress(self, descriptor: int) -> list[Sent]:
+        """A connection has got on: it is there, or the answer to its request."""
+        stream = self.streams[descriptor]
+        try:
+            if errno := stream.socket.getsockopt(SOL_SOCKET, SO_ERROR):
+                raise OSError(errno, "")
+            if stream.request:
+                stream.socket.send(stream.request)
+                stream.request = b""
+                self.poll.modify(descriptor, EPOLLIN)
+                return []
+            works = stream.sent.ask.kind != HTTP
+            if not works:
+                data = stream.socket.recv(RECEIVE)
+                stream.received += data
+                if data and len(stream.received) < len("HTTP/1.0 200"):
+                    return []
+                works = _is_success(stream.received)
+        except OSError:  # refused, or reset: nobody who says that this link works
+            works = False
+        self._close(descriptor)
+        return [stream.sent] if works else []
+
+    def _close(self, descriptor: int) -> None:
+        self.poll.unregister(descriptor)
+        self.streams.pop(descriptor).socket.close()
+
+    def _expire(self, now_s: float) -> None:
+        """What is old is no more waited for. Each of these has the oldest first."""
+        for outstanding in self.pings, self.queries, self.gateways:
+            old = []
+            for key, sent in outstanding.items():
+                if now_s - sent.at_s <= KEEP_S:
+                    break
+                old.append(key)
+            for key in old:
+                del outstanding[key]
+        for descriptor in [fd for fd, stream in self.streams.items() if now_s - stream.sent.at_s > KEEP_S]:
+            self._close(descriptor)
+        while len(self.udp) > 1 and now_s - self.udp[1][1] > KEEP_S:
+            one, _ = self.udp.pop(0)
+            self.poll.unregister(one.fileno())
+            one.close()
+
+
+def counts(errno: int) -> bool:
+    """Whether a probe for which `ask` returned this was one that could be answered."""
+    return errno not in NOT_ASKED
+
+
+def _send(sender: socket, data: bytes, way: Way, to: str, port: int) -> None:
+    control = PKTINFO.pack(way.ifindex, inet_aton(way.source), INADDR_ANY.to_bytes(4, "big"))
+    sender.sendmsg([data], [(IPPROTO_IP, IP_PKTINFO, control)], 0, (to, port))
+
+
+def _came_back(sent: Sent, asked: str, sender: str, ifindex: int, local: str) -> bool:
+    return (asked, sent.way.ifindex, sent.way.source) == (sender, ifindex, local)
+
+
+def _is_success(data: bytes) -> bool:
+    """Whether an HTTP answer begins like one of 200 to 299; a redirect is a portal's."""
+    return data[:7] == b"HTTP/1." and data[8:10] == b" 2" and data[10:12].isdigit() and len(data) >= 12
+
+
+def _checksum(data: bytes) -> int:
+    """RFC 1071, of an even number of bytes."""
+    total = sum([int.from_bytes(data[at:at + 2], "big") for at in range(0, len(data), 2)])
+    total = (total & 0xffff) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xffff
