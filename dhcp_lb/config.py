@@ -5,6 +5,11 @@ from .model import Link, Settings
 from .record import NamedTuple
 from .store import read
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 PATH = "/etc/dhcp-lb"
 
 MAX_WEIGHT = 100_000_000  # room for a bandwidth in kbit/s; 1e9 and more is a slip
@@ -14,6 +19,7 @@ TABLE_IDS = f"1 to 252, or 256 to {MAX_TABLE}"
 RESERVED_TABLES = {253: "default", 254: "main", 255: "local"}
 RESERVED_NAMES = ("unspec", "default", "main", "local", "all", "cache")  # ids 0, 253-255, and ip(8)'s words
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MAX_TIER = 9
 CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n") + b"\x7f"
 
 
@@ -53,7 +59,8 @@ def parse(text: bytes, path: str = PATH) -> Config:
         lines.read(line)
     lines.check_balance_table()
     lines.mistakes.sort(key=lambda mistake: mistake[0])
-    return Config(tuple(lines.links), lines.settings,
+    links = [link._replace(**{**lines.defaults, **options}) for link, options in lines.links]
+    return Config(tuple(links), lines.settings,
                   tuple([f"{path}:{number}: {message}" for number, message in lines.mistakes]),
                   frozenset(lines.interfaces), lines.tables, text)
 
@@ -64,7 +71,9 @@ class _Lines:
     def __init__(self, odd: bool) -> None:
         self.odd = odd  # the text has bytes somewhere that no line may have
         self.number = 0
-        self.links: list[Link] = []
+        self.links: list[tuple[Link, dict[str, Any]]] = []  # and its options
+        self.defaults: dict[str, Any] = {}  # of the options of every link
+        self.default_lines: dict[str, int] = {}  # setting → the line where it stands
         self.settings = Settings()
         self.interfaces: dict[str, int] = {}  # each name or id → the line where it stands
         self.table_names: dict[str, int] = {}
@@ -112,24 +121,42 @@ class _Lines:
         _, table_name, table_text, weight_text, *options = fields
         table = self.table(table_name, table_text)
         weight = self.read_number("weight", weight_text, MAX_WEIGHT, f"1 to {MAX_WEIGHT}")
-        gateway = ""
+        found: dict[str, Any] = {}
         for option in options:
-            key, _, value = option.partition("=")
-            if key != "gateway":
-                self.wrong(f"unknown option {option}: must be gateway=ADDRESS")
-            elif gateway:
-                self.wrong("gateway= is given twice: must be given once")
+            key, equals, value = option.partition("=")
+            if key not in OPTIONS or not equals:
+                self.wrong(f"unknown option {option}: must be "
+                           + ", ".join([f"{key}={form}" for key, (_, form, _) in OPTIONS.items()]))
+            elif OPTIONS[key][0] in found:
+                self.wrong(f"{key}= is given twice: must be given once")
             else:
-                try:
-                    gateway = address.unicast(value)
-                except ValueError as error:
-                    self.wrong(f"gateway={value}: the gateway {error}: must be the IPv4 address of a router")
+                self.read_value(found, f"{key}=", value, OPTIONS[key])
         if len(self.mistakes) == before:
-            self.links.append(Link(interface, table_name, table, weight, gateway))
+            self.links.append((Link(interface, table_name, table, weight), found))
+
+    def read_value(self, found: "dict[str, Any]", key: str, value: str, option: "Option") -> None:
+        """Puts the value in its place, or says what is wrong with it."""
+        place, _, read_it = option
+        try:
+            found[place] = read_it(value)
+        except ValueError as error:
+            found[place] = None
+            self.wrong(f"{key}{value}: {error}")
 
     def read_setting(self, name: str, values: list[str]) -> None:
-        if name != "balance-table":
-            self.wrong(f"unknown setting {name}: must be `balance-table = NAME ID`")
+        if name in SETTINGS:
+            place, form, _ = SETTINGS[name]
+            if place in self.defaults:
+                self.wrong(f"{name} is already on line {self.default_lines[name]}: must be set once")
+            elif len(values) != 1:
+                self.wrong(f"{name} has {len(values)} values: must be one, `{name} = {form}`"
+                           + ", with commas and no spaces" * (name == "check"))
+            else:
+                self.default_lines[name] = self.number
+                self.read_value(self.defaults, f"{name} = ", values[0], SETTINGS[name])
+        elif name != "balance-table":
+            self.wrong(f"unknown setting {name}: must be balance-table = NAME ID, "
+                       + ", ".join([f"{name} = {form}" for name, (_, form, _) in SETTINGS.items()]))
         elif self.balance_line:
             self.wrong(f"balance-table is already on line {self.balance_line}: must be set once")
         elif len(values) != 2:
@@ -174,3 +201,46 @@ class _Lines:
             return int(text)
         self.wrong(f"{what} {text}: must be {valid}")
         return 0
+
+
+def _gateway(text: str) -> str:
+    try:
+        return address.unicast(text)
+    except ValueError as error:
+        raise ValueError(f"the gateway {error}: must be the IPv4 address of a router") from None
+
+
+def _tier(text: str) -> int:
+    if len(text) == 1 and text.isascii() and text.isdecimal() and text != "0":
+        return int(text)
+    raise ValueError(f"must be 1 to {MAX_TIER}")
+
+
+def _targets(text: str) -> object:
+    from .targets import targets  # here: most configurations name none
+    return targets(text)
+
+
+def _seconds(least: float, most: float = 3600.0) -> "Callable[[str], object]":
+    def read_it(text: str) -> float:
+        from .targets import seconds
+        return seconds(text, least, most)
+    return read_it
+
+
+SETTINGS: "dict[str, Option]" = {
+    "check": ("targets", "TARGET,…", _targets),
+    "interval": ("interval_s", "SECONDS", _seconds(0.2)),
+    "down": ("down_s", "SECONDS", _seconds(0.5)),
+    "up": ("up_s", "SECONDS", _seconds(0.0)),
+}
+"""Those that are the options of all links whose own lines say nothing else."""
+OPTIONS: "dict[str, Option]" = {
+    "gateway": ("gateway", "ADDRESS", _gateway),
+    "tier": ("tier", "TIER", _tier),
+    **SETTINGS,
+}
+
+if TYPE_CHECKING:
+    Option = tuple[str, str, Callable[[str], object]]
+    """The field of Link, how the value is written, and what reads it or raises ValueError."""

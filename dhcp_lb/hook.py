@@ -54,7 +54,8 @@ def _take(environ: "Environ", client: str) -> None:
     if not sure:
         from .takeup import take_up
         if take_up(config, store, frozenset([interface])):
-            return reconcile(config, store)
+            reconcile(config, store)
+            return
     before = store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
     new = before._replace(begin_s=lease.begin_s) != lease
     if new:

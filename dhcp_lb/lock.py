@@ -25,13 +25,17 @@ class Deadline(Exception):
     """Something took longer than a DHCP client may wait."""
 
 
+class Busy(Exception):
+    """Another process has the lock."""
+
+
 class Lost(Exception):
     """Somebody removed the lock file, or all of the store, meanwhile. So another process may hold another lock."""
 
 
-def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False) -> None:
+def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False, wait: bool = True) -> None:
     """Does `work` while no other process does any. If another process has done it meanwhile, leaves it out, unless
-    it is `needed` all the same.
+    it is `needed` all the same. Busy if another process does some, and this one is not to `wait`.
 
     Work asks `lock.check()` before it writes. A process that gives up waiting leaves its work behind, and this one
     does that, too."""
@@ -42,7 +46,7 @@ def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False) ->
         while True:
             store.prepare()
             try:
-                if not lock.acquire() and not needed:
+                if not lock.acquire(wait) and not needed:
                     return
                 limit(max(0.001, RUN_S - (monotonic() - started_s)), "the run")
                 work(lock)
@@ -76,9 +80,10 @@ class Lock:
         self.descriptor = -1
         self.seen: list[str] = []
 
-    def acquire(self) -> bool:
-        """Waits for the lock. False: another process has done this one's work. It began to read the store after this
-        one had begun to wait, so it saw all that this one had put there.
+    def acquire(self, wait: bool = True) -> bool:
+        """Waits for the lock; Busy if another process has it and this one is not to `wait`. False: another process has
+        done this one's work. It began to read the store after this one had begun to wait, so it saw all that this one
+        had put there.
 
         A process that waits leaves a file in waiting/, named after its pid. The holder lists that directory before
         it reads the store, and removes the files that it listed when it is done (`served`). Lost: start again."""
@@ -88,6 +93,8 @@ class Lock:
             try:
                 flock(self.descriptor, LOCK_EX | LOCK_NB)
             except BlockingIOError:
+                if not wait:
+                    raise Busy(self.path) from None
                 marker = f"{self.waiting}/{getpid()}-{monotonic_ns()}"
                 close(self._create(marker))
                 flock(self.descriptor, LOCK_EX)

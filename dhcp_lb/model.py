@@ -3,6 +3,10 @@
 from .address import IPV4, IPV6
 from .record import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .targets import Target
+
 
 class Link(NamedTuple):
     """One line of /etc/dhcp-lb: an uplink and its share of the new connections."""
@@ -12,6 +16,11 @@ class Link(NamedTuple):
     table: int  # 1 to 2**32 - 1
     weight: int  # 1 or more; routing.py scales it to the kernel's 1 to 256
     gateway: str = ""  # for an address without one, or to overrule the lease's
+    tier: int = 1  # 1 to 9: it serves while no link of a lower tier can
+    targets: "tuple[Target, ...] | None" = None  # they tell whether it works; None = `lease`, because nobody says which
+    interval_s: float = 2.0  # between two probes
+    down_s: float = 4.0  # of silence, until it is dead
+    up_s: float = 30.0  # of answers, until a dead link is up again
 
 
 ON_DEVICE = "0.0.0.0"
@@ -36,15 +45,17 @@ NONE = Lease("", 0, "", fault="no lease")
 
 ADMINISTRATOR = "administrator"  # who holds a link
 KERNEL = "kernel"
+MONITOR = "monitor"
 NO_NEW = "no new connections"  # how far a hold reaches: the link keeps its table, its rules and its connections
+GIVEN_UP = "given up"  # the link keeps its table and its rules, by which the monitor asks whether it works again
 OUT = "out"  # nothing of the link is in the kernel
 
 
 class Hold(NamedTuple):
     """A reason why a link gets no new connections, or is out."""
 
-    by: str  # ADMINISTRATOR or KERNEL
-    reach: str  # NO_NEW or OUT
+    by: str  # ADMINISTRATOR, KERNEL or MONITOR
+    reach: str  # NO_NEW, GIVEN_UP or OUT
     why: str = ""  # in words; "" if `by` says enough
     since_s: int = 0  # CLOCK_BOOTTIME
 
@@ -56,6 +67,18 @@ class Objection(NamedTuple):
     said_of: str  # the facts at that time; it does not count if they change
 
 
+class Checked(NamedTuple):
+    """What the monitor found out about a link."""
+
+    hold: Hold | None  # None = it works, as far as anybody can tell
+    source: str  # the link's address, of which it was found out
+    relapses: int = 0  # how often it died soon after it came back
+    since_s: int = 0  # CLOCK_BOOTTIME when it died, or came back; 0 = neither
+    took_ms: int = -1  # for an answer; -1 = there is none
+    lost: int = 0  # of a hundred probes, among the last ones
+    by: str = ""  # whom it asked, in words; "" = nobody
+
+
 class State(NamedTuple):
     """The content of the store. The keys are the links' interfaces."""
 
@@ -63,12 +86,16 @@ class State(NamedTuple):
     held: dict[str, Hold] = {}  # by the administrator
     objections: dict[str, Objection] = {}  # "" = to the multipath itself
     corrupt: tuple[str, ...] = ()  # corrupt files; each counts as absent
+    checked: dict[str, Checked] = {}  # by the monitor; empty if there is none
 
     def holds(self) -> dict[str, tuple[Hold, ...]]:
         """All holds of each link that has any, the administrator's first."""
         holds: dict[str, tuple[Hold, ...]] = {name: (hold,) for name, hold in self.held.items()}
         for name, objection in self.objections.items():
             holds[name] = (*holds.get(name, ()), objection.hold)
+        for name, checked in self.checked.items():
+            if checked.hold:
+                holds[name] = (*holds.get(name, ()), checked.hold)
         return holds
 
 

@@ -6,7 +6,7 @@ from .lock import Lock, alone
 from .model import Lease, Routing, State
 from .record import NamedTuple
 from .rtnetlink import Rtnetlink
-from .sight import look, now_s
+from .sight import Sight, look, now_s
 from .store import Store
 
 
@@ -18,20 +18,23 @@ class News(NamedTuple):
     edited: bool = False  # the configuration may be another one, so the kernel's objections are void
 
 
-def reconcile(config: Config, store: Store, news: News = News()) -> None:
+def reconcile(config: Config, store: Store, news: News = News(), wait: bool = True) -> Sight | None:
     """Does everything that is due after an event, an edit, a boot or a verb, unless a run that began later than this
     call has done it meanwhile. `config` is what the caller has read. The text of the file under the lock counts:
     otherwise a run that had to wait would undo an edit.
 
-    Raises Invalid, OSError or Deadline if it fails. The next run uses what is in the store."""
+    Returns what it saw, or None if another run has done it. Raises Invalid, OSError or Deadline if it fails, and Busy
+    if another run is at work and this one is not to `wait`. The next run uses what is in the store."""
     known = config
+    seen: Sight | None = None
 
     def see_and_change(lock: Lock) -> None:
+        nonlocal seen
         config = read_config(known=known)
         if config.errors:
             raise Invalid("\n".join(config.errors))
         kernel = Rtnetlink()
-        sight = look(kernel, config, _state(config, store, news))
+        seen = sight = look(kernel, config, _state(config, store, news))
         # The decision depends on the sight alone. If the sight is the same as in a run that had nothing to do, there
         # is nothing to do. With hundreds of links this saves most of the work of a renewal.
         if not news.edited and not news.link and sight.fingerprint() == store.settled():
@@ -39,7 +42,8 @@ def reconcile(config: Config, store: Store, news: News = News()) -> None:
         from .change import change
         change(kernel, store, lock, sight, news)
 
-    alone(store, see_and_change, needed=news.edited)
+    alone(store, see_and_change, news.edited, wait)
+    return seen
 
 
 def flush(store: Store) -> None:

@@ -1,8 +1,8 @@
 """Pure: links, their leases and holds, and the kernel's interfaces → the wanted routing."""
 
 from . import address
-from .model import (ADMINISTRATOR, KERNEL, NO_NEW, NONE, ON_DEVICE, OUT, Hold, Interface, Lease, Link, Nexthop, Route,
-                    Routing, Rule, Settings)
+from .model import (ADMINISTRATOR, GIVEN_UP, KERNEL, MONITOR, NO_NEW, NONE, ON_DEVICE, OUT, Hold, Interface, Lease,
+                    Link, Nexthop, Route, Routing, Rule, Settings)
 from .record import NamedTuple
 
 # The rules, in the kernel's order. The gaps are for the administrator.
@@ -13,6 +13,7 @@ PREF_DEVICE = 20200
 PREF_BALANCE = 32765  # the last one before main itself (32766)
 
 METRIC_SINGLE = 1000  # of the best single default; each further one adds 1
+METRIC_DEAD = 1_000_000  # the same for links whose provider is dead: they come after all others
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN and the scopes: uapi/linux/rtnetlink.h
 SCOPE_UNIVERSE = 0
@@ -27,8 +28,10 @@ DOWN = "down"
 UNUSABLE = "unusable"
 DISABLED = "disabled"
 DRAINING = "draining"
+DEAD = "dead"  # its provider does not answer
+RETURNING = "returning"  # its carrier was gone, and its provider has not answered yet
 KEPT = "no new connections"  # the kernel takes no new route by its gateway, and keeps the old ones
-ROUTED = (UP, NO_CARRIER, DRAINING, KEPT)  # the states in which a link has a table and rules
+ROUTED = (UP, NO_CARRIER, DRAINING, DEAD, RETURNING, KEPT)  # the states in which a link has a table and rules
 
 
 class Uplink(NamedTuple):
@@ -38,17 +41,22 @@ class Uplink(NamedTuple):
     lease: Lease
     ifindex: int
     state: str
-    reason: str = ""  # of UNUSABLE and KEPT
+    reason: str = ""  # of UNUSABLE, KEPT, DEAD and RETURNING
     shared: bool = False  # another network of this machine has its address, too: the LAN, for instance
+    balanced: bool = False  # it gets new connections as soon as its tier serves and its carrier is there
 
 
 def judge(links: tuple[Link, ...], leases: dict[str, Lease], holds: dict[str, tuple[Hold, ...]],
           interfaces: dict[str, Interface]) -> tuple[Uplink, ...]:
     """Each link with its state."""
     taken: dict[str, str] = {}  # address → the interface of the link that has it
-    return tuple([_judge(link, leases.get(link.interface, NONE), holds.get(link.interface, ()),
-                         interfaces.get(link.interface), taken)
-                  for link in links])
+    uplinks = [_judge(link, leases.get(link.interface, NONE), holds.get(link.interface, ()),
+                      interfaces.get(link.interface), taken) for link in links]
+    if not any([uplink.state == UP for uplink in uplinks]):
+        # If nobody answers there is nowhere to go, and it may not be the providers' fault: all stay.
+        uplinks = [uplink._replace(balanced=True) if uplink.state in (NO_CARRIER, DEAD, RETURNING) else uplink
+                   for uplink in uplinks]
+    return tuple(uplinks)
 
 
 def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interface | None,
@@ -57,7 +65,7 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
         return Uplink(link, lease, 0, NO_INTERFACE, "")
     held = {(hold.by, hold.reach): hold.why for hold in holds}
     gateway = link.gateway or lease.gateway
-    state, reason = UNUSABLE, ""
+    state, reason, balanced = UNUSABLE, "", False
     if lease == NONE:
         state = NO_LEASE
     elif (ADMINISTRATOR, OUT) in held:
@@ -80,20 +88,32 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
         reason = held[KERNEL, OUT]
     else:
         taken[lease.address] = link.interface
+        returning = (MONITOR, NO_NEW) in held
         if (KERNEL, NO_NEW) in held:
             state, reason = KEPT, held[KERNEL, NO_NEW]
         elif (ADMINISTRATOR, NO_NEW) in held:
             state = DRAINING
+        elif (MONITOR, GIVEN_UP) in held:
+            state, reason = DEAD, held[MONITOR, GIVEN_UP]
+        elif not interface.carrier:
+            # The kernel skips it until its carrier is back. One that has answered is not to be used then before it
+            # answers again: a box that starts has its port up long before its line.
+            state, balanced = NO_CARRIER, not returning
+        elif returning:
+            state, reason = RETURNING, held[MONITOR, NO_NEW]
         else:
-            state = UP if interface.carrier else NO_CARRIER
+            state, balanced = UP, True
         if link.gateway:
             lease = lease._replace(gateway=gateway)
-    return Uplink(link, lease, interface.ifindex, state, reason, lease.address in interface.shared)
+    return Uplink(link, lease, interface.ifindex, state, reason, lease.address in interface.shared, balanced)
 
 
 def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = True) -> Routing:
-    """All our rules and routes for these links. Without a `multipath` the heaviest link's single default serves."""
-    ranking = sorted(uplinks, key=lambda uplink: (-uplink.link.weight, uplink.link.table))
+    """All our rules and routes for these links. Without a `multipath` the best link's single default serves.
+
+    A tier is one default with the tier for its metric. So the kernel itself goes on to the next tier when all carriers
+    of a tier are gone."""
+    ranking = sorted(uplinks, key=lambda uplink: (uplink.link.tier, -uplink.link.weight, uplink.link.table))
     # Links that are out have a rank, too: a link that comes or goes must not change the others' routes.
     ranks = {uplink.link.table: rank for rank, uplink in enumerate(ranking)}
     routed = [uplink for uplink in uplinks if uplink.state in ROUTED]
@@ -104,18 +124,22 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
         table, lease = uplink.link.table, uplink.lease
         prefix = address.network(lease.address, lease.length)
         nexthops[table] = nexthop = _nexthop(uplink, prefix)
-        routes += _routes_of_link(uplink, prefix, nexthop, settings.balance_table, METRIC_SINGLE + ranks[table])
+        metric = (METRIC_DEAD if uplink.state == DEAD else METRIC_SINGLE) + ranks[table]
+        routes += _routes_of_link(uplink, prefix, nexthop, settings.balance_table, metric)
         rules += _rules_of_link(uplink, prefix)
     if routed:
         rules += _rules_of_all(settings.balance_table)
-    weights = zip(uplinks, scaled([uplink.link.weight for uplink in uplinks]))
-    balanced = {uplink.link.table: weight for uplink, weight in weights
-                if uplink.state in (UP, NO_CARRIER)}  # without carrier the kernel skips it, until it is back
-    if balanced and (multipath or len(balanced) == 1):
-        # In any other order the kernel would hash the flows behind masquerading onto other links.
-        shares = [nexthops[table]._replace(weight=balanced[table] if len(balanced) > 1 else 1)
-                  for table in sorted(balanced)]
-        routes.append(Route(settings.balance_table, address.EVERYWHERE, 0, "", SCOPE_UNIVERSE, tuple(shares)))
+    tiers: dict[int, dict[int, int]] = {}  # tier → table → weight, of the links that are balanced
+    for uplink, weight in zip(uplinks, scaled([uplink.link.weight for uplink in uplinks])):
+        if uplink.balanced:
+            tiers.setdefault(uplink.link.tier, {})[uplink.link.table] = weight
+    for tier, balanced in tiers.items():
+        if multipath or len(balanced) == 1:
+            # In any other order the kernel would hash the flows behind masquerading onto other links.
+            shares = [nexthops[table]._replace(weight=balanced[table] if len(balanced) > 1 else 1)
+                      for table in sorted(balanced)]
+            routes.append(Route(settings.balance_table, address.EVERYWHERE, tier - 1, "", SCOPE_UNIVERSE,
+                                tuple(shares)))
     return Routing(frozenset(routes), frozenset(rules))
 
 

@@ -25,8 +25,9 @@ class Sight(NamedTuple):
                    lease.name_servers)
                   for name, lease in sorted(state.leases.items())]
         held = [(name, hold.reach) for name, hold in sorted(state.held.items())]
+        checked = [(name, one.hold.reach) for name, one in sorted(state.checked.items()) if one.hold]
         interfaces = [(name, *interface) for name, interface in sorted(self.interfaces.items())]
-        facts = f"{VERSION} {leases} {held} {sorted(state.objections.items())} {interfaces}"
+        facts = f"{VERSION} {leases} {held} {checked} {sorted(state.objections.items())} {interfaces}"
         return b"\n".join([facts.encode("utf-8", "surrogateescape"), self.config.text, *self.rules, *self.routes])
 
 

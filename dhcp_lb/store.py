@@ -9,12 +9,14 @@ from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, 
                    getpid, kill, listdir, lstat, mkdir, open, rename, rmdir, stat, unlink, write)
 from posix import read as read_some
 
-from .model import ADMINISTRATOR, KERNEL, NO_NEW, OUT, Hold, Lease, Objection, State
+from .model import (ADMINISTRATOR, GIVEN_UP, KERNEL, MONITOR, NO_NEW, OUT, Checked, Hold, Lease, Objection,
+                    State)
 
 RUN = "/run/dhcp-lb"
 
 HELD = "held"  # by the administrator: lines `INTERFACE disabled|draining SINCE`; 2.0 had no SINCE
 OBJECTIONS = "objections"  # of the kernel: lines `INTERFACE REACH SINCE SAID-OF WHY`, with tabs
+WATCHED = "watched"  # by the monitor: `PID UNTIL`, then a line for each link (_encode_checked), with tabs
 SETTLED = "settled"  # the fingerprint of a run that had nothing left to do
 FURNISHED = "furnished"  # what the names for ip(8) and the sysctls were last seen to for
 FLUSHED = "flushed"  # exists from `flush` until a run has something to do
@@ -23,6 +25,7 @@ TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 _LENGTHS = range(33)  # of prefixes; 0 = not known
 _FORMAT = "2"  # the first word of a lease; another word is from a newer program
 _FORMAT_2_0 = "1"  # that of 2.0, without name servers
+_CHECK_VALID_S = 120  # the monitor's word counts this long after a look that found all in order
 _REACHES = {"disabled": OUT, "draining": NO_NEW}  # of an administrator's hold, by its word in HELD
 _WORDS = {reach: word for word, reach in _REACHES.items()}
 _DIRECTORY = 0o40000  # S_IFDIR, inode(7)
@@ -78,7 +81,7 @@ class Store:
         except ValueError:
             objections = {}
             corrupt.append(f"{self.path}/{OBJECTIONS}")
-        return State(leases, held, objections, tuple(corrupt))
+        return State(leases, held, objections, tuple(corrupt), self.checked(now_s))
 
     def save(self, interface: str, lease: Lease) -> None:
         """Writes a link's lease. A reader meanwhile sees the old or the new one."""
@@ -100,6 +103,26 @@ class Store:
                 self.discard(f"{self.path}/{OBJECTIONS}")
         except OSError:
             pass
+
+    def checked(self, now_s: int) -> dict[str, Checked]:
+        """What the monitor found out, by link; nothing if it does not say any more that it holds."""
+        try:
+            first, *lines = self._lines(WATCHED)
+            until_s = int(first.split(" ")[1])
+            if not now_s < until_s <= now_s + _CHECK_VALID_S:
+                return {}
+            return dict([_decode_checked(line) for line in lines])
+        except (OSError, ValueError, IndexError):
+            return {}
+
+    def watch(self, checked: dict[str, Checked], now_s: int) -> None:
+        """Keeps what the monitor, this process, found out, for as long as it counts from `now_s` on."""
+        lines = [_encode_checked(name, one) for name, one in sorted(checked.items())]
+        self._keep(WATCHED, [f"{getpid()} {now_s + _CHECK_VALID_S}", *lines])
+
+    def unwatch(self) -> None:
+        """Forgets what the monitor found out."""
+        self.discard(f"{self.path}/{WATCHED}")
 
     def tuned(self) -> dict[str, str]:
         """The sysctls that this program has changed: INTERFACE/KEY → the value that was there before."""
@@ -258,6 +281,20 @@ def _decode(text: str) -> Lease:
         raise ValueError(text)
     return Lease("" if address == "-" else address, int(length), "" if gateway == "-" else gateway,
                  "" if server == "-" else server, int(begin_s), int(duration_s), fault[:-1], name_servers)
+
+
+def _encode_checked(name: str, checked: Checked) -> str:
+    hold = checked.hold or Hold(MONITOR, "")
+    return "\t".join([name, hold.reach, str(hold.since_s), checked.source, str(checked.relapses), str(checked.since_s),
+                      str(checked.took_ms), str(checked.lost), checked.by, hold.why])
+
+
+def _decode_checked(line: str) -> tuple[str, Checked]:
+    name, reach, hold_s, source, relapses, since_s, took_ms, lost, by, why = line.split("\t")
+    if reach not in ("", NO_NEW, GIVEN_UP):
+        raise ValueError(line)
+    hold = Hold(MONITOR, reach, why, int(hold_s)) if reach else None
+    return name, Checked(hold, source, int(relapses), int(since_s), int(took_ms), int(lost), by)
 
 
 def _canonical(quad: str) -> bool:

@@ -1,12 +1,17 @@
 """The text of /etc/dhcp-lb: what it means, and the message for each mistake: FILE:LINE: what is wrong: what it
 must be. (faults.md, Configuration)"""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dhcp_lb.config import parse
 from dhcp_lb.model import Link, Settings
+from dhcp_lb.targets import DNS, GATEWAY as GATEWAY_TARGET, PING, Target
 
 
 def mistakes(text: str) -> list[str]:
@@ -72,6 +77,27 @@ def test_a_link_may_name_its_gateway() -> None:
     assert parse(b"eth0 a 200 1 gateway=169.254.0.1").links == (Link("eth0", "a", 200, 1, "169.254.0.1"),)
 
 
+def test_a_link_says_how_it_is_checked_and_when_it_serves() -> None:
+    line = b"eth0 a 200 1 tier=9 check=192.0.2.1,dns:example.org interval=0.25 down=1 up=0 gateway=192.0.2.2"
+    assert parse(line).links == (Link("eth0", "a", 200, 1, "192.0.2.2", 9, (
+        Target(PING, "192.0.2.1"), Target(DNS, "example.org")), 0.25, 1.0, 0.0),)
+
+
+def test_a_setting_is_for_all_links_whose_lines_say_nothing_else_wherever_it_stands() -> None:
+    text = b"eth0 a 200 1\ncheck = gateway\neth1 b 201 1 check=none up=5\nup = 60\ninterval = 10\ndown = 20"
+    assert parse(text).links == (
+        Link("eth0", "a", 200, 1, targets=(Target(GATEWAY_TARGET),), interval_s=10.0, down_s=20.0, up_s=60.0),
+        Link("eth1", "b", 201, 1, targets=(), interval_s=10.0, down_s=20.0, up_s=5.0))
+
+
+def test_who_says_nothing_of_checks_loads_nothing_for_them() -> None:
+    program = "import sys; from dhcp_lb.config import parse; parse(sys.stdin.buffer.read()); print(*sys.modules)"
+    for text, loaded in (b"eth0 a 200 1 gateway=192.0.2.1 tier=2", False), (b"up = 2", True):
+        done = subprocess.run([sys.executable, "-S", "-c", program], input=text, capture_output=True, check=True,
+                              cwd=Path(__file__).parents[1])
+        assert (b"dhcp_lb.targets" in done.stdout.split()) == loaded
+
+
 def test_the_balance_table_may_be_another() -> None:
     config = parse(b"balance-table = uplinks 7\neth0 dhcp-lb 252 1\n")
     assert (config.errors, config.settings) == ((), Settings("uplinks", 7))
@@ -79,6 +105,8 @@ def test_the_balance_table_may_be_another() -> None:
 
 
 NAMES = "must be an ASCII name that does not start with a digit, and none of unspec, default, main, local, all, cache"
+OPTIONS = "must be gateway=ADDRESS, tier=TIER, check=TARGET,…, interval=SECONDS, down=SECONDS, up=SECONDS"
+SETTINGS = "must be balance-table = NAME ID, check = TARGET,…, interval = SECONDS, down = SECONDS, up = SECONDS"
 GATEWAY = "must be the IPv4 address of a router"
 MOVE = "is the balance table's: choose another, or move the balance table with `balance-table = NAME ID`"
 
@@ -124,14 +152,32 @@ MOVE = "is the balance table's: choose another, or move the balance table with `
                                   "F:1: table id 254 is the kernel's table main: "
                                   "must be 1 to 252, or 256 to 4294967295"]),
     # 47: options, settings, and text that is none
-    ("eth0 a 200 1 fast", ["F:1: unknown option fast: must be gateway=ADDRESS"]),
-    ("eth0 a 200 1 wheight=2", ["F:1: unknown option wheight=2: must be gateway=ADDRESS"]),
+    ("eth0 a 200 1 fast", [f"F:1: unknown option fast: {OPTIONS}"]),
+    ("eth0 a 200 1 wheight=2", [f"F:1: unknown option wheight=2: {OPTIONS}"]),
     ("eth0 a 200 1 gateway=", [f"F:1: gateway=: the gateway is missing: {GATEWAY}"]),
     ("eth0 a 200 1 gateway=fritz.box", [f"F:1: gateway=fritz.box: the gateway is not an IPv4 address: {GATEWAY}"]),
     ("eth0 a 200 1 gateway=127.0.0.1",
      [f"F:1: gateway=127.0.0.1: the gateway 127.0.0.1 is a loopback address: {GATEWAY}"]),
     ("eth0 a 200 1 gateway=10.0.0.1 gateway=10.0.0.2", ["F:1: gateway= is given twice: must be given once"]),
-    ("weights = 1 2", ["F:1: unknown setting weights: must be `balance-table = NAME ID`"]),
+    ("weights = 1 2", [f"F:1: unknown setting weights: {SETTINGS}"]),
+    ("eth0 a 200 1 tier", [f"F:1: unknown option tier: {OPTIONS}"]),
+    ("eth0 a 200 1 tier=0", ["F:1: tier=0: must be 1 to 9"]),
+    ("eth0 a 200 1 tier=10", ["F:1: tier=10: must be 1 to 9"]),
+    ("eth0 a 200 1 tier=٣", ["F:1: tier=٣: must be 1 to 9"]),
+    ("eth0 a 200 1 tier=1 tier=1", ["F:1: tier= is given twice: must be given once"]),
+    ("eth0 a 200 1 tier=x tier=1", ["F:1: tier=x: must be 1 to 9", "F:1: tier= is given twice: must be given once"]),
+    ("eth0 a 200 1 check=none,lease", ["F:1: check=none,lease: none beside other targets: must be alone"]),
+    ("eth0 a 200 1 interval=0.1", ["F:1: interval=0.1: must be 0.2 to 3600 seconds, with up to two digits after the "
+                                   "point"]),
+    ("eth0 a 200 1 down=0.4", ["F:1: down=0.4: must be 0.5 to 3600 seconds, with up to two digits after the point"]),
+    ("eth0 a 200 1 up=-1", ["F:1: up=-1: must be 0 to 3600 seconds, with up to two digits after the point"]),
+    ("up = 1\nup = 2", ["F:2: up is already on line 1: must be set once"]),
+    ("up = x\nup = 2", ["F:1: up = x: must be 0 to 3600 seconds, with up to two digits after the point",
+                        "F:2: up is already on line 1: must be set once"]),
+    ("up =", ["F:1: up has 0 values: must be one, `up = SECONDS`"]),
+    ("check = lease, gateway", ["F:1: check has 2 values: must be one, `check = TARGET,…`, "
+                                "with commas and no spaces"]),
+    ("tier = 2", [f"F:1: unknown setting tier: {SETTINGS}"]),
     ("balance-table = 7", ["F:1: balance-table has 1 value: must be two, a name and an id"]),
     ("balance-table =", ["F:1: balance-table has 0 values: must be two, a name and an id"]),
     ("balance-table = a 7 8", ["F:1: balance-table has 3 values: must be two, a name and an id"]),
@@ -154,7 +200,7 @@ def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_the_lines() -> 
         "F:3: interface eth0 is already on line 1: each interface must have one line",
         "F:3: table a is already on line 1: each table must have its own name",
         "F:3: table id 254 is the kernel's table main: must be 1 to 252, or 256 to 4294967295",
-        "F:3: unknown option x: must be gateway=ADDRESS",
+        f"F:3: unknown option x: {OPTIONS}",
         "F:4: 1 field: must be `interface routing-table table-id weight`"]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dhcp_lb import lock as lock_module
-from dhcp_lb.lock import Deadline, Lock, Lost, alone
+from dhcp_lb.lock import Busy, Deadline, Lock, Lost, alone
 from dhcp_lb.store import Store
 
 CHECKOUT = str(Path(__file__).resolve().parents[1])
@@ -108,6 +108,19 @@ def test_the_lock_and_the_deadline_are_gone_after_a_failure(store: Store) -> Non
         alone(store, fail)
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     alone(store, lambda _: None)
+
+
+def test_one_that_is_not_to_wait_does_not(store: Store) -> None:
+    done: list[int] = []
+    with held_by_another(store):
+        started_s = time.monotonic()
+        with pytest.raises(Busy):
+            alone(store, lambda _: done.append(1), wait=False)
+        assert time.monotonic() - started_s < 1
+        assert waiting(store) == [] and done == []
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    alone(store, lambda _: done.append(2), wait=False)
+    assert done == [2]
 
 
 def test_a_child_of_the_holder_does_not_hold_the_lock(store: Store) -> None:  # fault 71

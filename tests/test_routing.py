@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhcp_lb.model import (KERNEL, NO_NEW, NONE, OUT, Hold, Interface, Lease, Link, Nexthop, Objection, Route, Routing,
-                           Rule, Settings, State)
+from dhcp_lb.model import (ADMINISTRATOR, GIVEN_UP, KERNEL, MONITOR, NO_NEW, NONE, OUT, Hold, Interface, Lease, Link,
+                           Nexthop, Objection, Route, Routing, Rule, Settings, State)
 from dhcp_lb.routing import Uplink, desired, judge, recovered, scaled
 from tests.examples import (BOTH, COMMON_RULES, ETH0, ETH1, INTERFACES, LEASE0, LEASE1, LEASES, ONLY0, ONLY1, RULES0,
                             RULES1, SINGLE0, SINGLE1, TABLE0, TABLE1, held)
@@ -25,7 +25,8 @@ def routing(leases: dict[str, Lease] = LEASES, interfaces: dict[str, Interface] 
 
 
 def test_two_links_with_leases_are_up() -> None:
-    assert judge(LINKS, LEASES, {}, INTERFACES) == (Uplink(ETH0, LEASE0, 2, "up"), Uplink(ETH1, LEASE1, 3, "up"))
+    assert judge(LINKS, LEASES, {}, INTERFACES) == (Uplink(ETH0, LEASE0, 2, "up", balanced=True),
+                                                    Uplink(ETH1, LEASE1, 3, "up", balanced=True))
 
 
 @pytest.mark.parametrize("lease", [{}, {"eth0": NONE}])
@@ -245,3 +246,113 @@ def test_routes_of_somebody_with_our_protocol_number_are_no_lease() -> None:
                Route(200, "203.0.113.0/24", 0, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),))]
     assert recovered(Routing(frozenset(strange)), INTERFACES, Settings()) == {}
     assert set(recovered(Routing(routing().routes | set(strange)), INTERFACES, Settings())) == {"eth0", "eth1"}
+
+
+# What the monitor says
+
+SILENT = Hold(MONITOR, GIVEN_UP, "silent")
+QUIET = Hold(MONITOR, NO_NEW, "no answer yet")
+CUT0 = {**INTERFACES, "eth0": INTERFACES["eth0"]._replace(carrier=False)}
+DEAD0 = SINGLE0._replace(metric=1_000_001)
+DEAD1 = SINGLE1._replace(metric=1_000_000)
+
+
+def watched(holds: dict[str, Hold], interfaces: dict[str, Interface] = INTERFACES) -> tuple[list[str], Routing]:
+    """The states, and the routing."""
+    uplinks = judge(LINKS, LEASES, {name: (hold,) for name, hold in holds.items()}, interfaces)
+    return [uplink.state for uplink in uplinks], desired(uplinks, Settings())
+
+
+def defaults(routing: Routing) -> set[Route]:
+    """What the balance table has."""
+    return {route for route in routing.routes if route.table == 252}
+
+
+def test_a_dead_link_gets_no_new_connections_and_keeps_its_table_and_rules_to_be_asked_by() -> None:
+    states, routing = watched({"eth0": SILENT})
+    assert states == ["dead", "up"]
+    assert defaults(routing) == {ONLY1, SINGLE1, DEAD0}  # and serves after the others if they are unplugged
+    assert TABLE0 <= routing.routes and RULES0 <= routing.rules
+
+
+def test_where_nobody_answers_all_stay() -> None:
+    states, routing = watched({"eth0": SILENT, "eth1": SILENT})
+    assert states == ["dead", "dead"]
+    assert defaults(routing) == {BOTH, DEAD0, DEAD1}
+
+
+def test_a_dead_link_stays_where_the_other_one_s_cable_is_out() -> None:
+    states, routing = watched({"eth1": SILENT}, CUT0)
+    assert states == ["no carrier", "dead"]
+    assert defaults(routing) == {BOTH, SINGLE0, DEAD1}
+
+
+def test_a_dead_link_stays_where_the_other_one_is_drained() -> None:
+    uplinks = judge(LINKS, LEASES, {"eth0": (SILENT,), "eth1": (Hold(ADMINISTRATOR, NO_NEW),)}, INTERFACES)
+    assert [uplink.state for uplink in uplinks] == ["dead", "draining"]
+    assert ONLY0 in desired(uplinks, Settings()).routes
+
+
+def test_a_link_that_has_not_answered_since_its_carrier_came_back_gets_no_new_connections() -> None:
+    states, routing = watched({"eth0": QUIET})
+    assert states == ["returning", "up"]
+    assert defaults(routing) == {ONLY1, SINGLE0, SINGLE1}
+
+
+def test_a_link_is_out_before_its_carrier_comes_back() -> None:
+    states, routing = watched({"eth0": QUIET}, CUT0)
+    assert states == ["no carrier", "up"]
+    assert defaults(routing) == {ONLY1, SINGLE0, SINGLE1}
+
+
+def test_two_links_that_return_serve_both() -> None:
+    states, routing = watched({"eth0": QUIET, "eth1": QUIET})
+    assert states == ["returning", "returning"]
+    assert BOTH in routing.routes
+
+
+def test_the_administrator_s_and_the_kernel_s_holds_are_stronger() -> None:
+    for hold, state in ((Hold(ADMINISTRATOR, OUT), "disabled"), (Hold(ADMINISTRATOR, NO_NEW), "draining"),
+                        (Hold(KERNEL, OUT, "no"), "unusable"), (Hold(KERNEL, NO_NEW, "no"), "no new connections")):
+        assert judge(LINKS, LEASES, {"eth0": (SILENT, hold)}, INTERFACES)[0].state == state
+
+
+# Tiers
+
+ETH2 = Link("eth2", "table-eth2", 202, 5, tier=2)
+ETH3 = Link("eth3", "table-eth3", 203, 3, tier=9)
+LEASE2 = Lease("203.0.113.9", 24, "203.0.113.1")
+LEASE3 = Lease("10.0.0.9", 24, "10.0.0.1")
+FOUR = {**INTERFACES, "eth2": Interface(4, True, True, ("203.0.113.9",)),
+        "eth3": Interface(5, True, True, ("10.0.0.9",))}
+
+
+def tiered(**holds: Hold) -> set[Route]:
+    """The defaults of four links in three tiers."""
+    uplinks = judge((ETH0, ETH1, ETH2, ETH3), {**LEASES, "eth2": LEASE2, "eth3": LEASE3},
+                    {name: (hold,) for name, hold in holds.items()}, FOUR)
+    return defaults(desired(uplinks, Settings()))
+
+
+SINGLE2 = Route(252, "0.0.0.0/0", 1002, "203.0.113.9", 0, (Nexthop("203.0.113.1", 4),))
+SINGLE3 = Route(252, "0.0.0.0/0", 1003, "10.0.0.9", 0, (Nexthop("10.0.0.1", 5),))
+TIER2 = Route(252, "0.0.0.0/0", 1, "", 0, (Nexthop("203.0.113.1", 4),))
+TIER9 = Route(252, "0.0.0.0/0", 8, "", 0, (Nexthop("10.0.0.1", 5),))
+
+
+def test_each_tier_is_a_default_of_its_own_and_a_single_default_s_rank_goes_by_the_tier_first() -> None:
+    assert tiered() == {BOTH, TIER2, TIER9, SINGLE0, SINGLE1, SINGLE2, SINGLE3}
+
+
+def test_a_dead_link_leaves_its_tier_and_a_tier_without_links_is_none() -> None:
+    assert tiered(eth2=SILENT) == {BOTH, TIER9, SINGLE0, SINGLE1, SINGLE2._replace(metric=1_000_002), SINGLE3}
+
+
+def test_a_tier_whose_links_are_all_drained_or_dead_makes_room() -> None:
+    routes = tiered(eth0=Hold(ADMINISTRATOR, NO_NEW), eth1=SILENT)
+    assert {route for route in routes if not route.source} == {TIER2, TIER9}
+
+
+def test_the_links_of_a_tier_share_by_their_weights_alone() -> None:
+    uplinks = judge((ETH0._replace(tier=3), ETH1._replace(tier=3)), LEASES, {}, INTERFACES)
+    assert BOTH._replace(metric=2) in desired(uplinks, Settings()).routes

@@ -3,7 +3,7 @@
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhcp_lb.address import parse
-from dhcp_lb.model import (ADMINISTRATOR, KERNEL, NO_NEW, NONE, ON_DEVICE, OUT, Hold, Lease, Objection, State)
-from dhcp_lb.store import HELD, OBJECTIONS, TUNED, Store, _decode, _encode, lives
+from dhcp_lb.model import (ADMINISTRATOR, GIVEN_UP, KERNEL, MONITOR, NO_NEW, NONE, ON_DEVICE, OUT, Checked, Hold,
+                           Lease, Objection, State)
+from dhcp_lb.store import HELD, OBJECTIONS, TUNED, WATCHED, Store, _decode, _encode, lives
 from tests.examples import LEASE0, LEASE1, held
 
 BOTH = frozenset(("eth0", "eth1"))
@@ -281,6 +282,41 @@ def test_a_list_that_makes_no_sense_is_corrupt_and_holds_nothing_back(store: Sto
                                                                       name: str) -> None:  # fault 61
     Path(store.path, name).write_bytes(content)
     assert store.load(BOTH, NOW) == State(corrupt=(f"{store.path}/{name}",))
+
+
+CHECKED = {
+    "eth0": Checked(Hold(MONITOR, GIVEN_UP, "its name servers are silent", 4900), "192.0.2.34", 2, 4900, -1, 100,
+                    "its name servers"),
+    "eth1": Checked(None, "198.51.100.7", 0, 0, 3, 0, "its name servers"),
+    "eth2": Checked(Hold(MONITOR, NO_NEW, "no answer since its carrier came back", 4950), "203.0.113.9"),
+}
+
+
+def test_what_the_monitor_found_out_holds_for_two_minutes(store: Store) -> None:
+    store.watch(CHECKED, NOW)
+    assert Path(store.path, WATCHED).read_text().split("\n")[0] == f"{os.getpid()} {NOW + 120}"
+    state = store.load(BOTH, NOW)
+    assert state.checked == CHECKED
+    assert state.holds() == {name: (one.hold,) for name, one in CHECKED.items() if one.hold}
+    assert store.load(BOTH, NOW + 119).checked == CHECKED
+    assert store.load(BOTH, NOW + 120).checked == {}
+    assert store.load(BOTH, NOW - 1).checked == {}  # it was written before the last boot
+    store.unwatch()
+    assert store.load(BOTH, NOW).checked == {}
+    store.unwatch()
+
+
+@pytest.mark.parametrize("change", [
+    lambda text: b"", lambda text: text[:-1], lambda text: text[:40], lambda text: b"x\n" + text,
+    lambda text: text.replace(b"given up", b"gone"), lambda text: text.replace(b"4900", b"x"),
+    lambda text: text.replace(b"\t", b" "), lambda text: text + b"\xff\n", lambda text: b"1\n" + text,
+])
+def test_of_a_word_of_the_monitor_that_makes_no_sense_nothing_counts(
+        store: Store, change: Callable[[bytes], bytes]) -> None:
+    store.watch(CHECKED, NOW)
+    path = Path(store.path, WATCHED)
+    path.write_bytes(change(path.read_bytes()))
+    assert store.load(BOTH, NOW) == State()
 
 
 def test_the_sysctls_that_were_there_before(store: Store) -> None:

@@ -3,11 +3,11 @@
 from _socket import AF_INET, inet_pton
 
 from .. import address
+from ..event import MAX_NAME_SERVERS
 from ..model import ON_DEVICE
 from ..record import NamedTuple
 from ..targets import DNS, GATEWAY, HTTP, LEASE, Target
 
-MAX_SERVERS = 3  # MAXNS in resolv.h: nobody asks more of them
 DNS_PORT = 53
 ROOT = ""  # a name that any server may be asked for, and none has to be reached for
 
@@ -65,7 +65,7 @@ def usable(way: Way) -> tuple[str, ...]:
             continue
         if quad != way.source and quad not in found:
             found.append(quad)
-    return tuple(found[:MAX_SERVERS])
+    return tuple(found[:MAX_NAME_SERVERS])
 
 
 def _is_ipv4(text: str) -> bool:
