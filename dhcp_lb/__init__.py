@@ -15,5 +15,8 @@ def main(arguments: list[str]) -> None:
         from .hook import hook
         hook(*arguments[1:2])
         _exit(0)  # the interpreter's own cleaning would be a sixth of the whole run
+    if arguments == ["monitor"]:  # it stays, and gets by without what the other verbs need
+        from .monitor.daemon import run
+        raise SystemExit(run())
     from .verbs.cli import cli
     raise SystemExit(cli(arguments))

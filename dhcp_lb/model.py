@@ -17,7 +17,7 @@ class Link(NamedTuple):
     weight: int  # 1 or more; routing.py scales it to the kernel's 1 to 256
     gateway: str = ""  # for an address without one, or to overrule the lease's
     tier: int = 1  # 1 to 9: it serves while no link of a lower tier can
-    targets: "tuple[Target, ...] | None" = None  # they tell whether it works; None = `lease`, because nobody says which
+    targets: "tuple[Target, ...] | None" = None  # they tell whether it works; None = `lease`, as nobody names any
     interval_s: float = 2.0  # between two probes
     down_s: float = 4.0  # of silence, until it is dead
     up_s: float = 30.0  # of answers, until a dead link is up again

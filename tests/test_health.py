@@ -27,7 +27,7 @@ def steps(*acts: tuple[float, str], health: Health = Health(), pace: Pace = PACE
     found = []
     for now_s, act in acts:
         if act == "ask":
-            health = sent(health, ask, now_s)
+            health = sent(health, (ask,), now_s)
         elif act == "answer":
             health = answered(health, ask, now_s, pace)
         elif act == "cut":
@@ -68,9 +68,9 @@ def test_what_never_answered_and_nobody_named_proves_nothing() -> None:
 
 
 def test_a_named_target_is_a_witness_from_the_start_and_its_neighbour_is_none() -> None:
-    health = sent(sent(sent(Health(), IMPLICIT, 10), IMPLICIT, 11), IMPLICIT, 12)
+    health = sent(sent(sent(Health(), (IMPLICIT,), 10), (IMPLICIT,), 11), (IMPLICIT,), 12)
     assert health.silent_s == 0
-    health = sent(health, A, 13)
+    health = sent(health, (A, IMPLICIT), 13)
     assert (health.silent_s, health.unanswered) == (13, 1)
     assert answered(health, IMPLICIT, 14, PACE).silent_s == 0
 
@@ -79,6 +79,10 @@ def test_a_dead_link_is_up_after_thirty_seconds_of_answers_and_at_an_answer() ->
     acts: Sequence[tuple[float, str]] = [(20, "ask"), (20.1, "answer"), (48, "ask"), (48.1, "answer"), (50.2, "judge"),
                                          (50.3, "ask"), (50.4, "judge"), (50.5, "answer")]
     assert steps(*acts, health=dead()) == [DEAD] + [ANSWERING] * 6 + [UP]
+
+
+def test_where_no_other_link_works_the_first_answer_is_enough() -> None:
+    assert verdict(answered(dead(relapses=9), A, 20, PACE, alone=True)) == UP
 
 
 def test_single_losses_do_not_start_the_hold_anew_and_silence_does() -> None:
@@ -99,7 +103,7 @@ def test_the_hold_doubles_up_to_five_minutes(relapses: int, up_s: float, hold: f
 def silence(health: Health, begin_s: float) -> Health:
     """Four seconds of it."""
     for now_s in begin_s, begin_s + 1, begin_s + 2:
-        health = sent(health, A, now_s)
+        health = sent(health, (A,), now_s)
     return judged(health, begin_s + 4, PACE)
 
 
@@ -137,7 +141,7 @@ def test_a_dead_link_stays_dead_when_its_carrier_goes() -> None:
 
 
 def test_who_stood_still_draws_no_conclusion() -> None:
-    health = sent(sent(sent(Health(), A, 10), A, 11), A, 12)
+    health = sent(sent(sent(Health(), (A,), 10), (A,), 11), (A,), 12)
     assert judged(undecided(health), 99, PACE) == undecided(health)
     answering = undecided(dead(good_s=20.0))
     assert verdict(answered(answering, A, 99, PACE)) == ANSWERING
@@ -148,15 +152,29 @@ def test_other_targets_start_without_a_past() -> None:
     assert asking(health, (B,)).proven == {B}
 
 
+def order(health: Health, *asks: Thing, turns: int) -> str:
+    """Who is asked in these turns, one after the other."""
+    return " ".join("".join(one.name for one in chosen(health._replace(turn=turn), asks)) for turn in range(turns))
+
+
 def test_each_target_has_its_turn() -> None:
-    assert [chosen(Health(turn=turn), (A, B)) for turn in range(3)] == [A, B, A]
+    assert order(Health(), A, B, turns=3) == "a b a"
+    assert order(Health(), IMPLICIT, Thing("j", False), turns=3) == "i j i"
 
 
-def test_in_silence_those_are_asked_that_can_break_it() -> None:
-    health = Health(silent_s=10.0, proven=frozenset([B]))
-    assert [chosen(health._replace(turn=turn), (IMPLICIT, B)) for turn in range(2)] == [B, B]
-    assert [chosen(dead(silent_s=10.0, turn=turn), (IMPLICIT, B)) for turn in range(2)] == [IMPLICIT, B]
-    assert chosen(Health(silent_s=10.0), (IMPLICIT,)) == IMPLICIT  # its targets are others now
+def test_who_has_never_answered_takes_nobody_s_turn_and_is_asked_besides() -> None:
+    health = Health(proven=frozenset([B]))
+    assert order(health, IMPLICIT, B, turns=12) == "bi b b b b b b b b b bi b"
+    others = IMPLICIT, Thing("j", False)
+    assert [order(health._replace(turn=0), *others, B, turns=21).split()[turn] for turn in (0, 10, 20)] == [
+        "bi", "bj", "bi"]
+
+
+def test_in_silence_those_are_asked_that_can_break_it_and_of_the_dead_everybody() -> None:
+    assert order(Health(silent_s=10.0, proven=frozenset([B])), IMPLICIT, B, turns=2) == "b b"
+    assert order(dead(silent_s=10.0), IMPLICIT, B, turns=2) == "i b"
+    assert order(dead(silent_s=10.0, good_s=9.0), IMPLICIT, A, turns=2) == "a a"
+    assert order(Health(silent_s=10.0), IMPLICIT, turns=1) == "i"  # its targets are others now
 
 
 @pytest.mark.parametrize("health, standby, wait", [

@@ -58,12 +58,12 @@ def live(provider: Provider, duration_s: float, asks: tuple[Thing, ...] = TWO, p
             health = undecided(read(health, answers, now_s, pace))
         health = judged(read(health, answers, now_s, pace), now_s, pace)
         if now_s >= due_s(health, pace, len(asks)):
-            ask = chosen(health, asks)
-            assert isinstance(ask, Thing)
-            health = sent(health, ask, now_s)
-            if (delay_s := provider(now_s, ask)) >= 0:
-                number += 1
-                heapq.heappush(answers, (now_s + delay_s, number, ask))
+            asked = chosen(health, asks)
+            health = sent(health, asked, now_s)
+            for ask in asked:
+                if (delay_s := provider(now_s, ask)) >= 0:
+                    number += 1
+                    heapq.heappush(answers, (now_s + delay_s, number, ask))
         is_now = DEAD if health.dead else verdict(health)
         if is_now != was:
             changes.append(Change(now_s - START_S, is_now))
@@ -143,6 +143,12 @@ def test_how_soon_a_dead_provider_is_out(pace: Pace, median_s: float, most_s: fl
     assert took[0] >= pace.down_s - 0.05  # the round trip of what was asked before
 
 
+def test_a_name_server_that_never_answered_delays_no_verdict() -> None:
+    for death_s in 60.0, 60.7, 61.1, 61.9:
+        changes = live(lambda now_s, ask: LOST if ask.number or now_s - START_S >= death_s else 0.03, 100, TWO)
+        assert [change.to for change in changes] == [DEAD] and changes[0].at_s - death_s <= 6
+
+
 def test_a_link_comes_back_after_thirty_seconds_of_answers() -> None:
     dies, returns = live(works(lambda s: s < 60 or s >= 200), 300)
     assert (dies.to, returns.to) == (DEAD, UP)
@@ -165,7 +171,7 @@ def test_each_relapse_doubles_the_wait_up_to_five_minutes() -> None:
         waits.append(round(changes[0].at_s))
         relapsed = Health(since_s=1000.0, relapses=health.relapses)
         for now_s in 1010.0, 1011.0, 1012.0:
-            relapsed = sent(relapsed, Thing(0, True), now_s)
+            relapsed = sent(relapsed, (Thing(0, True),), now_s)
         health = judged(relapsed, 1014.0, PACE)
     for wait, hold in zip(waits, (30, 60, 120, 240, 300, 300, 300)):
         assert hold <= wait <= hold + 4

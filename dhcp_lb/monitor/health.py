@@ -10,7 +10,7 @@ from ..record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Protocol, TypeVar
 
     class Ask(Protocol):
         """What can be asked: hashable."""
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         @property
         def named(self) -> bool:
             """Whether the administrator names it. Another one proves nothing by silence before it has answered."""
+
+    AnAsk = TypeVar("AnAsk", bound=Ask)
 
 UP = "up"
 RETURNING = "returning"  # its carrier was gone: no new connections until it answers
@@ -29,7 +31,7 @@ MIN_UNANSWERED = 3
 MAX_HOLD_S = 300.0
 MAX_RELAPSES = 16  # beyond the longest hold at any up_s; a power of two stays a number
 RELAPSE = 10  # holds: a link that dies this soon after it came back has relapsed
-STANDBY = 10  # a link that does not serve is probed this much more seldom
+STANDBY = 10  # a link that does not serve is probed this much more seldom, and who has never answered is asked so
 NEVER = float("inf")
 
 
@@ -68,11 +70,16 @@ def hold_s(health: Health, pace: Pace) -> float:
     return min(pace.up_s * 2.0 ** health.relapses, max(pace.up_s, MAX_HOLD_S))
 
 
-def chosen(health: Health, asks: "tuple[Ask, ...]") -> "Ask":
-    """What is asked next of `asks`, which are not empty: each in turn; in silence, those that would break it."""
-    if health.silent_s and not health.dead:
-        asks = tuple([ask for ask in asks if ask.named or ask in health.proven]) or asks
-    return asks[health.turn % len(asks)]
+def chosen(health: Health, asks: "tuple[AnAsk, ...]") -> "tuple[AnAsk, ...]":
+    """Who are asked now, of `asks`, which are not empty: each in turn. Those whose silence proves nothing take
+    nobody's turn; they are asked besides, and seldom."""
+    witnesses = [ask for ask in asks if ask.named or ask in health.proven]
+    if not witnesses or health.dead and not health.good_s:
+        return (asks[health.turn % len(asks)],)
+    witness = witnesses[health.turn % len(witnesses)]
+    rounds, rest = divmod(health.turn, STANDBY)
+    others = [ask for ask in asks if ask not in witnesses] if not rest and not health.silent_s else ()
+    return (witness, others[rounds % len(others)]) if others else (witness,)
 
 
 def due_s(health: Health, pace: Pace, count: int, standby: bool = False) -> float:
@@ -95,20 +102,22 @@ def judged_s(health: Health, pace: Pace) -> float:
     return health.silent_s + pace.down_s if pending else NEVER
 
 
-def sent(health: Health, ask: "Ask", now_s: float) -> Health:
-    """After a probe has left, or found no way out of the machine."""
+def sent(health: Health, asked: "tuple[Ask, ...]", now_s: float) -> Health:
+    """After probes have left, or found no way out of the machine."""
     health = health._replace(asked_s=now_s, turn=health.turn + 1)
-    if not ask.named and ask not in health.proven:
+    witnesses = sum([ask.named or ask in health.proven for ask in asked])
+    if not witnesses:
         return health
-    return health._replace(silent_s=health.silent_s or now_s, unanswered=health.unanswered + 1)
+    return health._replace(silent_s=health.silent_s or now_s, unanswered=health.unanswered + witnesses)
 
 
-def answered(health: Health, ask: "Ask", now_s: float, pace: Pace) -> Health:
-    """After an answer, whichever probe it belongs to."""
+def answered(health: Health, ask: "Ask", now_s: float, pace: Pace, alone: bool = False) -> Health:
+    """After an answer, whichever probe it belongs to. A link that is `alone`, because no other works, is not held up:
+    there is nothing to be lost."""
     good_s = (health.good_s or now_s) if health.dead else 0.0
     proven = health.proven if ask in health.proven else health.proven | {ask}
     health = health._replace(proven=proven, silent_s=0.0, unanswered=0, good_s=good_s)
-    if health.returning or health.dead and now_s - good_s >= hold_s(health, pace):
+    if health.returning or health.dead and (alone or now_s - good_s >= hold_s(health, pace)):
         since_s = now_s if health.dead else health.since_s
         health = health._replace(dead=False, returning=False, good_s=0.0, since_s=since_s)
     return health

@@ -14,6 +14,7 @@ from ..commands import command
 from ..config import PATH, Config, Invalid, read_config
 from ..lock import Deadline, Lock, alone
 from ..model import ADMINISTRATOR, NO_NEW, OUT, Hold, State
+from ..monitor.instance import nudge
 from ..reconcile import News, flush, reconcile
 from ..rtnetlink import Rtnetlink
 from ..sight import Sight, look, now_s
@@ -96,6 +97,7 @@ def _parser() -> ArgumentParser:
         child = verb(name, hold, text)
         child.add_argument("link", metavar="LINK", help="its interface, as in /etc/dhcp-lb")
         child.set_defaults(reach={"disable": OUT, "drain": NO_NEW, "enable": ""}[name])
+    verb("monitor", monitor, "watch the kernel and the providers, in the foreground; a service of systemd's does it")
     verb("flush", remove, "remove all rules and routes of dhcp-lb, until apply or the next event")
     return parser
 
@@ -127,6 +129,7 @@ def apply(_: Namespace) -> None:
     config = _valid(read_config())
     take_up(config, Store(), config.interfaces)
     reconcile(config, Store(), News(edited=True))
+    nudge(Store())
 
 
 def check(options: Namespace) -> None:
@@ -184,6 +187,12 @@ def hold(options: Namespace) -> None:
 
     alone(store, keep, needed=True)
     reconcile(config, store)
+
+
+def monitor(_: Namespace) -> int:
+    """Until a signal ends it."""
+    from ..monitor.daemon import run
+    return run()
 
 
 def remove(_: Namespace) -> None:

@@ -1,0 +1,67 @@
+"""The kernel's word that something has changed which concerns the links: interfaces, addresses, rules, our routes and
+all defaults. Of other routes, a routing daemon's say, it does not tell."""
+
+from _socket import SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, socket
+
+from ..model import PROTOCOL
+from ..netlink import AF_NETLINK, RECEIVE, S32, SO_RCVBUFFORCE, U16, attributes, messages
+from ..rtnetlink import NETLINK_ROUTE
+from . import bpf
+
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWROUTE, RTM_DELROUTE = 16, 17, 24, 25
+IFLA_IFNAME = 3
+GROUPS = 0x1 | 0x10 | 0x40 | 0x80  # RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE; dhcp-lb-monitor.socket, too
+BUFFER = 1 << 24
+
+TYPE, LENGTH, OWNER = 4, 16 + 1, 16 + 5  # where they are: nlmsg_type, rtm_dst_len, rtm_protocol
+LINK = 16  # bytes of struct ifinfomsg; the index is at 4
+
+
+def _as_loaded(number: int) -> int:
+    """A number of 16 bits as BPF loads it from a message, whose byte order is this machine's."""
+    return int.from_bytes(U16.pack(number), "big")
+
+
+CONCERNS_US: list[bpf.Instruction] = [
+    (bpf.LOAD_HALF, 0, 0, TYPE),
+    (bpf.EQUAL, 1, 0, _as_loaded(RTM_NEWROUTE)),
+    (bpf.EQUAL, 0, 4, _as_loaded(RTM_DELROUTE)),
+    (bpf.LOAD_BYTE, 0, 0, OWNER), (bpf.EQUAL, 2, 0, PROTOCOL),
+    (bpf.LOAD_BYTE, 0, 0, LENGTH), (bpf.EQUAL, 0, 1, 0),
+    (bpf.RETURN, 0, 0, bpf.ALL), (bpf.RETURN, 0, 0, bpf.NOTHING)]
+
+
+class Changes:
+    """The socket. It may be one that systemd has kept, with what came while nobody was there to read it."""
+
+    def __init__(self, descriptor: int = -1) -> None:
+        if descriptor >= 0:
+            self.socket = socket(fileno=descriptor)
+            self.socket.setblocking(False)
+            bpf.attach(self.socket, CONCERNS_US)
+        else:
+            self.socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE)
+            bpf.attach(self.socket, CONCERNS_US)
+            self.socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+            self.socket.bind((0, GROUPS))
+
+    def came(self, names: frozenset[str], indexes: frozenset[int]) -> bool:
+        """Whether anything has come that concerns the interfaces with these names, or that had these indexes. It takes
+        all that there is."""
+        found = False
+        while True:
+            try:
+                data = self.socket.recv(RECEIVE)
+            except BlockingIOError:
+                return found
+            except OSError:  # more than there was room for: nobody knows what
+                found = True
+                continue
+            found = found or any([_concerns(kind, body, names, indexes) for kind, _, _, body in messages(data)])
+
+
+def _concerns(kind: int, body: bytes, names: frozenset[str], indexes: frozenset[int]) -> bool:
+    if kind not in (RTM_NEWLINK, RTM_DELLINK) or len(body) < LINK:
+        return True
+    name = attributes(body, LINK).get(IFLA_IFNAME, b"").rstrip(b"\0")
+    return S32.unpack_from(body, 4)[0] in indexes or name.decode("utf-8", "surrogateescape") in names

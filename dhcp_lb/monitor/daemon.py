@@ -1,0 +1,385 @@
+"""`dhcp-lb monitor`: one thread that waits for the kernel's word, for answers, for signals and for the time.
+
+It looks: a change in the kernel is answered at once by `reconcile`, as if a client had told. It checks: whether the
+provider of each link answers. What it finds out is a hold in the store, and `reconcile` does the rest; nothing here
+touches the routing."""
+
+from errno import EOPNOTSUPP, EPERM
+from posix import pipe, read, set_blocking, umask
+from select import EPOLLIN, epoll
+from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime
+
+from ..change import judged
+from ..config import MAX_TIER, Config, Invalid, read_config
+from ..lock import Busy, Deadline
+from ..log import log
+from ..model import Checked
+from ..reconcile import News, reconcile
+from ..sight import Sight
+from ..store import Store
+from ..takeup import take_up
+from . import health as machine
+from . import systemd
+from .asks import Ask
+from .changes import Changes
+from .health import ANSWERING, DEAD, NEVER, RETURNING, UP, verdict
+from .instance import claim
+from .probe import Answer, Prober, counts
+from .watch import Watch, works
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from signal import SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal
+else:
+    from _signal import SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal
+
+APART_S = 0.05  # between two looks: changes come in groups
+QUIET_S = 0.5  # after which a link that nobody told of is taken up; a client that is at work tells meanwhile
+FIRST_S = 2.0  # within which each link is asked for the first time
+LOOK_S = 60.0  # without a change
+PUBLISH_S = 15.0  # so old what `status` shows may be
+RETRY_S, MAX_RETRY_S = 0.02, 1.0  # while another process has the lock
+FAILED_S = 5.0  # after a look that failed
+CANNOT = {EPERM: "a firewall of this machine lets no probe out",
+          EOPNOTSUPP: "its entry among the neighbours is permanent, or there is no name server to ask"}
+MANY_UNANSWERED = 2  # of a link that serves: those that wait in their tiers are probed as often as it is
+
+
+def run() -> int:
+    """Runs until a signal says otherwise: SIGTERM ends it, and its verdicts with it; SIGINT leaves them to the next
+    monitor; SIGHUP has it read the configuration again. The exit status."""
+    umask(0o077)
+    store = Store()
+    try:
+        store.prepare()
+        claim(store)
+        monitor = Monitor(store)
+    except BlockingIOError:
+        return _fail("another monitor is running")
+    except PermissionError as error:
+        return _fail(f"{error.filename or error.strerror}: only root can do this")
+    monitor.loop()
+    return 0
+
+
+def now_s() -> float:
+    """Seconds since boot, those asleep included, so that a machine that slept knows it."""
+    return clock_gettime(CLOCK_BOOTTIME)
+
+
+class Monitor:
+    """All that the loop goes by."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.config = Config()  # the last one without a mistake
+        self.mistakes = ""  # that were told last
+        self.prober = Prober()
+        self.changes = Changes(systemd.handed())
+        self.wakeup, wake = pipe()
+        set_blocking(self.wakeup, False)
+        set_blocking(wake, False)
+        set_wakeup_fd(wake)
+        self.signals: set[int] = set()
+        for number in SIGTERM, SIGINT, SIGHUP:
+            signal(number, lambda number, _: self.signals.add(number))
+        self.poll = epoll()
+        for descriptor in self.prober.fileno(), self.changes.socket.fileno(), self.wakeup:
+            self.poll.register(descriptor, EPOLLIN)
+        self.watches: dict[str, Watch] = {}
+        self.next_s: dict[str, float] = {}  # when a link is to be asked, or judged
+        self.verdicts: dict[str, str] = {}
+        self.seen: Sight | None = None  # that the watches were made from
+        self.good_s = 0.0  # when the last look found all in order
+        self.adopted: dict[str, Checked] | None = None  # from a monitor before this one, until the first look
+        self.look_s = 0.0  # when the next look is due
+        self.looked_s = 0.0
+        self.take_up_s = 0.0  # when those links are due that nobody told of
+        self.retry_s = RETRY_S
+        self.publish_s = 0.0
+        self.alive_s = systemd.watchdog_s() / 3
+        self.told_alive_s = 0.0
+        self.touched: set[str] = set()  # the links of which something is known since the last conclusion
+        self.hurrying: set[str] = set()  # those that serve and are silent
+        self.hurry = False  # whether there were any
+        self.serving = 1  # the tier that serves
+        self.dark_s = 0.0  # when no link worked last
+        self.turn_s = now_s()
+        self.edited = False
+        self.ready = False
+        self.failure = ""  # of the last look
+
+    def loop(self) -> None:
+        """Until the end."""
+        while not self.signals & {SIGTERM, SIGINT}:
+            self.turn()
+        systemd.notify("STOPPING=1")
+        if SIGTERM in self.signals:
+            self.resign()
+
+    def resign(self) -> None:
+        """Nobody is there any more to say when a dead link works again, so all links are as good as any."""
+        try:
+            self.store.unwatch()
+            if not self.store.flushed():
+                reconcile(self.config, self.store)
+        except (Invalid, Deadline, OSError) as error:
+            log(f"the monitor ends, and a dead link may be left out: {error}; `dhcp-lb apply` brings it back")
+
+    def turn(self) -> None:
+        """Waits for something, and does what it asks for."""
+        due_s = self.due_s()
+        planned_s = max(due_s, self.turn_s)
+        ready = {descriptor for descriptor, _ in self.poll.poll(max(0.0, due_s - now_s()))}
+        self.turn_s = moment_s = now_s()
+        if self.wakeup in ready:
+            self.listen(moment_s)
+        if self.changes.socket.fileno() in ready:
+            indexes = frozenset([watch.way.ifindex for watch in self.watches.values() if watch.way])
+            if self.changes.came(self.config.interfaces, indexes):
+                self.look_s = min(self.look_s, max(moment_s, self.looked_s + APART_S))
+                self.take_up_s = min(self.take_up_s, moment_s + QUIET_S)
+        if self.prober.fileno() in ready:
+            for answer in self.prober.answers(moment_s):
+                self.hear(answer, moment_s)
+        self.awake(moment_s - planned_s)
+        for name in [name for name, due_s in self.next_s.items() if due_s <= moment_s]:
+            self.attend(name, moment_s)
+        self.conclude(moment_s)
+        if self.look_s <= moment_s or self.take_up_s <= moment_s:
+            self.look(moment_s)
+        if self.publish_s <= moment_s:
+            self.publish(moment_s)
+        if self.alive_s and moment_s >= self.told_alive_s + self.alive_s:
+            self.told_alive_s = moment_s
+            systemd.notify("WATCHDOG=1")
+
+    def due_s(self) -> float:
+        """When something is to be done although nothing has come."""
+        alive_s = self.told_alive_s + self.alive_s if self.alive_s else NEVER
+        return min(self.look_s, self.take_up_s, self.publish_s, alive_s, *self.next_s.values())
+
+    def listen(self, moment_s: float) -> None:
+        """Signals."""
+        read(self.wakeup, 4096)
+        if SIGHUP in self.signals:
+            self.signals.remove(SIGHUP)
+            systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={int(clock_gettime(CLOCK_MONOTONIC) * 1e6)}")
+            self.look_s = self.take_up_s = moment_s
+            self.edited, self.ready = True, False
+
+    # Checking
+
+    def awake(self, late_s: float) -> None:
+        """Draws no conclusion from a silence in which this process stood still. What came meanwhile has been read."""
+        for name, watch in self.watches.items():
+            if late_s > watch.link.down_s / 2:
+                watch.health = machine.undecided(watch.health)
+                self.touched.add(name)
+
+    def hear(self, answer: Answer, moment_s: float) -> None:
+        """Somebody has answered."""
+        watch = self.watches.get(answer.interface)
+        if watch and answer.ask in watch.asks:
+            alone = not self.works(moment_s) or moment_s - self.dark_s <= watch.link.down_s
+            if not watch.health.proven:
+                self.publish_s = min(self.publish_s, moment_s + 1)  # somebody may be waiting to see it
+            watch.health = machine.answered(watch.health, answer.ask, moment_s, watch.pace, alone)
+            watch.took_s = answer.took_s
+            watch.count(moment_s, 0, 1)
+            self.touched.add(answer.interface)
+
+    def works(self, moment_s: float) -> bool:
+        """Whether any link does. One that comes back soon after none did is not held up, either."""
+        if any([works(watch) for watch in self.watches.values()]):
+            return True
+        self.dark_s = moment_s
+        return False
+
+    def attend(self, name: str, moment_s: float) -> None:
+        """Judges a link, and asks by it."""
+        watch = self.watches[name]
+        watch.health = machine.judged(watch.health, moment_s, watch.pace)
+        if watch.way and watch.probed and moment_s >= self.ask_s(watch):
+            asked = tuple([ask for ask in machine.chosen(watch.health, watch.asks) if self.ask(watch, ask, moment_s)])
+            watch.health = machine.sent(watch.health, asked, moment_s)
+            watch.count(moment_s, len(asked), 0)
+            if watch.health.unanswered == MANY_UNANSWERED:
+                self.prober.renew(name, moment_s)
+        self.touched.add(name)
+
+    def ask(self, watch: Watch, ask: Ask, moment_s: float) -> bool:
+        """Sends a probe. False: it was none, for a reason that is this machine's."""
+        assert watch.way
+        errno = self.prober.ask(watch.way, ask, moment_s)
+        if errno in CANNOT and (ask, errno) not in watch.told:
+            watch.told.add((ask, errno))
+            log(f"{watch.way.interface} cannot be checked by asking {ask.address or ask.name}: {CANNOT[errno]}")
+        return counts(errno)
+
+    def ask_s(self, watch: Watch) -> float:
+        """When this link is asked next."""
+        standby = watch.link.tier > self.serving and not self.hurrying
+        return machine.due_s(watch.health, watch.pace, len(watch.asks), standby)
+
+    def plan(self, name: str) -> None:
+        """Notes when this link is due."""
+        watch = self.watches[name]
+        self.next_s[name] = (min(self.ask_s(watch), machine.judged_s(watch.health, watch.pace)) if watch.probed
+                             else NEVER)
+
+    def conclude(self, moment_s: float) -> None:
+        """Acts on verdicts that are others now."""
+        others: dict[str, str] = {}
+        for name in self.touched:
+            watch = self.watches[name]
+            if watch.health.unanswered >= MANY_UNANSWERED and works(watch):
+                self.hurrying.add(name)
+            else:
+                self.hurrying.discard(name)
+            said = verdict(watch.health)
+            if said != self.verdicts.get(name, UP):
+                others[name] = said
+        names, self.touched = self.touched, set()
+        if others or bool(self.hurrying) != self.hurry:
+            self.hurry = bool(self.hurrying)
+            self.serving = min([watch.link.tier for watch in self.watches.values() if works(watch)], default=MAX_TIER)
+            names = set(self.watches)
+        for name in names:
+            self.plan(name)
+        for name, said in others.items():
+            was, hold = self.verdicts.get(name, UP), self.watches[name].checked().hold
+            self.verdicts[name] = said
+            if hold and said == DEAD and was != ANSWERING:
+                log(f"{name} is dead: {hold.why}")
+            elif said == UP and was != RETURNING:
+                log(f"{name} works again")
+        if others:
+            self.publish(moment_s)
+            self.look_s = moment_s
+
+    def publish(self, moment_s: float) -> None:
+        """Puts into the store what is known of the links, as valid as the last look was good."""
+        self.publish_s = moment_s + PUBLISH_S
+        if not self.good_s:
+            return
+        try:
+            self.store.prepare()
+            self.store.watch({name: watch.checked() for name, watch in self.watches.items() if watch.asks},
+                             int(self.good_s))
+        except OSError as error:
+            self.complain(f"{error.filename}: {error.strerror}: the monitor's findings are not kept")
+
+    # Looking
+
+    def look(self, moment_s: float) -> None:
+        """Has the kernel's routing brought in line, and learns which links there are."""
+        taking_up = self.take_up_s <= moment_s
+        self.looked_s = moment_s
+        self.look_s, self.take_up_s = moment_s + LOOK_S, NEVER if taking_up else self.take_up_s
+        try:
+            self.see(taking_up)
+            self.failure = ""
+            self.retry_s = RETRY_S
+            self.edited = False
+        except Busy:
+            self.again(moment_s, self.retry_s, taking_up)
+            self.retry_s = min(2 * self.retry_s, MAX_RETRY_S)
+            return
+        except Invalid as error:
+            self.complain(f"{error}\nthe monitor goes on with what was there before")
+        except (Deadline, OSError) as error:
+            self.again(moment_s, FAILED_S, taking_up)
+            self.complain(f"the monitor could not see to the routing: {_words(error)}")
+        if not self.ready:
+            self.ready = True
+            systemd.notify("READY=1")
+        systemd.notify(f"STATUS={self.summary()}")
+
+    def again(self, moment_s: float, wait_s: float, taking_up: bool) -> None:
+        """What could not be done is due once more."""
+        self.look_s = moment_s + wait_s
+        if taking_up:
+            self.take_up_s = self.look_s
+
+    def see(self, taking_up: bool) -> None:
+        """One look. After `flush`, and without links, there is nothing to see to."""
+        config = read_config(known=self.config)
+        if config.errors:
+            raise Invalid("\n".join(config.errors))
+        self.config = config
+        if not config.links or self.store.flushed() and not self.edited:
+            return self.stock(None)
+        if self.adopted is None:
+            self.adopted = self.store.checked(int(now_s()))
+        if taking_up:
+            take_up(config, self.store, config.interfaces)
+        sight = reconcile(config, self.store, News(edited=self.edited), wait=False)
+        self.good_s = now_s()
+        self.stock(sight)
+
+    def stock(self, sight: Sight | None) -> None:
+        """Takes what was seen of the links into the watches."""
+        if sight and self.seen and sight[:1] == self.seen[:1] and (
+                sight.interfaces, sight.state.leases, sight.state.held, sight.state.objections) == (
+                self.seen.interfaces, self.seen.state.leases, self.seen.state.held, self.seen.state.objections):
+            return
+        self.seen = sight
+        uplinks = judged(sight).uplinks if sight else ()
+        moment_s = now_s()
+        for name in self.watches.keys() - {uplink.link.interface for uplink in uplinks}:
+            self.prober.forget(name)
+            del self.watches[name]
+            self.next_s.pop(name, None)
+            self.verdicts.pop(name, None)
+            self.hurrying.discard(name)
+        for uplink in uplinks:
+            name = uplink.link.interface
+            watch = self.watches.get(name)
+            if not watch:
+                watch = self.watches[name] = Watch(uplink.link)
+            if watch.stands(uplink, sight.interfaces.get(name) if sight else None):
+                self.prober.forget(name)
+            if self.adopted and name in self.adopted:
+                watch.adopt(self.adopted[name])
+                self.verdicts[name] = verdict(watch.health)
+        self.adopted = {}
+        self.serving = min([watch.link.tier for watch in self.watches.values() if works(watch)], default=MAX_TIER)
+        for place, watch in enumerate(self.watches.values()):
+            if not watch.health.asked_s and watch.probed:  # soon, but not all at the same moment
+                first_s = min(watch.link.interval_s, FIRST_S) * place / len(self.watches)
+                watch.health = watch.health._replace(asked_s=moment_s + first_s - self.ask_s(watch))
+        self.touched = set(self.watches)
+        self.conclude(moment_s)
+
+    # Telling
+
+    def summary(self) -> str:
+        """What systemctl shows."""
+        if self.failure:
+            return self.failure.replace("\n", "; ")
+        if not self.watches:
+            return "no links" if not self.config.links else "flushed: nothing is looked at"
+        dead = [name for name, said in sorted(self.verdicts.items()) if said not in (UP, RETURNING)]
+        checked = sum([watch.probed for watch in self.watches.values()])
+        return f"{checked} of {len(self.watches)} links are checked; " + (
+            f"dead: {', '.join(dead)}" if dead else "none is dead")
+
+    def complain(self, words: str) -> None:
+        """Tells what went wrong, once."""
+        if words != self.failure:
+            for line in words.split("\n"):
+                log(line)
+        self.failure = words
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the kernel'}: {error.strerror}"
+    return str(error)
+
+
+def _fail(message: str) -> int:
+    from sys import stderr
+    print(f"dhcp-lb: {message}", file=stderr)
+    return 1

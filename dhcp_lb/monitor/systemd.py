@@ -1,0 +1,34 @@
+"""What systemd hands to a service, and what it wants to hear (sd_listen_fds(3), sd_notify(3)). Without systemd nobody
+hands or hears anything."""
+
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, socket
+from posix import environ, getpid
+
+FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
+
+
+def handed() -> int:
+    """The descriptor of the socket that this process was handed; -1 if there is none."""
+    mine = environ.get(b"LISTEN_PID", b"") == b"%d" % getpid()
+    return FIRST_DESCRIPTOR if mine and environ.get(b"LISTEN_FDS") == b"1" else -1
+
+
+def watchdog_s() -> float:
+    """How often systemd wants to hear WATCHDOG=1 at least; 0 = it does not wait for it."""
+    text = environ.get(b"WATCHDOG_USEC", b"")
+    return int(text) / 1e6 if text.isdigit() else 0.0
+
+
+def notify(state: str) -> None:
+    """Tells the service manager, if there is one that listens: lines of `NAME=VALUE`."""
+    path = environ.get(b"NOTIFY_SOCKET", b"")
+    if not path:
+        return
+    address = b"\0" + path[1:] if path.startswith(b"@") else path
+    one = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+    try:
+        one.sendto(state.encode("utf-8", "surrogateescape"), address)
+    except OSError:
+        pass  # it does not listen any more
+    finally:
+        one.close()

@@ -1,0 +1,118 @@
+"""Pure: what the monitor knows of one link, and what it says of it."""
+
+from ..model import GIVEN_UP, MONITOR, NO_NEW, Checked, Hold, Interface, Link
+from ..routing import DRAINING, KEPT, ROUTED, Uplink
+from ..targets import DNS, GATEWAY, HTTP, LEASE, Target
+from .asks import ROOT, Ask, Way, asks
+from .health import ANSWERING, DEAD, RETURNING, UP, Health, Pace, asking, carrier_lost, undecided, verdict
+
+BY_DEFAULT = (Target(LEASE),)
+WINDOW_S = 60.0  # losses are counted over the last one or two of these
+
+
+class Watch:
+    """A link, and the probes by it."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.way: Way | None = None  # None: no packet can be sent by it, or none is to be
+        self.asks: tuple[Ask, ...] = ()
+        self.health = Health()
+        self.carrier = False
+        self.serves = False  # new connections are to go there, if its provider works
+        self.took_s = -1.0
+        self.windows = [(0.0, 0, 0)]  # when it began, probes sent, probes answered: this one, and the one before
+        self.told: set[tuple[Ask, int]] = set()  # who could not be asked, and the errno: it is in the log
+
+    @property
+    def pace(self) -> Pace:
+        """How the link is judged."""
+        return Pace(self.link.interval_s, self.link.down_s, self.link.up_s)
+
+    @property
+    def probed(self) -> bool:
+        """Whether there is somebody to ask, and a way to do it."""
+        return self.carrier and bool(self.asks)
+
+    def stands(self, uplink: Uplink, interface: Interface | None) -> bool:
+        """Takes what was seen of the link. True: it is another link than before, and what was asked does not count."""
+        routed = uplink.state in ROUTED
+        lease, before = uplink.lease, self.way
+        self.link = uplink.link
+        self.serves = routed and uplink.state not in (DRAINING, KEPT)
+        self.way = Way(uplink.link.interface, uplink.ifindex, lease.address, lease.gateway,
+                       lease.name_servers) if routed else None
+        another = bool(before and self.way and before[:3] != self.way[:3])
+        if another:
+            self.health, self.took_s, self.windows = Health(), -1.0, [(0.0, 0, 0)]
+        carrier = routed and bool(interface and interface.carrier)
+        if self.carrier and not carrier:
+            self.health = carrier_lost(self.health) if routed else undecided(self.health)
+        self.carrier = carrier
+        targets = BY_DEFAULT if self.link.targets is None else self.link.targets
+        who = asks(targets, self.way) if self.way else self.asks
+        if who != self.asks:
+            self.asks = who
+            self.health = asking(self.health, who)
+        if not who and self.way:
+            self.health = Health()  # nobody is asked any more, so nobody can say that it works again
+        return another
+
+    def adopt(self, checked: Checked) -> None:
+        """Takes over what a monitor before this one has found out of this link, if it is still the same one."""
+        if not self.way or checked.source != self.way.source or not self.asks:
+            return
+        reach = checked.hold.reach if checked.hold else ""
+        known = checked.took_ms >= 0 or reach != ""
+        self.health = Health(dead=reach == GIVEN_UP, returning=reach == NO_NEW, relapses=checked.relapses,
+                             since_s=float(checked.since_s), proven=frozenset(self.asks if known else ()))
+        self.took_s = checked.took_ms / 1000
+
+    def count(self, now_s: float, sent: int, answered: int) -> None:
+        """Keeps how many probes were sent, and answered."""
+        began_s, asked, replied = self.windows[0]
+        if now_s - began_s >= WINDOW_S:
+            self.windows = [(now_s, sent, answered), self.windows[0]]
+        else:
+            self.windows[0] = (began_s, asked + sent, replied + answered)
+
+    def lost(self) -> int:
+        """Of a hundred probes. The last one may still be answered."""
+        asked = sum([window[1] for window in self.windows]) - (self.health.unanswered > 0)
+        replied = sum([window[2] for window in self.windows])
+        return max(0, 100 * (asked - replied) // asked) if asked > 0 else 0
+
+    def checked(self) -> Checked:
+        """What is said of the link."""
+        hold, said = None, verdict(self.health)
+        whom = by(self.asks, self.way) if self.way else ""
+        if said in (DEAD, ANSWERING):
+            hold = Hold(MONITOR, GIVEN_UP, f"no answer from {whom}" if said == DEAD else
+                        "answers again, but not for long enough yet", int(self.health.since_s))
+        elif said == RETURNING:
+            hold = Hold(MONITOR, NO_NEW, f"no answer from {whom} since its carrier came back")
+        took_ms = round(1000 * self.took_s) if self.health.proven and self.took_s >= 0 else -1
+        return Checked(hold, self.way.source if self.way else "", self.health.relapses, int(self.health.since_s),
+                       took_ms, self.lost(), whom)
+
+
+def by(whom: tuple[Ask, ...], way: Way) -> str:
+    """Those who are asked, in words."""
+    words: list[str] = []
+    for ask in whom:
+        if ask.kind == GATEWAY or ask.kind == DNS and ask.address == way.gateway:
+            word = f"its gateway {way.gateway}"
+        elif ask.kind == DNS:
+            word = "the provider's name servers" if ask.name == ROOT else f"its name servers about {ask.name}"
+        elif ask.kind == HTTP:
+            word = f"http://{ask.name}{'' if ask.port == 80 else f':{ask.port}'}{ask.path}"
+        else:
+            word = f"{ask.address}:{ask.port}" if ask.port else ask.address
+        if word not in words:
+            words.append(word)
+    return " and ".join(words)
+
+
+def works(watch: Watch) -> bool:
+    """Whether new connections can go by this link, as far as anybody knows."""
+    return watch.serves and watch.carrier and verdict(watch.health) == UP
