@@ -32,7 +32,7 @@ setup(
     description="balances connections over several Internet links whose addresses come from DHCP",
     license="AGPL-3.0-only",
     python_requires=">=3.11",
-    packages=["dhcp_lb", "dhcp_lb.verbs", "dhcp_lb.maintainer"],
+    packages=["dhcp_lb", "dhcp_lb.verbs", "dhcp_lb.maintainer", "dhcp_lb.monitor"],
     scripts=["dhcp_lb/dhcp-lb"],
     data_files=[
         # dhclient's hook is dhcpcd's as well, which looks in the first of its directories up to 10.3.0, then in
@@ -48,7 +48,7 @@ setup(
         *[(f"/usr/lib/networkd-dispatcher/{state}.d", ["etc/networkd-dispatcher/dhcp-lb"])
           for state in ("routable", "degraded", "carrier", "no-carrier", "off")],
         ("/usr/lib/systemd/networkd.conf.d", ["etc/systemd/networkd.conf.d/10-dhcp-lb.conf"]),
-        ("/usr/lib/systemd/system", [f"etc/systemd/system/dhcp-lb-look.{kind}" for kind in ("socket", "service")]),
+        ("/usr/lib/systemd/system", [f"etc/systemd/system/dhcp-lb-monitor.{kind}" for kind in ("socket", "service")]),
         ("/usr/lib/sysctl.d", ["etc/sysctl.d/10-dhcp-lb.conf"]),
         ("/usr/share/dhcp-lb", ["etc/dhcp-lb"]),
         ("/usr/share/bash-completion/completions", ["doc/completion/dhcp-lb"]),

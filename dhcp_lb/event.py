@@ -29,7 +29,7 @@ class Client(NamedTuple):
     goes: frozenset[bytes] = frozenset()  # it has ended
     look: frozenset[bytes] = frozenset()  # see what the kernel has
     reason: bytes = b"reason"
-    interface: bytes = b"interface"  # b"" = it names no interface, and means all
+    interface: bytes = b"interface"
     address: bytes = b""  # the prefix length may follow, and a gateway
     addresses: int = 1  # the number of variables that may have one; if more than 1, numbers follow their name
     mask: bytes = b""  # dotted, or a prefix length
@@ -39,6 +39,7 @@ class Client(NamedTuple):
     duration: bytes = b""
     classless: bytes = b""  # option 121, in octets or as PREFIX/LENGTH GATEWAY
     name_servers: tuple[bytes, ...] = ()
+    all: bool = False  # if it names no interface, it means all of them
     partial: bool = False  # if it names no gateway, another source may know one
 
 
@@ -84,8 +85,7 @@ CLIENTS = {
     "ppp": Client(  # pppd(8); only the peer is at the other end, so no router is named
         _set(b"ip-up"), _set(b"ip-down"), interface=b"PPP_IFACE", address=b"PPP_LOCAL",
         name_servers=(b"DNS1", b"DNS2")),
-    "networkd": Client(look=_set(b"look"), interface=b"IFACE"),  # networkd-dispatcher(8)
-    "systemd": Client(look=_set(b"look"), interface=b""),  # our own units, which watch the kernel
+    "networkd": Client(look=_set(b"look"), interface=b"IFACE", all=True),  # networkd-dispatcher(8)
 }
 
 STATIC_METHODS = (b"static", b"", b"none")  # of ifupdown; ifupdown2, where the stanza names no family; ifupdown-ng
@@ -110,7 +110,7 @@ def parse(environ: "Environ", now_s: int, name: str = "") -> Event | None:
     words = client(environ, name)
     interface = environ.get(words.interface, b"").decode("utf-8", "surrogateescape")
     reason = environ.get(words.reason, b"")
-    if words.interface and not interface:
+    if not interface and not words.all:
         return None
     if reason in words.comes:
         found, notes = lease(environ, now_s, words)

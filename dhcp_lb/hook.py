@@ -1,7 +1,6 @@
 """A call by a DHCP client. Whatever happens here, the client goes on as if we were not there."""
 
-from errno import ENOBUFS
-from posix import environ, read, set_blocking, umask
+from posix import environ, umask
 
 from .config import Config, Invalid, read_config
 from .event import parse
@@ -14,8 +13,6 @@ from .store import Store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .event import Environ
-
-SD_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 
 
 def hook(client: str = "") -> None:
@@ -72,7 +69,6 @@ def _take(environ: "Environ", client: str) -> None:
 def _look_around(config: Config, store: Store) -> None:
     """Something has changed, and nobody says what. After `flush` this does nothing. It does not report a mistake in
     the configuration: `apply` and the clients' events do."""
-    drain()
     if config.links and not config.errors and not store.flushed():
         _look(config, store, config.interfaces)
 
@@ -81,22 +77,6 @@ def _look(config: Config, store: Store, interfaces: frozenset[str]) -> None:
     from .takeup import take_up
     take_up(config, store, interfaces)
     reconcile(config, store)
-
-
-def drain() -> None:
-    """Empties the socket by which systemd has started us. This comes before the look at the kernel: a change during
-    the look then starts us again."""
-    if b"LISTEN_FDS" not in environ:
-        return
-    set_blocking(SD_LISTEN_FDS_START, False)  # systemd.exec(5): NonBlocking= is off by default
-    while True:
-        try:
-            read(SD_LISTEN_FDS_START, 1 << 16)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if error.errno != ENOBUFS:  # the socket had no room for all changes
-                raise
 
 
 def _log(*lines: str) -> None:

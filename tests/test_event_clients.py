@@ -107,7 +107,7 @@ def test_the_kernel_is_asked(client: str, environ: dict[str, str], reasons: str)
 
 
 def test_the_kernel_is_asked_about_all_links() -> None:
-    assert event("systemd", {"reason": "look", "interface": "eth0"}) == Event("", None)
+    assert event("networkd", {"reason": "look"}) == Event("", None)
 
 
 @pytest.mark.parametrize("method, phase, lease", [

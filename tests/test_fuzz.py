@@ -130,7 +130,7 @@ GOOD = [b"192.0.2.34", b"255.255.255.0", b"192.0.2.1", b"192.0.2.1", b"3600", b"
 CALLS: list[tuple[str, str, dict[bytes, bytes]]] = [
     ("dhclient", "", {}), ("dhcpcd", "", {b"if_up": b"true"}), ("ifupdown", "ifupdown", {b"METHOD": b"dhcp"}),
     ("ifupdown-static", "ifupdown", {b"METHOD": b"static"}),
-    *[(name, name, {}) for name in ("udhcpc", "networkmanager", "ppp", "networkd", "systemd")]]
+    *[(name, name, {}) for name in ("udhcpc", "networkmanager", "ppp", "networkd")]]
 
 
 def variables_of(words: event.Client) -> list[bytes]:

@@ -58,7 +58,7 @@ class Client:
 
     def unplugged(self, router: Router, interface: str) -> None:
         """Does what systemd does then, and ifupdown's udev rule for a link with allow-hotplug."""
-        router.sh(f"reason=look dhcp-lb hook systemd; ifdown --force {interface}")
+        router.sh(f"reason=look dhcp-lb hook networkd; ifdown --force {interface}")
 
     def plugged(self, router: Router, interface: str) -> None:
         router.ifup(interface)
@@ -343,7 +343,7 @@ def fall_back(client: Client) -> None:
         wait_for("a link-local address", lambda: any(quad.startswith("169.254.")
                                                      for quad in link.router.addresses("eth1")), timeout_s=60)
         link.router.sh("while ! ip route show default dev eth1 | grep -q 169.254; do sleep 0.1; done")
-        link.router.sh("reason=look dhcp-lb hook systemd")
+        link.router.sh("reason=look dhcp-lb hook networkd")
         becomes(link.lab, ETH0)
         assert_all_by(link.lab, "eth0")
         link.isp.restart_dhcp()

@@ -134,7 +134,7 @@ def test_what_is_left_when_the_lease_has_ended_is_not_the_link_s(lab: Lab) -> No
     lab.router.run("dhclient", "-r", "-pf", "/run/dhclient.eth1.pid", "-lf", "/var/lib/dhcp/dhclient.eth1.leases",
                    "eth1")
     address_by_hand(lab, "192.168.0.2/24")  # dhclient has flushed it
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "networkd", reason="look")
     becomes(lab, ETH0)
     assert_all_by(lab, "eth0")
 
@@ -143,7 +143,7 @@ def test_what_is_left_when_the_lease_has_ended_is_not_the_link_s(lab: Lab) -> No
 def test_a_link_local_address_is_no_lease(lab: Lab, source: str) -> None:
     address_by_hand(lab, "169.254.7.9/16")
     lab.router.sh(f"ip route add default dev eth1 scope link {source} metric 1003")
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "networkd", reason="look")
     becomes(lab, ETH0)
     assert_all_by(lab, "eth0")
 
@@ -167,10 +167,10 @@ def test_a_default_route_counts_in_whatever_table_it_is(lab: Lab, table: int) ->
     """201 is the link's own, and has our default as well."""
     address_by_hand(lab)
     lab.router.sh(f"ip route add default via {GATEWAY} dev eth1 table {table}")
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "networkd", reason="look")
     becomes(lab, BOTH)
     lab.router.sh(f"ip route del default via {GATEWAY} dev eth1 table {table} proto boot; ip address flush dev eth1")
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "networkd", reason="look")
     becomes(lab, ETH0)
 
 
@@ -180,7 +180,7 @@ def test_a_default_route_of_main_comes_before_those_of_other_tables(lab: Lab) ->
         ip route add default via 192.0.2.61 dev eth1 table 211
         ip route add default via {GATEWAY} dev eth1 metric 2000
     """)
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "networkd", reason="look")
     becomes(lab, BOTH)
 
 
@@ -218,11 +218,11 @@ def test_an_unplugged_device_is_out_and_its_like_is_in_again_when_it_is_up(lab: 
     lab.router.ifup("eth1")
     becomes(lab, BOTH)
     lab.isp("eth1").unplug()
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "networkd", reason="look")
     becomes(lab, ETH0)
     assert_all_by(lab, "eth0")
     lab.isp("eth1").replug()
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "networkd", reason="look")
     becomes(lab, ETH0)
     lab.router.sh("ifdown --force eth1; ifup eth1")
     becomes(lab, BOTH)
@@ -237,7 +237,7 @@ def test_a_renamed_device_is_the_link_of_its_new_name(lab: Lab) -> None:
         ip link set usb0 up
         ip route add default via {GATEWAY} dev usb0 metric 50
     """)
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "networkd", reason="look")
     becomes(lab, ETH0)
     lab.router.sh(f"""
         ip link set usb0 down
@@ -245,7 +245,7 @@ def test_a_renamed_device_is_the_link_of_its_new_name(lab: Lab) -> None:
         ip link set eth1 up
         ip route add default via {GATEWAY} dev eth1 metric 50
     """)
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "networkd", reason="look")
     becomes(lab, BOTH)
 
 
@@ -254,14 +254,14 @@ def test_an_address_that_was_deleted_by_hand_is_out_at_the_next_look(lab: Lab) -
     becomes(lab, BOTH)
     lab.router.run("ip", "address", "flush", "dev", "eth1")
     assert set(lab.connect(lab.lan, 50)) == {"eth0"}
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "networkd", reason="look")
     becomes(lab, ETH0)
 
 
 def test_rules_that_somebody_flushed_are_back_at_the_next_event_of_any_link(lab: Lab) -> None:
     lab.router.ifup("eth1")
     lab.router.sh("ip rule flush; ip route flush table dhcp-lb; ip rule add lookup main pref 32766")
-    tell(lab, "/usr/bin/dhcp-lb", "hook", "systemd", reason="look")
+    tell(lab, "/usr/bin/dhcp-lb", "hook", "networkd", reason="look")
     becomes(lab, BOTH)
     lab.router.ifdown("eth1")
 
@@ -286,7 +286,7 @@ def test_two_hooks_at_once_are_one_link(lab: Lab) -> None:
         (["/usr/bin/dhcp-lb"], {
             "reason": "BOUND", "interface": "eth1", "new_ip_address": address, "new_routers": GATEWAY,
             "new_subnet_mask": "255.255.255.224", "new_dhcp_server_identifier": GATEWAY}),
-        (["/usr/bin/dhcp-lb", "hook", "systemd"], {"reason": "look"}),
+        (["/usr/bin/dhcp-lb", "hook", "networkd"], {"reason": "look"}),
     ]
     logged = len(lab.router.log())
     with contextlib.ExitStack() as stack:

@@ -1,13 +1,15 @@
 """The output of `status`, and its JSON, which dhcp-lb(8) documents."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from dhcp_lb.change import View
 from dhcp_lb.config import parse
-from dhcp_lb.model import Hold, Interface, Lease, NONE, Nexthop, ON_DEVICE, Route, Routing, State
+from dhcp_lb.model import (GIVEN_UP, MONITOR, NONE, ON_DEVICE, Checked, Hold, Interface, Lease, Nexthop, Route,
+                           Routing, State)
 from dhcp_lb.routing import desired, judge
 from dhcp_lb.sight import Sight
 from dhcp_lb.verbs.status import Status, as_json, as_text, shares
@@ -18,9 +20,10 @@ CARRIERS = {2: True, 3: True}
 
 def status(leases: dict[str, Lease] = LEASES, interfaces: dict[str, Interface] = INTERFACES,
            holds: dict[str, Hold] | None = None, *, text: bytes = CONFIG, known: bool = True,
-           commands: tuple[str, ...] = (), warnings: tuple[str, ...] = ()) -> Status:
+           checked: dict[str, Checked] | None = None, commands: tuple[str, ...] = (),
+           warnings: tuple[str, ...] = ()) -> Status:
     config = parse(text)
-    state = State(leases, holds or {})
+    state = State(leases, holds or {}, checked=checked or {})
     uplinks = judge(config.links, leases, state.holds(), interfaces)
     want = desired(uplinks, config.settings)
     sight = Sight(config, state, interfaces, [], [])
@@ -53,6 +56,28 @@ def test_every_state_in_words() -> None:
         ("eth4", "  0%", "no carrier                                   12 min 30 s old"),
         ("eth5", "100%", "draining                                     12 min 29 s old"),  # the last one left
         ("eth6", "  0%", "no interface                                 12 min 28 s old")]
+
+
+def test_what_the_monitor_found_out() -> None:
+    hold = Hold(MONITOR, GIVEN_UP, "no answer from 192.0.2.99", 1713)
+    report = status(checked={
+        "eth0": Checked(hold, "192.0.2.34", 0, 1713, -1, 100, "192.0.2.99"),
+        "eth1": Checked(None, "198.51.100.7", 0, 0, 3, 1, "the provider's name servers")})
+    assert [re.split("  +", line)[-3:] for line in as_text(report).splitlines()[:3]] == [
+        ["STATE", "CHECK", "LEASE"],
+        ["dead: no answer from 192.0.2.99", "for 41 s", "12 min 34 s old, ends in 47 min 26 s"],
+        ["up", "3 ms, 1 % lost: the provider's name servers", "12 min 34 s old, ends in 47 min 26 s"]]
+    assert [(link["check"], link["share"]) for link in as_json(report)["links"]] == [
+        ({"by": "192.0.2.99", "answers": False, "took_ms": None, "lost_percent": 100, "held_s": 41}, 0),
+        ({"by": "the provider's name servers", "answers": True, "took_ms": 3, "lost_percent": 1, "held_s": None}, 1)]
+
+
+def test_a_link_that_waits_in_its_tier() -> None:
+    report = status(text=CONFIG.replace(b"201 2", b"201 2 tier=2"), checked={
+        "eth0": Checked(None, "192.0.2.34", by="its gateway 192.0.2.1"), "eth1": Checked(None, "198.51.100.7")})
+    assert [re.split("  +", line)[-3:-1] for line in as_text(report).splitlines()[1:3]] == [
+        ["up", "no answer yet: its gateway 192.0.2.1"], ["up: waits in tier 2", "-"]]
+    assert [link["tier"] for link in as_json(report)["links"]] == [1, 2]
 
 
 def test_without_links_it_says_how_to_go_on() -> None:
@@ -101,10 +126,10 @@ def test_json() -> None:
         "links": [
             {"interface": "eth0", "table_name": "table-eth0", "table": 200, "weight": 1, "state": "up", "reason": None,
              "address": "192.0.2.34", "prefix_length": 24, "gateway": "192.0.2.1", "server": "192.0.2.1",
-             "share": 0.3333, "lease_age_s": 754, "lease_ends_in_s": 2846},
+             "share": 0.3333, "lease_age_s": 754, "lease_ends_in_s": 2846, "tier": 1, "check": None},
             {"interface": "eth1", "table_name": "table-eth1", "table": 201, "weight": 2, "state": "up", "reason": None,
              "address": "198.51.100.7", "prefix_length": 25, "gateway": "198.51.100.1", "server": "198.51.100.1",
-             "share": 0.6667, "lease_age_s": 754, "lease_ends_in_s": 2846}],
+             "share": 0.6667, "lease_age_s": 754, "lease_ends_in_s": 2846, "tier": 1, "check": None}],
         "balance": {"table_name": "dhcp-lb", "table": 252},
         "in_order": True,
         "commands": ["ip -4 rule add x"],
@@ -118,7 +143,8 @@ def link(**changes: Any) -> Any:
 def test_json_of_what_is_not_there() -> None:
     none = link(leases={"eth0": NONE})
     assert none == {**none, "state": "no lease", "address": None, "prefix_length": None, "gateway": None,
-                    "server": None, "share": 0.0, "lease_age_s": None, "lease_ends_in_s": None}
+                    "server": None, "share": 0.0, "lease_age_s": None, "lease_ends_in_s": None,
+                    "tier": 1, "check": None}
     bad = link(leases={"eth0": NONE._replace(fault="address is missing", begin_s=1700)})
     assert (bad["state"], bad["reason"], bad["lease_age_s"]) == ("unusable", "address is missing", 54)
     assert link(leases={"eth0": Lease("192.0.2.34", 32, ON_DEVICE, begin_s=1700)})["gateway"] is None

@@ -91,7 +91,7 @@ class Watch:
                         "answers again, but not for long enough yet", int(self.health.since_s))
         elif said == RETURNING:
             hold = Hold(MONITOR, NO_NEW, f"no answer from {whom} since its carrier came back")
-        took_ms = round(1000 * self.took_s) if self.health.proven and self.took_s >= 0 else -1
+        took_ms = round(1000 * self.took_s) if self.health.proven and self.took_s >= 0 and not self.health.dead else -1
         return Checked(hold, self.way.source if self.way else "", self.health.relapses, int(self.health.since_s),
                        took_ms, self.lost(), whom)
 

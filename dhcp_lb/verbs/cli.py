@@ -106,7 +106,10 @@ def status(options: Namespace) -> None:
     """Shows the links, and whether the kernel's routing is as it should be."""
     sight, known = _sight()
     commands = _commands(sight) if known else ()
-    report = Status(VERSION, sight, judged(sight), commands, warnings(sight.config), now_s(), known)
+    notes = warnings(sight.config)
+    if known and sight.config.links and not sight.state.checked and not Store().flushed():
+        notes = (*notes, "no monitor is running, so a provider that does not work keeps its share")
+    report = Status(VERSION, sight, judged(sight), commands, notes, now_s(), known)
     if options.json:
         print(json.dumps(as_json(report), indent=2))
         return

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 from ..address import EVERYWHERE
 from ..change import View
 from ..model import ON_DEVICE, Lease, Routing
-from ..routing import NO_LEASE, UNUSABLE, UP, Uplink
+from ..routing import DEAD, NO_LEASE, UNUSABLE, UP, Uplink
 from ..sight import Sight
 
 BAR = 20  # characters for all connections
-COLOURS = {UP: "32", UNUSABLE: "31"}  # SGR: green, red; every other state is yellow
-HEADINGS = ("LINK", "ADDRESS", "GATEWAY", "TABLE", "WEIGHT", "SHARE", "STATE", "LEASE")
+COLOURS = {UP: "32", UNUSABLE: "31", DEAD: "31"}  # SGR: green, red; every other state is yellow
+HEADINGS = ("LINK", "ADDRESS", "GATEWAY", "TABLE", "WEIGHT", "SHARE", "STATE", "CHECK", "LEASE")
 
 
 class Status(NamedTuple):
@@ -62,6 +62,8 @@ def as_json(status: Status) -> dict[str, Any]:
             "share": round(part.get(uplink.ifindex, 0.0), 4),
             "lease_age_s": _age(status, uplink),
             "lease_ends_in_s": _ends_in(status, uplink),
+            "tier": uplink.link.tier,
+            "check": _check_as_json(status, uplink),
         } for uplink in view.uplinks],
         "balance": {"table_name": config.settings.balance_name, "table": config.settings.balance_table},
         "in_order": not view.changes if status.ages_known else None,
@@ -77,11 +79,14 @@ def as_text(status: Status, *, colour: bool = False, block: str = "#") -> str:
     part = _parts(status)
     rows = [list(HEADINGS)] + [_row(status, uplink, part.get(uplink.ifindex, 0.0), block)
                                for uplink in status.view.uplinks]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    if not status.sight.state.checked:  # nobody checks
+        for row in rows:
+            del row[HEADINGS.index("CHECK")]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for number, row in enumerate(rows):
         cells = [cell.rjust(width) if heading == "WEIGHT" else cell.ljust(width)
-                 for cell, width, heading in zip(row, widths, HEADINGS, strict=True)]
+                 for cell, width, heading in zip(row, widths, rows[0], strict=True)]
         if colour and number:
             state = status.view.uplinks[number - 1].state
             cells[6] = f"\033[{COLOURS.get(state, '33')}m{cells[6]}\033[0m"
@@ -94,7 +99,33 @@ def _row(status: Status, uplink: Uplink, part: float, block: str) -> list[str]:
     bar = block * max(1, round(part * BAR)) if part else ""
     return [link.interface, f"{lease.address}/{lease.length}" if lease.address else "-", _gateway(lease) or "-",
             f"{link.table_name} ({link.table})", str(link.weight), f"{part:4.0%} {bar}",
-            f"{uplink.state}: {uplink.reason}" if uplink.reason else uplink.state, _lease(status, uplink)]
+            _state(uplink, part), _check(status, uplink), _lease(status, uplink)]
+
+
+def _state(uplink: Uplink, part: float) -> str:
+    waits = uplink.state == UP and not part and uplink.link.tier > 1
+    reason = f"waits in tier {uplink.link.tier}" if waits else uplink.reason
+    return f"{uplink.state}: {reason}" if reason else uplink.state
+
+
+def _check(status: Status, uplink: Uplink) -> str:
+    checked = status.sight.state.checked.get(uplink.link.interface)
+    if not checked or not checked.by:
+        return "-"
+    if checked.hold:
+        return f"for {_span(status.now_s - checked.hold.since_s)}" if checked.hold.since_s else "no answer yet"
+    if checked.took_ms < 0:
+        return f"no answer yet: {checked.by}"
+    return f"{checked.took_ms} ms, {checked.lost} % lost: {checked.by}"
+
+
+def _check_as_json(status: Status, uplink: Uplink) -> dict[str, Any] | None:
+    checked = status.sight.state.checked.get(uplink.link.interface)
+    if not checked or not checked.by:
+        return None
+    return {"by": checked.by, "answers": not checked.hold and checked.took_ms >= 0,
+            "took_ms": checked.took_ms if checked.took_ms >= 0 else None, "lost_percent": checked.lost,
+            "held_s": status.now_s - checked.hold.since_s if checked.hold and checked.hold.since_s else None}
 
 
 def _lease(status: Status, uplink: Uplink) -> str:
