@@ -190,6 +190,19 @@ def test_name_servers_that_have_never_answered_prove_nothing() -> None:
 
 
 @box.boxed
+def test_a_firewall_of_our_own_that_lets_no_probe_out_is_no_verdict() -> None:
+    with bed(FAST, FAST) as machine:
+        time.sleep(1)
+        box.run("nft", "add table ip f; add chain ip f out { type filter hook output priority 0; policy drop; }")
+        time.sleep(3)
+        told = [line for line in machine.log.lines() if "firewall" in line]
+        assert balance() == "eth0 eth1" and "given up" not in WATCHED.read_text()
+        assert sorted(told) == sorted([
+            f"{name} cannot be checked by asking {server}: a firewall of this machine lets no probe out"
+            for name in machine.names for server in SERVERS.split()])
+
+
+@box.boxed
 def test_a_link_that_is_drained_is_asked_and_one_that_is_disabled_is_not() -> None:
     with bed(FAST, FAST) as machine:
         box.verb("drain", "eth1")
@@ -379,6 +392,26 @@ def test_flush_silences_it_until_something_is_asked_for() -> None:
         assert (balance(), asked) == ("", [])
         box.verb("apply")
         until("it asks again", lambda: machine.isps[0].seen())
+
+
+@box.boxed
+def test_where_the_store_cannot_come_back_the_monitor_ends_so_that_another_one_starts() -> None:
+    with bed("", "") as machine:
+        box.run("mount", "-t", "tmpfs", "-o", "ro", "nothing", "/run")
+        box.run("ip", "rule", "add", "pref", "5", "lookup", "main")
+        assert machine.process and machine.process.wait(20) == 1
+
+
+@box.boxed
+def test_a_store_that_somebody_removed_comes_back() -> None:
+    with bed("", FAST) as machine:
+        machine.isps[1].die()
+        machine.becomes("eth0")
+        box.run("rm", "-r", str(box.STORE))
+        box.run("ip", "rule", "del", "pref", RULE)
+        until("the rule is back", rule_is_there)
+        until("its verdict, too", lambda: WATCHED.exists() and "given up" in WATCHED.read_text())
+        machine.becomes("eth0")
 
 
 @box.boxed

@@ -4,7 +4,7 @@ It looks: a change in the kernel is answered at once by `reconcile`, as if a cli
 provider of each link answers. What it finds out is a hold in the store, and `reconcile` does the rest; nothing here
 touches the routing."""
 
-from errno import EOPNOTSUPP, EPERM
+from errno import EOPNOTSUPP, EPERM, EROFS
 from posix import pipe, read, set_blocking, umask
 from select import EPOLLIN, epoll
 from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime
@@ -58,8 +58,7 @@ def run() -> int:
         return _fail("another monitor is running")
     except PermissionError as error:
         return _fail(f"{error.filename or error.strerror}: only root can do this")
-    monitor.loop()
-    return 0
+    return monitor.loop()
 
 
 def now_s() -> float:
@@ -108,14 +107,18 @@ class Monitor:
         self.edited = False
         self.ready = False
         self.failure = ""  # of the last look
+        self.locked_out = False
 
-    def loop(self) -> None:
-        """Until the end."""
+    def loop(self) -> int:
+        """Until the end; the exit status."""
         while not self.signals & {SIGTERM, SIGINT}:
             self.turn()
+            if self.locked_out:
+                return 1
         systemd.notify("STOPPING=1")
         if SIGTERM in self.signals:
             self.resign()
+        return 0
 
     def resign(self) -> None:
         """Nobody is there any more to say when a dead link works again, so all links are as good as any."""
@@ -290,6 +293,9 @@ class Monitor:
             self.complain(f"{error}\nthe monitor goes on with what was there before")
         except (Deadline, OSError) as error:
             self.again(moment_s, FAILED_S, taking_up)
+            # Somebody has removed the store. In a service's sandbox it is a mount of its own, and does not come back.
+            # The next monitor gets a new one.
+            self.locked_out = isinstance(error, OSError) and error.errno == EROFS
             self.complain(f"the monitor could not see to the routing: {_words(error)}")
         if not self.ready:
             self.ready = True
