@@ -7,7 +7,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 
-from . import Isp, Lab
+from . import Isp, Lab, NotOffered, debian_root
 from .lab import Counts
 from .node import ENVIRONMENT
 
@@ -36,7 +36,11 @@ def main(arguments: Sequence[str]) -> None:
         kernel's routing.
     """)
     isps = [Isp("eth0", weight=1, renew_s=2), Isp("eth1", weight=2)]
-    with Lab(isps) as lab:
+    try:
+        root = debian_root()
+    except NotOffered as failure:
+        sys.exit(f"demo: {failure}")
+    with Lab(isps, root) as lab:
         bring_up(lab)
         balance(lab)
         pull_a_cable(lab)

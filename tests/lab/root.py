@@ -107,4 +107,4 @@ if __name__ == "__main__":
     try:
         debian_root()
     except NotOffered as failure:
-        sys.exit(f"this machine {failure}")
+        sys.exit(f"tests/lab {failure}")

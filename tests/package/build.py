@@ -24,8 +24,8 @@ DIST = CHECKOUT / "dist"
 def build(release: str, into: Path, version: str = "", *, directory: str = "/build", shell: str = "") -> Path:
     """The .deb, with the rest of a build's products beside it. `version` instead of the changelog's;
     `directory` and `shell` (run before the build, as `umask 077`) must make no difference."""
-    into.mkdir(parents=True, exist_ok=True)
     root = build_root(release)
+    into.mkdir(parents=True, exist_ok=True)
     step(f"building the package on Debian {release}", "half a minute")
     with Node("build", root) as node:
         source = f"{directory}/dhcp-lb"
@@ -67,13 +67,15 @@ def copy_source(target: Path) -> None:
 
 
 def main(releases: Sequence[str]) -> None:
+    if os.geteuid() != 0:
+        sys.exit("tests/deb: only root can build a Debian system; try sudo")
     for release in releases or [host_suite()]:
         for old in (DIST / release).glob("*"):
             old.unlink()
         try:
             print(os.path.relpath(build(release, DIST / release)))
         except NotOffered as failure:
-            sys.exit(f"the package {failure}")
+            sys.exit(f"tests/deb {failure}")
 
 
 if __name__ == "__main__":

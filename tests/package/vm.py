@@ -113,4 +113,5 @@ if __name__ == "__main__":
         try:
             autopkgtest(release, directory)
         except NotOffered as failure:
+            directory.mkdir(parents=True, exist_ok=True)
             (directory / "not-offered").write_text(str(failure))
