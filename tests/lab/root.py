@@ -1,7 +1,6 @@
 """A Debian system in a directory, built once by mmdebstrap: what the machines of the lab run from.
 
 The directory is only ever read: each machine writes into a layer of its own above it (`node.py`).
-`python3 -m tests.lab.root` builds the one that the machines of this release run from, if it is not there.
 """
 
 import fcntl
@@ -9,7 +8,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,10 +99,3 @@ def _apt_settings() -> list[str]:
 
 def _lines(*argv: str) -> list[str]:
     return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-
-
-if __name__ == "__main__":
-    try:
-        debian_root()
-    except NotOffered as failure:
-        sys.exit(f"tests/lab {failure}")
