@@ -1,7 +1,7 @@
 """The only door to the kernel's routing: the program's questions and its changes.
 
-Numbers are from uapi/linux: rtnetlink.h (RTM_*, RTPROT_*, RTNH_F_*), if_addr.h (IFA_*), netconf.h (NETCONFA_*),
-sockios.h (SIOC*), if.h (IFF_*)."""
+Numbers are from uapi/linux: rtnetlink.h (RTM_*, RTPROT_*, RTNH_F_*), if_link.h (IFLA_*), if_addr.h (IFA_*), netconf.h
+(NETCONFA_*), sockios.h (SIOC*), if.h (IFF_*)."""
 
 from _socket import AF_INET, inet_aton, inet_ntoa
 from errno import EEXIST, EMSGSIZE, ENODEV, ENOENT, ESRCH
@@ -20,7 +20,7 @@ else:
 
 NETLINK_ROUTE = 0
 
-RTM_GETADDR = 22
+RTM_GETLINK, RTM_GETADDR = 18, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 RTM_GETRULE = 34
 RTM_GETNETCONF = 82
@@ -32,6 +32,7 @@ RTNH_F_ONLINK = 4
 RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x1000, 0x2000
 FRA_PROTOCOL = 21
 
+IFLA_IFNAME, IFLA_ALT_IFNAME = 3, 53
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 NETCONFA_IFINDEX, NETCONFA_RP_FILTER, NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN = 1, 3, 6
 SIOCGIFFLAGS, SIOCGIFINDEX = 0x8913, 0x8933
@@ -132,6 +133,17 @@ class Rtnetlink(Netlink):
                 shared = tuple([quad for quad in interface.addresses if quad in others])
                 interfaces[name] = interface._replace(shared=shared)
         return interfaces
+
+    def name_of(self, alias: str) -> str:
+        """The name of the interface that has this one as another name (`altname` in ip-link(8)); "" if none has."""
+        body = bytes(16) + attribute(IFLA_ALT_IFNAME, alias.encode("utf-8", "surrogateescape") + b"\0")
+        try:
+            found = attributes(self.ask(RTM_GETLINK, 0, body), 16)  # after struct ifinfomsg
+        except OSError as error:
+            if error.errno != ENODEV:
+                raise
+            return ""
+        return found[IFLA_IFNAME].rstrip(b"\0").decode("utf-8", "surrogateescape")
 
     def sysctls(self) -> dict[int, Sysctl]:
         """The sysctls of every interface, by index."""

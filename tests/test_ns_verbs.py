@@ -1,7 +1,14 @@
 """The verbs, in situations that mislead."""
 
+import fcntl
 import json
+import os
+import struct
 import subprocess
+import termios
+from pathlib import Path
+
+import pytest
 
 from tests import box
 from tests.box import boxed, event, given, run, set_address, verb
@@ -46,6 +53,72 @@ def test_what_apply_would_take_up_is_seen_beforehand() -> None:
     assert verb("plan") == "" and json.loads(verb("status", "--json"))["in_order"] is True
     box.ip("address flush dev eth1")  # what was taken up ends in the same way
     assert json.loads(verb("status", "--json"))["links"][1]["state"] == "unusable"
+
+
+@boxed
+def test_with_a_mistake_in_the_configuration_status_is_json_with_the_mistakes() -> None:
+    links_up()
+    good = box.CONFIG.read_text()
+    for text, links in (good.replace("1001 2", "1001 0"), ["eth0"]), ("x\n", []):
+        box.CONFIG.write_text(text)
+        done = subprocess.run([box.PROGRAM, "status", "--json"], env=box.ENVIRONMENT, capture_output=True, text=True)
+        said = json.loads(done.stdout)
+        assert done.returncode == 2 and said["in_order"] is None and said["commands"] == []
+        assert [(link["interface"], link["state"]) for link in said["links"]] == [(name, "up") for name in links]
+        assert [f"dhcp-lb: {mistake}" for mistake in said["mistakes"]] == done.stderr.splitlines() != []
+        done = subprocess.run([box.PROGRAM, "status"], env=box.ENVIRONMENT, capture_output=True, text=True)
+        assert done.returncode == 2 and "until the configuration is corrected" in done.stdout
+
+
+@boxed
+def test_a_hold_is_seen_after_the_lease_has_ended() -> None:
+    links_up()
+    verb("drain", "eth0")
+    event("EXPIRE", "eth0")
+    assert "no lease, draining" in verb("status")
+    verb("enable", "eth0")
+    assert "draining" not in verb("status")
+
+
+@boxed
+def test_on_a_terminal_of_80_columns_no_line_of_the_table_is_longer() -> None:
+    links_up()
+    run("sh", "-ec", "mkdir /dev/pts; mount -t devpts -o newinstance devpts /dev/pts; ln -s pts/ptmx /dev/ptmx")
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    subprocess.run([box.PROGRAM, "status"], env={**box.ENVIRONMENT, "NO_COLOR": "1"}, stdout=theirs, check=True)
+    os.close(theirs)
+    table, _, _ = os.read(ours, 65536).decode().replace("\r", "").partition("\n\n")
+    assert len(table.splitlines()) == 3 and max(map(len, table.splitlines())) <= 80
+    assert table.startswith("LINK  STATE  SHARE")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "fifo"])
+@boxed
+def test_check_reads_a_pipe_whose_writer_takes_its_time(kind: str) -> None:
+    path = "/run/pipe"
+    if kind == "fifo":
+        os.mkfifo(path)
+        writer = subprocess.Popen(["sh", "-c", f"sleep 0.3; echo 'lo a 200 1' >{path}; exit 0"])
+        said = verb("check", path)
+        writer.wait()
+    else:
+        said = run("sh", "-c", f"{{ sleep 0.3; echo 'lo a 200 1'; sleep 0.3; }} | {box.PROGRAM} check /proc/self/fd/0")
+    assert said.endswith(": 1 link\n")
+
+
+@boxed
+def test_check_says_which_interfaces_are_not_there() -> None:
+    box.add_links(1)
+    run("ip", "link", "property", "add", "dev", "eth0", "altname", "enp9s0")
+    text = "#\neth0 a 200 1\nEth0 b 201 1\neth0,eth1 c 202 1\nenp9s0 d 203 1\nlo e 204 1\n"
+    Path("/run/wanted").write_text(text)
+    assert verb("check", "/run/wanted") == (
+        "/run/wanted:3: there is no interface Eth0 on this machine now\n"
+        "/run/wanted:4: there is no interface eth0,eth1 on this machine now\n"
+        "/run/wanted:5: enp9s0 is another name of eth0: write eth0\n"
+        "/run/wanted:6: lo leads to this machine alone\n"
+        "/run/wanted: 5 links\n")
 
 
 @boxed

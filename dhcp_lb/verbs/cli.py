@@ -7,11 +7,13 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from io import TextIOWrapper
+from pathlib import Path
+from shutil import get_terminal_size
 
 from .. import VERSION, address, iproute2
 from ..change import interface_names, judged
 from ..commands import command
-from ..config import PATH, Config, Invalid, read_config
+from ..config import PATH, Config, Invalid, parse, read_config
 from ..lock import Deadline, Lock, alone
 from ..model import ADMINISTRATOR, NO_NEW, OUT, Hold, State
 from ..monitor.instance import nudge
@@ -102,25 +104,29 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def status(options: Namespace) -> None:
-    """Shows the links, and whether the kernel's routing is as it should be."""
-    sight, known = _sight()
-    commands = _commands(sight) if known else ()
-    notes = warnings(sight.config)
-    if known and sight.config.links and not sight.state.checked and not Store().flushed():
+def status(options: Namespace) -> int | None:
+    """Shows the links, whether the kernel's routing is as it should be, and what is wrong with the configuration."""
+    config = read_config()
+    mistakes = _mistakes(config)
+    sight, known = _sight(config)
+    commands = _commands(sight) if known and not mistakes else ()
+    notes = warnings(config)
+    if known and config.links and not sight.state.checked and not Store().flushed():
         notes = (*notes, "no monitor is running, so a provider that does not work keeps its share")
-    report = Status(VERSION, sight, judged(sight), commands, notes, now_s(), known)
+    report = Status(VERSION, sight, judged(sight), commands, notes, now_s(), known, mistakes)
     if options.json:
         print(json.dumps(as_json(report), indent=2))
-        return
-    tty = sys.stdout.isatty()
-    block = "█" if tty and (sys.stdout.encoding or "").lower() == "utf-8" else "#"
-    print(as_text(report, colour=tty and not os.environ.get("NO_COLOR"), block=block), end="")
+    else:
+        tty = sys.stdout.isatty()
+        block = "█" if tty and (sys.stdout.encoding or "").lower() == "utf-8" else "#"
+        print(as_text(report, colour=tty and not os.environ.get("NO_COLOR"), block=block,
+                      width=get_terminal_size().columns if tty else 0), end="")
+    return _fail("\n".join(mistakes), WRONG) if mistakes else None
 
 
 def plan(_: Namespace) -> None:
     """Prints the changes to rules and routes that `apply` would make."""
-    sight, known = _sight()
+    sight, known = _sight(_valid(read_config()))
     if not known:
         raise PermissionError(1, "Permission denied", Store().path)
     for line in _commands(sight):
@@ -137,11 +143,29 @@ def apply(_: Namespace) -> None:
 
 def check(options: Namespace) -> None:
     """Prints every mistake, or the number of links."""
-    if options.file != PATH and not os.path.exists(options.file):
-        raise FileNotFoundError(2, "No such file", options.file)
-    config = _valid(read_config(options.file), options.file)
+    path = options.file
+    # Another file than the configuration may be a pipe, whose writer takes its time.
+    config = _valid(read_config() if path == PATH else parse(Path(path).read_bytes(), path), path)
+    for hint in _hints(config):
+        print(f"{path}:{hint}")
     count = len(config.links)
-    print(f"{options.file}: {count} link{'s' * (count != 1)}" + ("" if count else ", so nothing is balanced"))
+    print(f"{path}: {count} link{'s' * (count != 1)}" + ("" if count else ", so nothing is balanced"))
+
+
+def _hints(config: Config) -> list[str]:
+    """What may be a slip in these lines, `LINE: what`, and is none where a device is unplugged at the moment."""
+    kernel = Rtnetlink()
+    there = kernel.interfaces(config.interfaces)
+    hints = []
+    for link in config.links:
+        name, line = link.interface, config.lines[link.table]
+        if name == "lo":
+            hints.append(f"{line}: lo leads to this machine alone")
+        elif name not in there and (real := kernel.name_of(name)):
+            hints.append(f"{line}: {name} is another name of {real}: write {real}")
+        elif name not in there:
+            hints.append(f"{line}: there is no interface {name} on this machine now")
+    return hints
 
 
 def explain(options: Namespace) -> int | None:
@@ -152,7 +176,7 @@ def explain(options: Namespace) -> int | None:
             setattr(options, name, address.parse(quad))
         except ValueError as error:
             raise Invalid(f"{quad or name} {error}") from None
-    sight, _ = _sight()
+    sight, _ = _sight(_valid(read_config()))
     kernel = Rtnetlink()
     oif = kernel.interfaces(frozenset([options.oif])).get(options.oif) if options.oif else None
     if options.oif and not oif:
@@ -203,14 +227,13 @@ def remove(_: Namespace) -> None:
     flush(Store())
 
 
-def _sight() -> tuple[Sight, bool]:
-    """What there is, with what would be taken up, and whether the store could be read: other users see the kernel
-    alone."""
-    config = _valid(read_config())
+def _sight(config: Config) -> tuple[Sight, bool]:
+    """Reads everything that a run goes by, and what would be taken up, as `apply` does first. Also returns whether the
+    store could be read: other users see the kernel alone."""
     store = Store()
     known = not os.path.exists(store.path) or os.access(store.path, os.R_OK | os.X_OK)
     state = store.load(config.interfaces, now_s()) if known else State()
-    if known:  # as `apply` does first
+    if known:
         state = state._replace(leases={**state.leases, **current(config, state.leases, config.interfaces)})
     return look(Rtnetlink(), config, state), known
 
@@ -221,9 +244,13 @@ def _commands(sight: Sight) -> tuple[str, ...]:
     return tuple(command(change, names) for change in changes)
 
 
+def _mistakes(config: Config, path: str = PATH) -> tuple[str, ...]:
+    return config.errors or iproute2.clashes(config, iproute2.known(), path)
+
+
 def _valid(config: Config, path: str = PATH) -> Config:
-    if errors := config.errors or iproute2.clashes(config, iproute2.known(), path):
-        raise Invalid("\n".join(errors))
+    if mistakes := _mistakes(config, path):
+        raise Invalid("\n".join(mistakes))
     return config
 
 

@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 
 from ..address import EVERYWHERE
 from ..change import View
-from ..model import ON_DEVICE, Lease, Routing
-from ..routing import DEAD, NO_LEASE, UNUSABLE, UP, Uplink
+from ..model import ON_DEVICE, OUT, Lease, Routing
+from ..routing import DEAD, DISABLED, DRAINING, NO_LEASE, UNUSABLE, UP, Uplink
 from ..sight import Sight
 
-BAR = 20  # characters for all connections
+SCHEMA = 1  # of the JSON; another number means that a field has changed its meaning
+BAR = 10  # characters for all connections
+NEEDED = 3  # columns that are there however narrow the terminal is
 COLOURS = {UP: "32", UNUSABLE: "31", DEAD: "31"}  # SGR: green, red; every other state is yellow
-HEADINGS = ("LINK", "ADDRESS", "GATEWAY", "TABLE", "WEIGHT", "SHARE", "STATE", "CHECK", "LEASE")
+HEADINGS = ("LINK", "STATE", "SHARE", "ADDRESS", "GATEWAY", "WEIGHT", "CHECK", "TABLE", "LEASE")  # by worth
 
 
 class Status(NamedTuple):
@@ -25,6 +27,7 @@ class Status(NamedTuple):
     warnings: tuple[str, ...]
     now_s: int
     ages_known: bool  # whether the store could be read
+    mistakes: tuple[str, ...] = ()  # of the configuration; then `sight` has the links that are without
 
 
 def shares(routing: Routing, balance_table: int, carriers: dict[int, bool]) -> dict[int, float]:
@@ -47,6 +50,7 @@ def as_json(status: Status) -> dict[str, Any]:
     config, view = status.sight.config, status.view
     part = _parts(status)
     return {
+        "schema": SCHEMA,
         "version": status.version,
         "links": [{
             "interface": uplink.link.interface,
@@ -55,10 +59,12 @@ def as_json(status: Status) -> dict[str, Any]:
             "weight": uplink.link.weight,
             "state": uplink.state,
             "reason": uplink.reason or None,
+            "held": _held(status, uplink) or None,
             "address": uplink.lease.address or None,
             "prefix_length": uplink.lease.length or None,
             "gateway": _gateway(uplink.lease) or None,
             "server": uplink.lease.server or None,
+            "name_servers": list(uplink.lease.name_servers),
             "share": round(part.get(uplink.ifindex, 0.0), 4),
             "lease_age_s": _age(status, uplink),
             "lease_ends_in_s": _ends_in(status, uplink),
@@ -66,15 +72,19 @@ def as_json(status: Status) -> dict[str, Any]:
             "check": _check_as_json(status, uplink),
         } for uplink in view.uplinks],
         "balance": {"table_name": config.settings.balance_name, "table": config.settings.balance_table},
-        "in_order": not view.changes if status.ages_known else None,
+        "in_order": not view.changes if status.ages_known and not status.mistakes else None,
         "commands": list(status.commands),
         "warnings": list(status.warnings),
+        "mistakes": list(status.mistakes),
     }
 
 
-def as_text(status: Status, *, colour: bool = False, block: str = "#") -> str:
-    """The table of `status`, and a verdict; each line ends with a newline."""
+def as_text(status: Status, *, colour: bool = False, block: str = "#", width: int = 0) -> str:
+    """The table of `status`, and a verdict; each line ends with a newline. Of the table, the columns that do not fit
+    into `width` characters are left out from the right; 0 = all of them fit."""
     if not status.sight.config.links:
+        if status.mistakes:
+            return "\n".join(_verdict(status)) + "\n"
         return "No links: name them in /etc/dhcp-lb, see dhcp-lb(5), then run `dhcp-lb apply`.\n"
     part = _parts(status)
     rows = [list(HEADINGS)] + [_row(status, uplink, part.get(uplink.ifindex, 0.0), block)
@@ -83,29 +93,39 @@ def as_text(status: Status, *, colour: bool = False, block: str = "#") -> str:
         for row in rows:
             del row[HEADINGS.index("CHECK")]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    while width and sum(widths) + 2 * len(widths[1:]) > width and len(widths) > NEEDED:
+        del widths[-1]
     lines = []
     for number, row in enumerate(rows):
-        cells = [cell.rjust(width) if heading == "WEIGHT" else cell.ljust(width)
-                 for cell, width, heading in zip(row, widths, rows[0], strict=True)]
+        cells = [cell.rjust(most) if heading == "WEIGHT" else cell.ljust(most)
+                 for cell, most, heading in zip(row, widths, rows[0], strict=False)]
         if colour and number:
             state = status.view.uplinks[number - 1].state
-            cells[6] = f"\033[{COLOURS.get(state, '33')}m{cells[6]}\033[0m"
+            cells[1] = f"\033[{COLOURS.get(state, '33')}m{cells[1]}\033[0m"
         lines.append("  ".join(cells).rstrip())
-    return "\n".join([*lines, "", *_verdict(status)]) + "\n"
+    reasons = [f"{uplink.link.interface}: {reason}" for uplink in status.view.uplinks
+               if (reason := _reason(uplink, part.get(uplink.ifindex, 0.0)))]
+    return "\n".join([*lines, "", *reasons, *_verdict(status)]) + "\n"
 
 
 def _row(status: Status, uplink: Uplink, part: float, block: str) -> list[str]:
     link, lease = uplink.link, uplink.lease
     bar = block * max(1, round(part * BAR)) if part else ""
-    return [link.interface, f"{lease.address}/{lease.length}" if lease.address else "-", _gateway(lease) or "-",
-            f"{link.table_name} ({link.table})", str(link.weight), f"{part:4.0%} {bar}",
-            _state(uplink, part), _check(status, uplink), _lease(status, uplink)]
+    held = _held(status, uplink)
+    return [link.interface, uplink.state if held in ("", uplink.state) else f"{uplink.state}, {held}",
+            f"{part:4.0%} {bar}", f"{lease.address}/{lease.length}" if lease.address else "-", _gateway(lease) or "-",
+            str(link.weight), _check(status, uplink), f"{link.table_name} ({link.table})", _lease(status, uplink)]
 
 
-def _state(uplink: Uplink, part: float) -> str:
+def _held(status: Status, uplink: Uplink) -> str:
+    """How the administrator holds the link, whatever its state: a link without a lease may be held as well."""
+    hold = status.sight.state.held.get(uplink.link.interface)
+    return "" if not hold else DISABLED if hold.reach == OUT else DRAINING
+
+
+def _reason(uplink: Uplink, part: float) -> str:
     waits = uplink.state == UP and not part and uplink.link.tier > 1
-    reason = f"waits in tier {uplink.link.tier}" if waits else uplink.reason
-    return f"{uplink.state}: {reason}" if reason else uplink.state
+    return f"waits in tier {uplink.link.tier}" if waits else uplink.reason
 
 
 def _check(status: Status, uplink: Uplink) -> str:
@@ -145,6 +165,8 @@ def _gateway(lease: Lease) -> str:
 
 def _verdict(status: Status) -> list[str]:
     lines = [f"Warning: {warning}" for warning in status.warnings]
+    if status.mistakes:
+        return [*lines, "The kernel's routing as it is; nothing is changed until the configuration is corrected."]
     if not status.ages_known:
         return [*lines, "This is the kernel's routing. Only root sees the leases, and whether it is as it should be."]
     if not status.commands:
