@@ -11,7 +11,7 @@ from .objections import MULTIPATH, balances, kept, learned, rehearsal, singles, 
 from .plan import changes
 from .reconcile import News
 from .record import NamedTuple
-from .routing import KEPT, NO_LEASE, ROUTED, Uplink, desired, judge, recovered
+from .routing import KEPT, NO_INTERFACE, NO_LEASE, ROUTED, Uplink, desired, judge, recovered
 from .rtmessages import routing
 from .rtnetlink import Rtnetlink
 from .sight import Sight, look, now_s
@@ -48,6 +48,17 @@ def judged(sight: Sight) -> View:
     return View(uplinks, have, want, changes(have, want, settings.balance_table))
 
 
+def explained(kernel: Rtnetlink, view: View) -> View:
+    """The same, with the reason for links whose interface is there under another name (`altname` in ip-link(8)): rules
+    and sysctls go by the name alone."""
+    uplinks = []
+    for uplink in view.uplinks:
+        if uplink.state == NO_INTERFACE and (name := kernel.name_of(uplink.link.interface)):
+            uplink = uplink._replace(reason=f"{uplink.link.interface} is another name of {name}: write {name}")
+        uplinks.append(uplink)
+    return view._replace(uplinks=tuple(uplinks))
+
+
 def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News) -> None:
     """Brings the kernel's routing in line with what is wanted, and logs it."""
     store.tidy(sight.config.interfaces)
@@ -61,7 +72,7 @@ def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News
         _furnish(kernel, store, sight, news.edited)
     sight, view = _written(kernel, store, lock, sight, view)
     touched |= {name for name, objection in sight.state.objections.items() if objection != before.get(name)}
-    for uplink in view.uplinks:
+    for uplink in explained(kernel, view).uplinks:
         if uplink.link.interface in touched and uplink.state == KEPT:
             log(f"{uplink.link.interface} gets no new connections: {uplink.reason}")
         elif uplink.link.interface in touched and uplink.state not in (*ROUTED, NO_LEASE):

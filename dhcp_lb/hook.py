@@ -1,6 +1,6 @@
 """A call by a DHCP client. Whatever happens here, the client goes on as if we were not there."""
 
-from posix import environ, umask
+from posix import F_OK, access, environ, umask
 
 from .config import Config, Invalid, read_config
 from .event import parse
@@ -44,7 +44,9 @@ def _take(environ: "Environ", client: str) -> None:
     if config.errors and not config.text:  # it could not be read, so this may be one of its links
         raise Invalid("\n".join(config.errors))
     if interface not in config.interfaces:
-        return
+        interface = _called(interface)
+        if interface not in config.interfaces:
+            return
     store.prepare()
     if lease is None:
         return _look(config, store, frozenset([interface]))
@@ -64,6 +66,12 @@ def _take(environ: "Environ", client: str) -> None:
         _log(f"{error.filename}: {error.strerror}: the lease of {interface} is used, but not saved")
         unsaved = {interface: lease}
     reconcile(config, store, News(interface if new else "", unsaved))
+
+
+def _called(interface: str) -> str:
+    """The name of the interface that has this one as another name; "" if there is none."""
+    from .rtnetlink import IPV4_CONF, Rtnetlink
+    return "" if access(f"{IPV4_CONF}/{interface}", F_OK) else Rtnetlink().name_of(interface)
 
 
 def _look_around(config: Config, store: Store) -> None:

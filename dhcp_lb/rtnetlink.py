@@ -139,9 +139,7 @@ class Rtnetlink(Netlink):
         body = bytes(16) + attribute(IFLA_ALT_IFNAME, alias.encode("utf-8", "surrogateescape") + b"\0")
         try:
             found = attributes(self.ask(RTM_GETLINK, 0, body), 16)  # after struct ifinfomsg
-        except OSError as error:
-            if error.errno != ENODEV:
-                raise
+        except OSError:  # ENODEV; what no interface can be called is refused in other words
             return ""
         return found[IFLA_IFNAME].rstrip(b"\0").decode("utf-8", "surrogateescape")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import box
-from tests.box import boxed, event, given, run, set_address, verb
+from tests.box import boxed, event, given, kernel, run, set_address, verb
 
 
 def links_up(number: int = 2) -> None:
@@ -119,6 +119,34 @@ def test_check_says_which_interfaces_are_not_there() -> None:
         "/run/wanted:5: enp9s0 is another name of eth0: write eth0\n"
         "/run/wanted:6: lo leads to this machine alone\n"
         "/run/wanted: 5 links\n")
+
+
+@boxed
+def test_a_link_that_is_configured_by_another_name_of_its_interface_says_so() -> None:
+    links_up()
+    run("ip", "link", "property", "add", "dev", "eth0", "altname", "enp9s0")
+    box.CONFIG.write_text(box.CONFIG.read_text().replace("eth0 ", "enp9s0 "))
+    log = box.Syslog()
+    event("BOUND", "enp9s0", given(0))
+    why = "enp9s0 is another name of eth0: write eth0"
+    assert f"enp9s0 is not used: {why}" in log.lines()
+    assert f"enp9s0: {why}" in verb("status").splitlines()
+    [link, _] = json.loads(verb("status", "--json"))["links"]
+    assert (link["state"], link["reason"], link["address"]) == ("no interface", why, given(0).address)
+
+
+@boxed
+def test_an_event_by_another_name_of_a_link_s_interface_is_that_link_s() -> None:
+    links_up()
+    run("ip", "link", "property", "add", "dev", "eth0", "altname", "enp9s0")
+    before = kernel()
+    event("EXPIRE", "enp9s0")
+    assert kernel() != before
+    event("BOUND", "enp9s0", given(0))
+    assert kernel() == before
+    for name in "enp9s1", "../eth0", "x" * 300, "lo":
+        event("EXPIRE", name)
+    assert kernel() == before
 
 
 @boxed

@@ -105,6 +105,9 @@ def test_what_the_monitor_found_out() -> None:
     assert [re.split("  +", line)[1::5] for line in lines[:3]] == [
         ["STATE", "CHECK"], ["dead", "for 41 s"], ["up", "3 ms, 1 % lost: the provider's name servers"]]
     assert lines[4] == "eth0: no answer from 192.0.2.99"
+    assert [(link["check"], link["share"]) for link in as_json(report)["links"]] == [
+        ({"by": "192.0.2.99", "answers": False, "took_ms": None, "lost_percent": 100, "held_s": 41}, 0),
+        ({"by": "the provider's name servers", "answers": True, "took_ms": 3, "lost_percent": 1, "held_s": None}, 1)]
 
 
 def test_a_link_that_waits_in_its_tier() -> None:

@@ -107,6 +107,9 @@ class FakeRtnetlink:
     def interfaces(self, names: frozenset[str]) -> dict[str, Interface]:
         return {name: self.world.interfaces[name] for name in names if name in self.world.interfaces}
 
+    def name_of(self, alias: str) -> str:
+        return ""
+
     def sysctls(self) -> dict[int, None]:
         return {}
 

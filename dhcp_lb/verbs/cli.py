@@ -11,7 +11,7 @@ from pathlib import Path
 from shutil import get_terminal_size
 
 from .. import VERSION, address, iproute2
-from ..change import interface_names, judged
+from ..change import explained, interface_names, judged
 from ..commands import command
 from ..config import PATH, Config, Invalid, parse, read_config
 from ..lock import Deadline, Lock, alone
@@ -113,7 +113,8 @@ def status(options: Namespace) -> int | None:
     notes = warnings(config)
     if known and config.links and not sight.state.checked and not Store().flushed():
         notes = (*notes, "no monitor is running, so a provider that does not work keeps its share")
-    report = Status(VERSION, sight, judged(sight), commands, notes, now_s(), known, mistakes)
+    view = explained(Rtnetlink(), judged(sight))
+    report = Status(VERSION, sight, view, commands, notes, now_s(), known, mistakes)
     if options.json:
         print(json.dumps(as_json(report), indent=2))
     else:
