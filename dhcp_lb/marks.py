@@ -1,0 +1,60 @@
+"""Pure: the links → the mark of each, by which nft(8) and the rules of the kernel know its connections."""
+
+from .model import Link
+
+ALL_BITS = 0xffffffff
+
+
+def most(mask: int) -> int:
+    """How many links the bits of a mask can tell apart. 0 is no mark."""
+    return mask // lowest(mask)
+
+
+def writable(interface: str) -> bool:
+    """Whether nft(8) can write this name (1.0.6 and 1.1.3). It has no escape for a `"`, and reads away all backslashes
+    before a `*` at the end, so it would take `a\\*` for `a*`."""
+    return '"' not in interface and not interface.endswith("\\*")
+
+
+def marks(links: tuple[Link, ...], mask: int) -> dict[str, int]:
+    """The mark of each link, by interface, in the bits of `mask`, which are a row of ones.
+
+    The mark is the table id if it fits, otherwise (id mod most) + 1, and the next free one where that is taken. So a
+    line that comes, goes or moves leaves the others' marks as they are, and with them the live connections.
+
+    A link whose name nft(8) cannot write has none. Nobody has one if there are more links than marks."""
+    named = sorted([(link.table, link.interface) for link in links if writable(link.interface)])
+    count = most(mask)
+    if len(named) > count:
+        return {}
+    taken: dict[int, str] = {}
+    for table, interface in named:
+        number = table if table <= count else table % count + 1
+        while number in taken:
+            number = number % count + 1
+        taken[number] = interface
+    return {interface: number * lowest(mask) for number, interface in taken.items()}
+
+
+def lowest(mask: int) -> int:
+    """The lowest bit of a mask."""
+    return mask & -mask
+
+
+def is_row(mask: int) -> bool:
+    """Whether a mask is a row of ones, with zeros around it."""
+    row = mask // lowest(mask) if mask else 0
+    return bool(row) and row & row + 1 == 0
+
+
+def parse_mark(text: str) -> int:
+    """The mark in a text, in decimal or with 0x. ValueError says what it must be."""
+    digits, base = (text[2:], 16) if text[:2] in ("0x", "0X") else (text, 10)
+    if digits.isascii() and digits.isalnum() and len(digits) <= 10:
+        try:
+            number = int(digits, base)
+        except ValueError:
+            number = -1
+        if 0 <= number <= ALL_BITS:
+            return number
+    raise ValueError(f"must be a number up to 0x{ALL_BITS:x}")
