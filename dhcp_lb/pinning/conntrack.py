@@ -1,0 +1,96 @@
+"""The only door to the kernel's connections: ctnetlink, as conntrack(8) speaks it.
+
+Numbers are from uapi/linux/netfilter: nfnetlink_conntrack.h (IPCTNL_*, CTA_*) and nf_conntrack_tcp.h (TCP states)."""
+
+from _socket import AF_INET, AF_INET6, AF_UNSPEC, inet_pton
+from errno import ENOENT
+from os import strerror
+from struct import Struct
+
+from ..netlink import Netlink, attribute, attributes
+from ..nfnetlink import CONNTRACK, NETLINK_NETFILTER, header
+from ..record import NamedTuple
+
+CT_NEW, CT_GET, CT_DELETE = CONNTRACK | 0, CONNTRACK | 1, CONNTRACK | 2
+CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_PROTOINFO, CTA_MARK, CTA_ZONE, CTA_MARK_MASK = 1, 2, 4, 8, 18, 21
+CTA_TUPLE_IP, CTA_TUPLE_PROTO, CTA_PROTO_NUM = 1, 2, 1
+CTA_IP_V4_DST, CTA_IP_V6_DST = 2, 4
+CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE = 1, 1
+NLA_F_NESTED = 0x8000
+TCP, UDP = 6, 17
+OVER = (6, 7, 8)  # LAST_ACK, TIME_WAIT, CLOSE: both sides have said their last; until then one of them may still send
+U32 = Struct("!L")
+AT_ONCE = 1000  # messages in one send
+
+
+class Counts(NamedTuple):
+    """How many connections there are."""
+
+    tcp: int  # that can still carry something
+    udp: int
+    others: int
+
+
+def count(mark: int, mask: int) -> Counts:
+    """The connections that have this mark in the bits of `mask`."""
+    tcp = udp = others = 0
+    for message in Netlink(NETLINK_NETFILTER).dump(CT_GET, header(AF_UNSPEC) + _marked(mark, mask)):
+        found = attributes(message, len(header(AF_UNSPEC)))
+        protocol = attributes(attributes(found[CTA_TUPLE_ORIG], 0)[CTA_TUPLE_PROTO], 0)[CTA_PROTO_NUM][0]
+        if protocol == TCP:
+            tcp += _tcp_state(found) not in OVER
+        elif protocol == UDP:
+            udp += 1
+        else:
+            others += 1
+    return Counts(tcp, udp, others)
+
+
+def release(mark: int, mask: int) -> None:
+    """Deletes the connections that have this mark in the bits of `mask`, and nobody else's. Their next packets are
+    new ones to the kernel: it chooses a link for them and translates them anew. What cannot move, TCP behind NAT, is
+    told so by its other end.
+
+    The routing must lead elsewhere by then, or the next packet would make the same entry again. One message: a flush
+    with a filter (net/netfilter/nf_conntrack_netlink.c, ctnetlink_flush_conntrack)."""
+    _send(Netlink(NETLINK_NETFILTER), [(CT_DELETE, 0, header(AF_UNSPEC) + _marked(mark, mask))])
+
+
+def seed(marks: dict[str, int], mask: int) -> int:
+    """Marks the connections that have nothing in the bits of `mask` by the link's address that they have (→ its mark):
+    the source that they left with, or the destination that they asked for. Returns the number of them."""
+    wanted = {inet_pton(AF_INET6 if ":" in address else AF_INET, address): mark for address, mark in marks.items()}
+    kernel = Netlink(NETLINK_NETFILTER)
+    requests = []
+    for message in kernel.dump(CT_GET, header(AF_UNSPEC) + _marked(0, mask)):
+        found = attributes(message, len(header(AF_UNSPEC)))
+        mark = wanted.get(_destination(found[CTA_TUPLE_REPLY])) or wanted.get(_destination(found[CTA_TUPLE_ORIG]))
+        if mark:
+            zone = attribute(CTA_ZONE, found[CTA_ZONE]) if CTA_ZONE in found else b""
+            tuple_ = attribute(CTA_TUPLE_ORIG | NLA_F_NESTED, found[CTA_TUPLE_ORIG])
+            requests.append((CT_NEW, 0, header(message[0]) + tuple_ + zone + _marked(mark, mask)))
+    _send(kernel, requests)
+    return len(requests)
+
+
+def _send(kernel: Netlink, requests: list[tuple[int, int, bytes]]) -> None:
+    """A connection that has ended meanwhile is no error."""
+    for start in range(0, len(requests), AT_ONCE):
+        for _, errno, words in kernel.send(requests[start:start + AT_ONCE]):
+            if errno != ENOENT:
+                raise OSError(errno, words or strerror(errno))
+
+
+def _marked(mark: int, mask: int) -> bytes:
+    """Of a filter: who has it; of a change: these bits become it, the others stay."""
+    return attribute(CTA_MARK, U32.pack(mark)) + attribute(CTA_MARK_MASK, U32.pack(mask))
+
+
+def _tcp_state(found: dict[int, bytes]) -> int:
+    states = attributes(attributes(found[CTA_PROTOINFO], 0)[CTA_PROTOINFO_TCP], 0)
+    return states[CTA_PROTOINFO_TCP_STATE][0]
+
+
+def _destination(side: bytes) -> bytes:
+    addresses = attributes(attributes(side, 0)[CTA_TUPLE_IP], 0)
+    return addresses.get(CTA_IP_V4_DST) or addresses[CTA_IP_V6_DST]
