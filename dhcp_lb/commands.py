@@ -1,9 +1,11 @@
 """Pure: a change as the ip(8) command that does the same."""
 
 from .address import FAMILIES, IPV4, IPV6
-from .model import PROTOCOL, Change, Nexthop, Route, Rule
+from .model import BLACKHOLE, LOOKUP, PROTOCOL, UNREACHABLE, Change, Nexthop, Range, Route, Rule
 
 SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  # rtnetlink.h, RT_SCOPE_*
+ACTIONS = {BLACKHOLE: "blackhole", UNREACHABLE: "unreachable", 8: "prohibit"}
+PROTOCOLS = {6: "tcp", 17: "udp"}
 KINDS = {1: "", 2: "local ", 6: "blackhole ", 7: "unreachable ", 8: "prohibit ", 9: "throw "}  # RTN_*
 _ADDS = {IPV4.number: "append", IPV6.number: "replace"}  # rtmessages.encode has the reason
 PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
@@ -26,12 +28,26 @@ def rule_text(rule: Rule) -> str:
     words = [f"pref {rule.pref} from {rule.source or 'all'}"]
     if rule.destination:
         words.append(f"to {rule.destination}")
+    if rule.mask:
+        words.append(f"fwmark {rule.mark:#x}/{rule.mask:#x}")
+    if rule.iif:
+        words.append(f"iif {quoted(rule.iif)}")
     if rule.oif:
         words.append(f"oif {quoted(rule.oif)}")
-    words.append(f"lookup {rule.table}")
+    words += [f"uidrange {low}-{high}" for low, high in rule.users]
+    if rule.protocol:
+        words.append(f"ipproto {PROTOCOLS.get(rule.protocol, rule.protocol)}")
+    words += [f"sport {_span(ports)}" for ports in rule.sports]
+    words += [f"dport {_span(ports)}" for ports in rule.ports]
+    words.append(f"lookup {rule.table}" if rule.action == LOOKUP else ACTIONS.get(rule.action, f"type {rule.action}"))
     if rule.suppress_prefixlength >= 0:
         words.append(f"suppress_prefixlength {rule.suppress_prefixlength}")
     return " ".join(words)
+
+
+def _span(ports: Range) -> str:
+    low, high = ports
+    return f"{low}-{high}" if low < high else f"{low}"
 
 
 def _route(route: Route, interfaces: dict[int, str]) -> str:

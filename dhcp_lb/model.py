@@ -79,6 +79,9 @@ class Checked(NamedTuple):
     by: str = ""  # whom it asked, in words; "" = nobody
 
 
+LOADED, LOST, NO_NFT = "loaded", "lost", "no-nft"
+
+
 class State(NamedTuple):
     """The content of the store. The keys are the links' interfaces."""
 
@@ -87,6 +90,7 @@ class State(NamedTuple):
     objections: dict[str, Objection] = {}  # "" = to the multipath itself
     corrupt: tuple[str, ...] = ()  # corrupt files; each counts as absent
     checked: dict[str, Checked] = {}  # by the monitor; empty if there is none
+    pinned: str = ""  # of the nft table: LOADED, LOST since, NO_NFT to make it, or "" where there should be none
 
     def holds(self) -> dict[str, tuple[Hold, ...]]:
         """All holds of each link that has any, the administrator's first."""
@@ -137,8 +141,12 @@ class Route(NamedTuple):
         return IPV6.number if ":" in self.destination else IPV4.number
 
 
+LOOKUP, BLACKHOLE, UNREACHABLE = 1, 6, 7  # what a rule does: FR_ACT_*, uapi/linux/fib_rules.h
+Range = tuple[int, int]  # from, to
+
+
 class Rule(NamedTuple):
-    """One policy rule: packets that match look up `table`. `rest` as in Route."""
+    """One policy rule: packets that match look up `table`, or meet another `action`. `rest` as in Route."""
 
     pref: int
     table: int
@@ -148,6 +156,14 @@ class Rule(NamedTuple):
     suppress_prefixlength: int = -1  # ignore a route with a prefix this short; -1 = never
     rest: bytes = b""
     family: int = IPV4.number  # a rule without addresses has a family, too
+    action: int = LOOKUP
+    mark: int = 0  # of the packet, in the bits of `mask`
+    mask: int = 0  # 0 = whatever the mark
+    iif: str = ""  # came in by this interface; "lo" = this machine's own; "" = all
+    protocol: int = 0  # IPPROTO_*; 0 = all
+    sports: tuple[Range, ...] = ()  # of the source: none or one
+    ports: tuple[Range, ...] = ()  # of the destination: none or one
+    users: tuple[Range, ...] = ()  # whose socket: none or one
 
 
 class Routing(NamedTuple):
@@ -172,11 +188,18 @@ class Refusal(NamedTuple):
     words: str  # the kernel's own; "" = it gave only the number
 
 
+YES, NO = "yes", "no"
+CONNECTION, PAIR, SOURCE = "connection", "pair", "source"
+
+
 class Settings(NamedTuple):
     """The `name = value` lines of /etc/dhcp-lb."""
 
     balance_name: str = "dhcp-lb"
     balance_table: int = 252
+    balance: str = ""  # what chooses a connection's link: CONNECTION, PAIR or SOURCE; "" = whatever sysctl.d says
+    pin: str = ""  # YES or NO; "" = where this machine forwards and has nft(8)
+    marks: int = 0xff000000  # the bits of marks that are ours, a row of ones
 
 
 PROTOCOL = 109

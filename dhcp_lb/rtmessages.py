@@ -3,7 +3,7 @@
 Numbers are from uapi/linux: rtnetlink.h (RTM_*, RTA_*, RTN_*, RTNH_F_*), fib_rules.h (FRA_*, FR_ACT_*)."""
 
 from .address import FAMILIES, IPV4, IPV6
-from .model import PROTOCOL, Change, Nexthop, Route, Routing, Rule
+from .model import PROTOCOL, Change, Nexthop, Range, Route, Routing, Rule
 from .netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, S32, U32, attribute, attributes
 
 TYPE_CHECKING = False
@@ -21,16 +21,19 @@ RTA_CACHEINFO, RTA_VIA, RTA_PREF, RTA_NH_ID = 12, 18, 20, 30
 RTN_UNICAST = 1
 RTNH_F_ONLINK = 4
 
-FRA_DST, FRA_SRC, FRA_PRIORITY, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_OIFNAME, FRA_PROTOCOL = 1, 2, 6, 14, 15, 17, 21
-FR_ACT_TO_TBL = 1
+FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN = 1, 2, 3, 6, 10, 14
+FRA_TABLE, FRA_FWMASK, FRA_OIFNAME, FRA_UID_RANGE, FRA_PROTOCOL = 15, 16, 17, 20, 21
+FRA_IP_PROTO, FRA_SPORT_RANGE, FRA_DPORT_RANGE, FRA_SPORT_MASK, FRA_DPORT_MASK = 22, 23, 24, 28, 29
 FIB_RULE_DETACHED = 0x8 | 0x10  # the rule's interface does not exist at the moment
 
 # struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags; struct
 # fib_rule_hdr has its action in the place of the type, and nothing in the places of protocol and scope.
 BODY = Struct("=8BL")
 NEXTHOP = Struct("=HBBl")  # struct rtnexthop: length, flags, hops, interface
+PORTS, USERS = Struct("=HH"), Struct("=LL")  # struct fib_rule_port_range, struct fib_rule_uid_range: from, to
 
 OURS = bytes([PROTOCOL])
+ALL_OF_A_PORT = b"\xff\xff"
 MEDIUM = b"\0"  # the preference of a router that names none (uapi/linux/icmpv6.h, ICMPV6_ROUTER_PREF_MEDIUM)
 
 
@@ -101,17 +104,36 @@ def rule(message: bytes) -> Rule:
     found.pop(FRA_PROTOCOL, b"")
     source, destination = found.pop(FRA_SRC, b""), found.pop(FRA_DST, b"")
     pref, suppress = found.pop(FRA_PRIORITY, b""), found.pop(FRA_SUPPRESS_PREFIXLEN, b"")
-    oif = found.pop(FRA_OIFNAME, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
+    oif, iif = _name(found.pop(FRA_OIFNAME, b"")), _name(found.pop(FRA_IIFNAME, b""))
+    mark, mask = found.pop(FRA_FWMARK, b""), found.pop(FRA_FWMASK, b"")
+    protocol, users = found.pop(FRA_IP_PROTO, b"\0"), found.pop(FRA_UID_RANGE, b"")
+    sports, ports = found.pop(FRA_SPORT_RANGE, b""), found.pop(FRA_DPORT_RANGE, b"")
     if FRA_TABLE in found:
         table = U32.unpack(found.pop(FRA_TABLE))[0]
+    for added in FRA_SPORT_MASK, FRA_DPORT_MASK:  # by Linux 6.15 and later, to a range of one port
+        if found.get(added) == ALL_OF_A_PORT:
+            del found[added]
     rest = b""
     flags &= ~FIB_RULE_DETACHED
-    if found or tos or action != FR_ACT_TO_TBL or flags:
-        rest = BODY.pack(0, 0, 0, tos, 0, 0, 0, action, flags)
+    if found or tos or flags:
+        rest = BODY.pack(0, 0, 0, tos, 0, 0, 0, 0, flags)
         rest += b"".join([attribute(number, found[number]) for number in sorted(found)])
     return Rule(U32.unpack(pref)[0] if pref else 0, table, f"{text(source)}/{source_length}" if source else "",
                 f"{text(destination)}/{destination_length}" if destination else "", oif,
-                S32.unpack(suppress)[0] if suppress else -1, rest, family)
+                S32.unpack(suppress)[0] if suppress else -1, rest, family, action,
+                U32.unpack(mark)[0] if mark else 0, U32.unpack(mask)[0] if mask else 0, iif, protocol[0],
+                _range(PORTS, sports), _range(PORTS, ports), _range(USERS, users))
+
+
+def _name(value: bytes) -> str:
+    return value.rstrip(b"\0").decode("utf-8", "surrogateescape")
+
+
+def _range(form: Struct, value: bytes) -> tuple[Range, ...]:
+    if not value:
+        return ()
+    low, high = form.unpack(value)
+    return ((low, high),)
 
 
 def encode(change: Change) -> tuple[int, int, bytes]:
@@ -163,8 +185,8 @@ def _nexthop(nexthop: Nexthop, packed: "Callable[[str], bytes]") -> bytes:
 
 
 def _rule_body(rule: Rule) -> bytes:
-    pref, table, source, destination, oif, suppress, rest, family = rule
-    _, _, _, tos, _, _, _, action, flags = BODY.unpack_from(rest) if rest else (0,) * 7 + (FR_ACT_TO_TBL, 0)
+    pref, table, source, destination, oif, suppress, rest, family, action = rule[:9]
+    _, _, _, tos, _, _, _, _, flags = BODY.unpack_from(rest) if rest else (0,) * 9
     packed = FAMILIES[family].packed
     source_network, _, source_length = source.partition("/")
     destination_network, _, destination_length = destination.partition("/")
@@ -180,5 +202,16 @@ def _rule_body(rule: Rule) -> bytes:
         parts.append(attribute(FRA_OIFNAME, oif.encode("utf-8", "surrogateescape") + b"\0"))
     if suppress >= 0:
         parts.append(attribute(FRA_SUPPRESS_PREFIXLEN, U32.pack(suppress)))
+    if rule.mark:
+        parts.append(attribute(FRA_FWMARK, U32.pack(rule.mark)))
+    if rule.mask:
+        parts.append(attribute(FRA_FWMASK, U32.pack(rule.mask)))
+    if rule.iif:
+        parts.append(attribute(FRA_IIFNAME, rule.iif.encode("utf-8", "surrogateescape") + b"\0"))
+    if rule.protocol:
+        parts.append(attribute(FRA_IP_PROTO, bytes([rule.protocol])))
+    parts += [attribute(FRA_SPORT_RANGE, PORTS.pack(*ports)) for ports in rule.sports]
+    parts += [attribute(FRA_DPORT_RANGE, PORTS.pack(*ports)) for ports in rule.ports]
+    parts += [attribute(FRA_UID_RANGE, USERS.pack(*users)) for users in rule.users]
     parts.append(rest[BODY.size:])
     return b"".join(parts)

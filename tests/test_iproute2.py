@@ -46,6 +46,15 @@ def test_a_route_as_a_command(what: Route, text: str) -> None:
     (Rule(19900, 200, "192.0.2.34/32", "192.0.2.0/24"), "pref 19900 from 192.0.2.34/32 to 192.0.2.0/24 lookup 200"),
     (Rule(20200, 4294967295, oif="eth0.100"), "pref 20200 from all oif eth0.100 lookup 4294967295"),
     (Rule(20200, 200, oif="a'b"), "pref 20200 from all oif 'a'\"'\"'b' lookup 200"),
+    (Rule(20000, 200, mark=0xc8000000, mask=0xff000000),
+     "pref 20000 from all fwmark 0xc8000000/0xff000000 lookup 200"),
+    (Rule(20001, 0, action=6, mark=0xc8000000, mask=0xff000000, protocol=6),
+     "pref 20001 from all fwmark 0xc8000000/0xff000000 ipproto tcp blackhole"),
+    (Rule(21000, 0, "10.0.5.0/24", action=7, iif="a'b"),
+     "pref 21000 from 10.0.5.0/24 iif 'a'\"'\"'b' unreachable"),
+    (Rule(21000, 200, iif="lo", users=((34, 35),), protocol=17, sports=((1, 1024),), ports=((53, 53),)),
+     "pref 21000 from all iif lo uidrange 34-35 ipproto udp sport 1-1024 dport 53 lookup 200"),
+    (Rule(21000, 200, mask=0xff, protocol=50), "pref 21000 from all fwmark 0x0/0xff ipproto 50 lookup 200"),
 ])
 def test_a_rule_as_a_command(what: Rule, text: str) -> None:
     assert command(Change(True, what), {}) == f"ip -4 rule add {text} protocol 109"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dhcp_lb.commands import command
-from dhcp_lb.model import Change, Interface, Nexthop, Route, Routing, Rule, Settings, State
+from dhcp_lb.model import BLACKHOLE, UNREACHABLE, Change, Interface, Nexthop, Route, Routing, Rule, Settings, State
 from dhcp_lb.plan import changes
 from dhcp_lb.routing import desired, judge
 from dhcp_lb.rtmessages import routing
@@ -110,6 +110,18 @@ def test_every_kind_of_route_that_we_write_is_read_by_ip_as_it_was_meant(kernel:
     (Rule(20200, 200, oif="gone0"), {"src": "all", "oif": "gone0", "oif_detached": None, "table": "200"}),
     (Rule(32765, 252), {"src": "all", "table": "252"}),
     (Rule(1, 4294967295), {"src": "all", "table": "4294967295"}),
+    (Rule(20000, 200, mark=0xc8000000, mask=0xff000000),
+     {"src": "all", "fwmark": "0xc8000000", "fwmask": "0xff000000", "table": "200"}),
+    (Rule(20001, 0, action=BLACKHOLE, mark=0xc8000000, mask=0xff000000, protocol=6),
+     {"src": "all", "fwmark": "0xc8000000", "fwmask": "0xff000000", "ipproto": "ipproto-6", "action": "6"}),
+    (Rule(21000, 0, "10.0.5.0/24", action=UNREACHABLE),
+     {"src": "10.0.5.0", "srclen": 24, "action": "7"}),
+    (Rule(21000, 200, iif="peer-eth0", protocol=17, sports=((1, 1024),), ports=((53, 53),)),
+     {"src": "all", "iif": "peer-eth0", "ipproto": "ipproto-17", "sport_start": 1, "sport_end": 1024, "dport": 53,
+      "table": "200"}),
+    (Rule(21000, 200, iif="lo", users=((34, 35),)),
+     {"src": "all", "iif": "lo", "uid_start": 34, "uid_end": 35, "table": "200"}),
+    (Rule(21000, 200, mask=0xff), {"src": "all", "fwmark": "0", "fwmask": "0xff", "table": "200"}),
 ])
 def test_every_kind_of_rule_that_we_write_is_read_by_ip_as_it_was_meant(kernel: Rtnetlink, what: Rule,
                                                                         meant: dict[str, object]) -> None:
@@ -182,14 +194,16 @@ RULES = [
     "from all lookup 252", "from 192.0.2.34 lookup 200", "from 192.0.2.0/24 to 203.0.113.0/24 lookup 200",
     "from all oif eth0 lookup 200", "from all oif gone0 lookup 200", "from all lookup main suppress_prefixlength 0",
     "from all lookup 4294967295 suppress_prefixlength 24",
+    "from all fwmark 1 lookup 200", "from all fwmark 0x10/0xff lookup 200", "from all iif eth0 lookup 200",
+    "from all iif lo lookup 200", "from all uidrange 1000-2000 lookup 200", "from all uidrange 0-0 lookup 200",
+    "from all ipproto tcp dport 443 lookup 200", "from all ipproto udp sport 1000-2000 lookup 200",
+    "from all ipproto tcp sport 7 dport 443-444 lookup 200", "from 192.0.2.34 blackhole",
+    "from 192.0.2.34 unreachable", "from 192.0.2.34 prohibit", "from all nop",
 ]
 STRANGE_RULES = [
-    "from all fwmark 1 lookup 200", "from all fwmark 0x10/0xff lookup 200", "from all iif eth0 lookup 200",
-    "from all iif lo lookup 200", "from all tos 0x10 lookup 200", "from all uidrange 1000-2000 lookup 200",
-    "from all ipproto tcp dport 443 lookup 200", "from all ipproto udp sport 1000-2000 lookup 200",
-    "not from 192.0.2.34 lookup 200", "from 192.0.2.34 blackhole", "from 192.0.2.34 unreachable",
-    "from 192.0.2.34 prohibit", "from all goto 32766", "from all goto 30000", "from all nop",
-    "from all l3mdev", "from all tun_id 7 lookup 200", "from all lookup 200 realms 3/4",
+    "from all tos 0x10 lookup 200", "not from 192.0.2.34 lookup 200", "not from all fwmark 1 lookup 200",
+    "from all goto 32766", "from all goto 30000", "from all l3mdev", "from all tun_id 7 lookup 200",
+    "from all lookup 200 realms 3/4",
     "from all lookup 200 suppress_ifgroup 3",
 ]
 

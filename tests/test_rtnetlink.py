@@ -69,6 +69,17 @@ OURS = "0500 1500 6d000000"
      " 0800 0200 c0000222"),
     (Rule(20200, 4294967295, oif="eth0"),
      f"02000000 00000001 00000000 {OURS} 0800 0600 e84e0000 0800 0f00 ffffffff 0900 1100 6574683000000000"),
+    (Rule(20000, 200, mark=0xc8000000, mask=0xff000000),
+     f"02000000 00000001 00000000 {OURS} 0800 0600 204e0000 0800 0f00 c8000000 0800 0a00 000000c8 0800 1000 000000ff"),
+    (Rule(20001, 0, action=6, mark=0xc8000000, mask=0xff000000, protocol=6),
+     f"02000000 00000006 00000000 {OURS} 0800 0600 214e0000 0800 0a00 000000c8 0800 1000 000000ff"
+     " 0500 1600 06000000"),
+    (Rule(21000, 200, iif="lan0", protocol=17, sports=((1, 1024),), ports=((53, 53),)),
+     f"02000000 00000001 00000000 {OURS} 0800 0600 08520000 0800 0f00 c8000000 0900 0300 6c616e3000000000"
+     " 0500 1600 11000000 0800 1700 01000004 0800 1800 35003500"),
+    (Rule(21000, 0, action=7, iif="lo", users=((34, 35),), mask=0xff),
+     f"02000000 00000007 00000000 {OURS} 0800 0600 08520000 0800 1000 ff000000 0700 0300 6c6f0000"
+     " 0c00 1400 2200000023000000"),
 ])
 def test_a_rule_as_a_message(what: Rule, text: str) -> None:
     assert body(Change(True, what)) == body(Change(False, what)) == words(text)
@@ -142,10 +153,10 @@ def kept(kinds: list[int]) -> "st.SearchStrategy[bytes]":
 
 bytes_ = st.integers(0, 255)
 strange_routes = st.tuples(bytes_, bytes_, kept([8, 11, 22, 25])).map(lambda parts: bytes(parts[:2]) + parts[2])
-strange_rules = st.tuples(bytes_, bytes_, st.sampled_from([0, 1, 2, 4]), kept([3, 4, 10, 11, 16, 18, 20, 22])).map(
-    lambda parts: BODY.pack(0, 0, 0, parts[0], 0, 0, 0, parts[1], parts[2]) + parts[3])
+strange_rules = st.tuples(bytes_, st.sampled_from([0, 1, 2, 4]), kept([4, 11, 18, 25])).map(
+    lambda parts: BODY.pack(0, 0, 0, parts[0], 0, 0, 0, 0, parts[1]) + parts[2])
 ordinary = st.just(b"")
-NOT_STRANGE = bytes((0, 1)), BODY.pack(0, 0, 0, 0, 0, 0, 0, 1, 0)
+NOT_STRANGE = bytes((0, 1)), BODY.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
 routes = st.one_of(
     st.builds(Route, numbers, prefixes | st.just("0.0.0.0/0"), numbers, quads | st.just(""),
               bytes_, nexthops(quads), ordinary | strange_routes),
@@ -154,9 +165,12 @@ routes = st.one_of(
 routes = routes.filter(lambda route: route.rest not in NOT_STRANGE)
 names = st.binary(min_size=1, max_size=15).filter(lambda name: b"\0" not in name).map(
     lambda name: name.decode("utf-8", "surrogateescape"))
+ports = st.just(()) | st.tuples(st.tuples(st.integers(1, 65535), st.integers(1, 65535)))
+users = st.just(()) | st.tuples(st.tuples(numbers, numbers))
 rules = st.one_of([
     st.builds(Rule, numbers, numbers, some | st.just(""), some | st.just(""), names | st.just(""),
-              st.integers(-1, 32), ordinary | strange_rules, st.just(family))
+              st.integers(-1, 32), ordinary | strange_rules, st.just(family), bytes_, numbers, numbers,
+              names | st.just(""), bytes_, ports, ports, users)
     for some, family in ((prefixes, AF_INET), (long_prefixes, AF_INET6))
 ]).filter(lambda rule: rule.rest not in NOT_STRANGE)
 
