@@ -1,8 +1,10 @@
 """Which rule a connection takes, and why, in words."""
 
+from typing import Any
+
 import pytest
 
-from dhcp_lb.model import Nexthop, Route, Rule
+from dhcp_lb.model import UNREACHABLE, Nexthop, Route, Rule
 from dhcp_lb.verbs.explain import chosen, explanation
 from tests.examples import BOTH, COMMON_RULES, RULES0, RULES1, TABLE0
 
@@ -101,3 +103,24 @@ def test_a_broadcast_address() -> None:
     route = Route(255, "203.0.113.1/32", 0, "203.0.113.9", 253, (Nexthop("", 5),), bytes([0, 3]))
     assert text(route) == ("A connection to 203.0.113.1 is not possible: "
                            "that is the broadcast address of a network of this machine.")
+
+
+@pytest.mark.parametrize("condition", [
+    {"mark": 1, "mask": 0xff}, {"iif": "lan0"}, {"protocol": 6}, {"users": ((1, 9),)}, {"rest": b"tos"},
+    {"action": UNREACHABLE},
+])
+def test_a_rule_whose_conditions_do_not_hold_is_not_the_reason(condition: dict[str, Any]) -> None:
+    other = Rule(100, 252)._replace(**condition)
+    assert chosen([*RULES, other], BOTH, "203.0.113.1", "", "") == Rule(32765, 252)
+
+
+@pytest.mark.parametrize("condition", [{"mask": 0xff}, {"iif": "lo"}, {"users": ((34, 34),)}])
+def test_a_rule_whose_conditions_hold_is(condition: dict[str, Any]) -> None:
+    other = Rule(100, 252)._replace(**condition)
+    assert chosen([*RULES, other], BOTH, "203.0.113.1", "", "", 34) == other
+
+
+def test_a_policy_is_told_by_its_line() -> None:
+    rule = Rule(21000, 200, destination="203.0.113.0/24")
+    lines = explanation("203.0.113.1", "", "", DEFAULT0, rule, {200: "table-eth0"}, {2: "eth0"}, {}, 12)
+    assert lines[2] == "         because line 12 of /etc/dhcp-lb says so"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .. import address
 from ..commands import rule_text
-from ..model import Route, Rule
+from ..config import PATH
+from ..model import LOOKUP, Route, Rule
+from ..policy import OWN
 from ..routing import MAIN_TABLE, PREF_BALANCE, PREF_DEVICE, PREF_MAIN, PREF_PREFIX, PREF_SOURCE
 
 RTN_LOCAL, RTN_BROADCAST = b"\2", b"\3"  # the second byte of a route's `rest`: linux/rtnetlink.h
@@ -20,17 +22,21 @@ REASONS = {
 }
 
 
-def chosen(rules: list[Rule], route: Route, destination: str, source: str, oif: str) -> Rule | None:
+def chosen(rules: list[Rule], route: Route, destination: str, source: str, oif: str,
+           uid: int = 0) -> Rule | None:
     """The first rule, in the kernel's order, that can have led a lookup to `route`. The kernel names the route, but
-    not the rule."""
+    not the rule. `uid`: who looks up."""
     length = int(route.destination.partition("/")[2])
     fitting = [rule for rule in sorted(rules, key=lambda rule: rule.pref)
-               if rule.table == route.table
+               if rule.action == LOOKUP and rule.table == route.table
                and (not rule.source or bool(source) and address.within(source, rule.source))
                and (not rule.destination or address.within(destination, rule.destination))
                and rule.oif in ("", oif)
-               and length > rule.suppress_prefixlength]
-    # It is not known whether a rule's further conditions hold: a mark, for instance.
+               and length > rule.suppress_prefixlength
+               and rule.iif in ("", OWN)
+               and all(low <= uid <= high for low, high in rule.users)
+               and not (rule.mark or rule.protocol or rule.sports or rule.ports)]  # the lookup has none of these
+    # It is not known whether a rule's further conditions hold.
     return next((rule for rule in fitting if not rule.rest), next(iter(fitting), None))
 
 
@@ -42,9 +48,10 @@ def printable(line: str) -> str:
 
 
 def explanation(destination: str, source: str, oif: str, route: Route, rule: Rule | None,
-                tables: dict[int, str], interfaces: dict[int, str], parts: dict[int, float]) -> list[str]:
+                tables: dict[int, str], interfaces: dict[int, str], parts: dict[int, float],
+                line: int = 0) -> list[str]:
     """The lines of `explain`. `tables` and `interfaces` map numbers to names, `parts` an interface's index to its
-    share of the new connections."""
+    share of the new connections. `line`: the number of the policy line that the rule is of; 0 = of none."""
     connection = f"A connection to {destination}"
     if source:
         connection += f" from {source}"
@@ -58,7 +65,9 @@ def explanation(destination: str, source: str, oif: str, route: Route, rule: Rul
     lines = [f"{connection}:"]
     if rule:
         lines.append(f"  rule   {rule_text(rule)}{' and more conditions' if rule.rest else ''}")
-        lines.append(f"         because {REASONS.get(rule.pref, 'a rule of the administrator says so')}")
+        reason = f"line {line} of {PATH} says so" if line else REASONS.get(
+            rule.pref, "a rule of the administrator says so")
+        lines.append(f"         because {reason}")
     where = "default" if route.destination == address.EVERYWHERE else route.destination
     lines.append(f"  table  {name} ({route.table}), route {where}")
     for nexthop in route.nexthops:

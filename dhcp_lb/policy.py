@@ -1,0 +1,258 @@
+"""Pure: a line `SELECTOR… -> LINK… [only]` of /etc/dhcp-lb → what it wants. Read only where there is such a line."""
+
+from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+
+from . import address
+from .marks import ALL_BITS, parse_mark
+from .model import LOOKUP, UNREACHABLE, Range, Rule
+from .record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ARROW = "->"
+PASSWD = "/etc/passwd"
+OWN = "lo"  # the kernel's word for "in by no interface": what this machine sends itself
+PROTOCOLS = {"tcp": 6, "udp": 17}
+MAX_UID = 2**32 - 2  # the last one is "no user": include/linux/uidgid.h
+PREF_FIRST = 21000  # of a rule of the first line; the last one is 29999
+MAX_RULES = 9000
+SELECTORS = ("from ADDRESS[/LENGTH], to ADDRESS[/LENGTH], in INTERFACE, own, user NAME or UID[-UID], tcp, udp, "
+             "proto NUMBER, port N[-M][,…], sport N[-M][,…], mark VALUE[/MASK]")
+VALUES = {"from": "ADDRESS[/LENGTH]", "to": "ADDRESS[/LENGTH]", "in": "INTERFACE", "user": "NAME or UID[-UID]",
+          "proto": "NUMBER", "port": "N[-M][,…]", "sport": "N[-M][,…]", "mark": "VALUE[/MASK]"}
+
+
+class Policy(NamedTuple):
+    """A policy line: whatever all of its selectors fit goes by these links, in this order. A selector that the line
+    does not have is left empty and fits all."""
+
+    links: tuple[str, ...]  # interfaces; () = the balance
+    only: bool = False  # by no other way, if none of them can
+    source: str = ""  # PREFIX/LENGTH
+    destination: str = ""
+    iif: str = ""  # what came in by this interface; OWN = this machine's own
+    users: tuple[Range, ...] = ()  # whose sockets
+    protocol: int = 0
+    ports: tuple[Range, ...] = ()  # of the destination
+    sports: tuple[Range, ...] = ()  # of the source
+    mark: int = 0
+    mask: int = 0
+    line: int = 0  # its number
+
+    def rules(self) -> int:
+        """How many rules of a family it takes: one for each way and each pair of ranges of ports."""
+        return (len(self.links) + 1) * max(1, len(self.ports)) * max(1, len(self.sports))
+
+    def is_of_ipv4(self) -> bool:
+        """Whether it is of IPv4, or of both families."""
+        return ":" not in self.source + self.destination
+
+
+def rules(policies: tuple[Policy, ...], tables: dict[str, int], balance_table: int) -> list[Rule]:
+    """The rules of these lines for IPv4. `tables` has those links that take new connections, by interface.
+
+    Each rule has a pref of its own, and a link that takes no new connections leaves a gap: no other rule moves when it
+    comes or goes. The last way of each line decides it, so that no later line is asked."""
+    found = []
+    pref = PREF_FIRST
+    for policy in policies:
+        ways = [(LOOKUP, tables.get(interface, 0)) for interface in policy.links]
+        ways.append((UNREACHABLE, 0) if policy.only else (LOOKUP, balance_table))
+        for action, table in ways:
+            for sports in policy.sports or ((),):
+                for ports in policy.ports or ((),):
+                    if (table or action != LOOKUP) and policy.is_of_ipv4():
+                        found.append(Rule(
+                            pref, table, _condition(policy.source), _condition(policy.destination), action=action,
+                            mark=policy.mark, mask=policy.mask, iif=policy.iif, protocol=policy.protocol,
+                            sports=(sports,) if sports else (), ports=(ports,) if ports else (), users=policy.users))
+                    pref += 1
+    return found
+
+
+def line_of(policies: tuple[Policy, ...], pref: int) -> int:
+    """The number of the line that a rule with this pref is of; 0 = of none."""
+    first = PREF_FIRST
+    for policy in policies:
+        if first <= pref < first + policy.rules():
+            return policy.line
+        first += policy.rules()
+    return 0
+
+
+def _condition(prefix: str) -> str:
+    """A prefix as a rule has it: one that fits all is none."""
+    return "" if prefix.endswith("/0") else prefix
+
+
+def parse(fields: list[str], links: frozenset[str], marks: int, passwd: bytes) -> tuple[Policy, list[str]]:
+    """The policy in the fields of a line that has an arrow, and every mistake of the line: what is wrong, and what it
+    must be. `links` are the interfaces of the link lines, `marks` the bits that are ours, `passwd` the text of
+    /etc/passwd."""
+    line = _Line(marks, passwd)
+    arrow = fields.index(ARROW)
+    line.read_selectors(fields[:arrow])
+    line.read_links(fields[arrow + 1:], links)
+    return line.policy, line.mistakes
+
+
+def needs_passwd(fields: list[str]) -> bool:
+    """Whether such a line has the name of a user."""
+    return any(word == "user" and not name[0].isdecimal() for word, name in zip(fields, fields[1:]))
+
+
+class _Line:
+    """Reads word after word, and goes on after a mistake."""
+
+    def __init__(self, marks: int, passwd: bytes) -> None:
+        self.marks, self.passwd = marks, passwd
+        self.policy = Policy(())
+        self.mistakes: list[str] = []
+
+    def read_selectors(self, words: list[str]) -> None:
+        readers = {"from": self.read_source, "to": self.read_destination, "in": self.read_in, "user": self.read_user,
+                   "proto": self.read_protocol, "port": self.read_ports, "sport": self.read_source_ports,
+                   "mark": self.read_mark}
+        seen: set[str] = set()
+        rest = iter(words)
+        for word in rest:
+            kind = "proto" if word in PROTOCOLS else word
+            if kind in seen:
+                self.mistakes.append(f"{word} is the second {kind} of this line: must be one")
+            seen.add(kind)
+            if word in PROTOCOLS:
+                self.set(protocol=PROTOCOLS[word])
+            elif word == "own":
+                self.set(iif=OWN)
+            elif word not in readers:
+                self.mistakes.append(f"unknown selector {word}: must be one of {SELECTORS}")
+            elif (value := next(rest, None)) is None:
+                self.mistakes.append(f"{word} has no value: must be {word} {VALUES[word]}")
+            else:
+                try:
+                    readers[word](value)
+                except ValueError as mistake:
+                    self.mistakes.append(f"{word} {value}: {mistake}")
+        if {"in", "own"} <= seen or {"in", "user"} <= seen:
+            self.mistakes.append("in INTERFACE never fits together with own or user, for what this machine sends "
+                                 "itself came in by none: must be one of them")
+        if seen & {"port", "sport"} and self.policy.protocol not in PROTOCOLS.values():
+            self.mistakes.append("port and sport are of tcp or udp: must have one of these words, too")
+        source, destination = self.policy.source, self.policy.destination
+        if source and destination and (":" in source) != (":" in destination):
+            self.mistakes.append(f"from {source} to {destination}: must be both IPv4 or both IPv6")
+
+    def read_links(self, words: list[str], links: frozenset[str]) -> None:
+        only = words[-1:] == ["only"]
+        names = words[:-1] if only else words
+        if not names:
+            self.mistakes.append(f"no link after {ARROW}: must be links in order of preference, or balance")
+        for place, name in enumerate(names):
+            if name == ARROW:
+                self.mistakes.append(f"a second {ARROW}: must be one")
+            elif name in names[:place]:
+                self.mistakes.append(f"link {name} stands twice: must be one")
+            elif name == "only":
+                self.mistakes.append("only is not the last word: must stand behind the links")
+            elif name == "balance":
+                if names != ["balance"]:
+                    self.mistakes.append("balance beside links: must stand alone; it comes after the links anyway")
+                elif only:
+                    self.mistakes.append("balance only: must be balance, or links and only")
+            elif name not in links:
+                self.mistakes.append(f"{name} is not a link: must be one of "
+                                     + (", ".join(sorted(links)) or "the links of this file, which has none"))
+        self.set(links=tuple(names) if names != ["balance"] else (), only=only)
+
+    def set(self, **values: "Any") -> None:
+        self.policy = self.policy._replace(**values)
+
+    def read_source(self, text: str) -> None:
+        self.set(source=_prefix(text))
+
+    def read_destination(self, text: str) -> None:
+        self.set(destination=_prefix(text))
+
+    def read_in(self, text: str) -> None:
+        if len(text.encode("utf-8", "surrogateescape")) > 15 or text in (".", "..") or "/" in text or ":" in text:
+            raise ValueError("must be a name of up to 15 bytes without / and :")
+        self.set(iif=text)
+
+    def read_user(self, text: str) -> None:
+        if text[0].isdecimal():
+            low, dash, high = text.partition("-")
+            users = (_number(low, 0, MAX_UID), _number(high, 0, MAX_UID) if dash else _number(low, 0, MAX_UID))
+            if users[0] > users[1]:
+                raise ValueError("must begin with the smaller number")
+        else:
+            users = _user(text, self.passwd)
+        self.set(users=(users,), iif=OWN)  # what is forwarded is root's to the kernel: net/ipv4/route.c
+
+    def read_protocol(self, text: str) -> None:
+        self.set(protocol=_number(text, 1, 255))
+
+    def read_ports(self, text: str) -> None:
+        self.set(ports=_ranges(text))
+
+    def read_source_ports(self, text: str) -> None:
+        self.set(sports=_ranges(text))
+
+    def read_mark(self, text: str) -> None:
+        value, slash, mask_text = text.partition("/")
+        mark = parse_mark(value)
+        mask = parse_mark(mask_text) if slash else ALL_BITS & ~self.marks
+        if (mark if not slash else mask) & self.marks:
+            raise ValueError(f"must be outside of the bits 0x{self.marks:08x}, which are dhcp-lb's own (`marks = …`)")
+        if not mask or mark & ~mask:
+            raise ValueError("must be a value within the bits of its mask")
+        self.set(mark=mark, mask=mask)
+
+
+def _prefix(text: str) -> str:
+    """PREFIX/LENGTH in canonical form."""
+    quad, slash, length_text = text.partition("/")
+    if ":" in quad:
+        family, bits = AF_INET6, 128
+        try:
+            packed = inet_pton(AF_INET6, quad)
+        except OSError:
+            raise ValueError("is not an IPv6 address") from None
+    else:
+        family, bits = AF_INET, 32
+        packed = inet_pton(AF_INET, address.parse(quad))
+    length = _number(length_text, 0, bits) if slash else bits
+    number = int.from_bytes(packed, "big")
+    network = number >> bits - length << bits - length
+    prefix = f"{inet_ntop(family, network.to_bytes(bits // 8, 'big'))}/{length}"
+    if network != number:
+        raise ValueError(f"must be the network {prefix}, or the address {inet_ntop(family, packed)} alone")
+    return prefix
+
+
+def _number(text: str, least: int, most: int) -> int:
+    if len(text) <= 10 and text.isascii() and text.isdecimal() and least <= int(text) <= most:
+        return int(text)
+    raise ValueError(f"must be {least} to {most}")
+
+
+def _ranges(text: str) -> tuple[Range, ...]:
+    found = []
+    for part in text.split(","):
+        low, dash, high = part.partition("-")
+        ports = (_number(low, 1, 65535), _number(high if dash else low, 1, 65535))
+        if ports[0] > ports[1]:
+            raise ValueError(f"{part}: must begin with the smaller number")
+        found.append(ports)
+    return tuple(found)
+
+
+def _user(name: str, passwd: bytes) -> Range:
+    wanted = name.encode("utf-8", "surrogateescape")
+    for line in passwd.split(b"\n"):
+        found = line.split(b":")
+        if found[0] == wanted and len(found) > 2:
+            uid = _number(found[2].decode("ascii", "replace"), 0, MAX_UID)
+            return uid, uid
+    raise ValueError(f"must be a name in {PASSWD}, or a number")
