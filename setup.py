@@ -32,7 +32,7 @@ setup(
     description="balances connections over several Internet links whose addresses come from DHCP",
     license="AGPL-3.0-only",
     python_requires=">=3.11",
-    packages=["dhcp_lb", "dhcp_lb.verbs", "dhcp_lb.maintainer", "dhcp_lb.monitor"],
+    packages=["dhcp_lb", "dhcp_lb.maintainer", "dhcp_lb.monitor", "dhcp_lb.pinning", "dhcp_lb.verbs"],
     scripts=["dhcp_lb/dhcp-lb"],
     data_files=[
         # dhclient's hook is dhcpcd's as well, which looks in the first of its directories up to 10.3.0, then in

@@ -6,12 +6,13 @@ from . import VERSION
 from .config import Invalid
 from .lock import Lock
 from .log import log
-from .model import Change, Interface, Refusal, Route, Routing, Rule
+from .marks import marks
+from .model import LOADED, LOST, NO, Change, Interface, Refusal, Route, Routing, Rule
 from .objections import MULTIPATH, balances, kept, learned, rehearsal, singles, spoken
 from .plan import changes
 from .reconcile import News
 from .record import NamedTuple
-from .routing import KEPT, NO_INTERFACE, NO_LEASE, ROUTED, Uplink, desired, judge, recovered
+from .routing import KEPT, NO_INTERFACE, NO_LEASE, ROUTED, Uplink, desired, judge, recovered, released
 from .rtmessages import routing
 from .rtnetlink import Rtnetlink
 from .sight import Sight, look, now_s
@@ -42,7 +43,8 @@ def judged(sight: Sight) -> View:
     if len(leases) < len(config.links):
         leases = {**recovered(have, interfaces, settings), **leases}
     uplinks = judge(config.links, leases, state.holds(), interfaces)
-    want = desired(uplinks, settings, MULTIPATH not in state.objections)
+    pins = marks(config.links, settings.marks) if pins_count(sight) else {}
+    want = desired(uplinks, settings, MULTIPATH not in state.objections, pins, config.policies)
     if oifs := frozenset([uplink.ifindex for uplink in uplinks if uplink.state == KEPT]):
         want = kept(want, have, oifs, settings.balance_table)
     return View(uplinks, have, want, changes(have, want, settings.balance_table))
@@ -57,6 +59,11 @@ def explained(kernel: Rtnetlink, view: View) -> View:
             uplink = uplink._replace(reason=f"{uplink.link.interface} is another name of {name}: write {name}")
         uplinks.append(uplink)
     return view._replace(uplinks=tuple(uplinks))
+
+
+def pins_count(sight: Sight) -> bool:
+    """Whether connections keep their link."""
+    return sight.state.pinned in (LOADED, LOST) and sight.config.settings.pin != NO
 
 
 def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News) -> None:
@@ -96,6 +103,8 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
             refusals = kernel.write(view.changes)
             tell(view.changes, refusals, sight.interfaces)
             if not refusals:
+                if pins_count(sight):
+                    _release(released(view.changes, view.want), sight.config.settings.marks)
                 break
         else:
             refused = {refusal.change for refusal in refusals}
@@ -113,6 +122,18 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
                 store.settle(sight.fingerprint())
             break
     return sight, view
+
+
+def _release(marks: list[int], mask: int) -> None:
+    """The connections of links that are out are told, or move, at once; by themselves they would wait for their next
+    packet, or for ever behind `snat to`."""
+    if marks:
+        from .pinning import conntrack
+        try:
+            for mark in marks:
+                conntrack.release(mark, mask)
+        except OSError as error:
+            log(f"connections of a link that is out may hang: {error.strerror}")
 
 
 def _rehearsed(kernel: Rtnetlink, view: View) -> tuple[Refusal, ...]:
@@ -148,7 +169,7 @@ def _furnish(kernel: Rtnetlink, store: Store, sight: Sight, edited: bool) -> Non
     except OSError as error:
         log(f"{error.filename}: {error.strerror}: ip(8) shows our tables by number")
         facts = b""  # so that the next change tries again
-    sysctl.tune(kernel, store, sight.interfaces)
+    sysctl.tune(kernel, store, sight.interfaces, sight.config.settings.balance)
     store.furnish(facts)
 
 

@@ -1,7 +1,7 @@
 """The file /etc/dhcp-lb: its text → links and settings, and every mistake in it at once."""
 
 from . import address
-from .model import Link, Settings
+from .model import CONNECTION, NO, PAIR, SOURCE, YES, Link, Settings
 from .record import NamedTuple
 from .store import read
 
@@ -9,6 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from .policy import Policy
 
 PATH = "/etc/dhcp-lb"
 
@@ -36,6 +38,7 @@ class Config(NamedTuple):
     interfaces: frozenset[str] = frozenset()  # of all link lines, also of those with a mistake
     lines: dict[int, int] = {}  # table id → number of the line that names it
     text: bytes = b""
+    policies: tuple["Policy", ...] = ()  # in the order of the lines
 
 
 def read_config(path: str = PATH, known: Config | None = None) -> Config:
@@ -58,11 +61,13 @@ def parse(text: bytes, path: str = PATH) -> Config:
         lines.number = number
         lines.read(line)
     lines.check_balance_table()
+    lines.check_marks()
+    lines.read_policies()
     lines.mistakes.sort(key=lambda mistake: mistake[0])
     links = [link._replace(**{**lines.defaults, **options}) for link, options in lines.links]
     return Config(tuple(links), lines.settings,
                   tuple([f"{path}:{number}: {message}" for number, message in lines.mistakes]),
-                  frozenset(lines.interfaces), lines.tables, text)
+                  frozenset(lines.interfaces), lines.tables, text, tuple(lines.policies))
 
 
 class _Lines:
@@ -73,12 +78,13 @@ class _Lines:
         self.number = 0
         self.links: list[tuple[Link, dict[str, Any]]] = []  # and its options
         self.defaults: dict[str, Any] = {}  # of the options of every link
-        self.default_lines: dict[str, int] = {}  # setting → the line where it stands
         self.settings = Settings()
         self.interfaces: dict[str, int] = {}  # each name or id → the line where it stands
         self.table_names: dict[str, int] = {}
         self.tables: dict[int, int] = {}
-        self.balance_line = 0
+        self.setting_lines: dict[str, int] = {}
+        self.policy_lines: list[tuple[int, list[str]]] = []
+        self.policies: list[Policy] = []
         self.mistakes: list[tuple[int, str]] = []
 
     def wrong(self, message: str) -> None:
@@ -100,6 +106,8 @@ class _Lines:
             del fields[comment[0] if comment else len(fields):]
         if fields[1:2] == ["="]:
             self.read_setting(fields[0], fields[2:])
+        elif "->" in fields[1:]:
+            self.policy_lines.append((self.number, fields))
         elif fields:
             self.read_link(fields)
 
@@ -144,31 +152,80 @@ class _Lines:
             self.wrong(f"{key}{value}: {error}")
 
     def read_setting(self, name: str, values: list[str]) -> None:
-        if name in SETTINGS:
-            place, form, _ = SETTINGS[name]
-            if place in self.defaults:
-                self.wrong(f"{name} is already on line {self.default_lines[name]}: must be set once")
-            elif len(values) != 1:
-                self.wrong(f"{name} has {len(values)} values: must be one, `{name} = {form}`"
-                           + ", with commas and no spaces" * (name == "check"))
-            else:
-                self.default_lines[name] = self.number
-                self.read_value(self.defaults, f"{name} = ", values[0], SETTINGS[name])
-        elif name != "balance-table":
-            self.wrong(f"unknown setting {name}: must be balance-table = NAME ID, "
-                       + ", ".join([f"{name} = {form}" for name, (_, form, _) in SETTINGS.items()]))
-        elif self.balance_line:
-            self.wrong(f"balance-table is already on line {self.balance_line}: must be set once")
-        elif len(values) != 2:
-            self.wrong(f"balance-table has {len(values)} value{'s' * (len(values) != 1)}: "
-                       "must be two, a name and an id")
+        readers: dict[str, Callable[..., None]] = {
+            "balance-table": self.read_balance_table, "balance": self.read_balance,
+            "marks": self.read_marks, "pin": self.read_pin,
+        }
+        if name not in readers and name not in SETTINGS:
+            self.wrong(f"unknown setting {name}: must be one of {', '.join([*readers, *SETTINGS])}")
+        elif name in self.setting_lines:
+            self.wrong(f"{name} is already on line {self.setting_lines[name]}: must be set once")
+        elif len(values) != 1 + (name == "balance-table"):
+            self.wrong(f"{name} has {len(values)} value{'s' * (len(values) != 1)}: must be "
+                       + ("two, a name and an id" if name == "balance-table" else "one")
+                       + ", with commas and no spaces" * (name == "check"))
         else:
-            self.balance_line = self.number
-            self.settings = Settings(values[0], self.table(values[0], values[1]))
+            self.setting_lines[name] = self.number
+            if name in SETTINGS:
+                self.read_value(self.defaults, f"{name} = ", values[0], SETTINGS[name])
+            else:
+                readers[name](*values)
+
+    def read_balance_table(self, name: str, text: str) -> None:
+        self.settings = self.settings._replace(balance_name=name, balance_table=self.table(name, text))
+
+    def read_balance(self, text: str) -> None:
+        if text not in (CONNECTION, PAIR, SOURCE):
+            return self.wrong(f"balance {text}: must be {CONNECTION}, {PAIR} or {SOURCE}")
+        self.settings = self.settings._replace(balance=text)
+
+    def read_pin(self, text: str) -> None:
+        if text not in (YES, NO):
+            return self.wrong(f"pin {text}: must be yes or no")
+        self.settings = self.settings._replace(pin=text)
+
+    def read_marks(self, text: str) -> None:
+        from .marks import is_row, parse_mark
+        try:
+            mask = parse_mark(text)
+        except ValueError as error:
+            return self.wrong(f"marks {text}: {error}")
+        if not is_row(mask):
+            return self.wrong(f"marks {text}: must be a row of ones, as 0xff000000")
+        self.settings = self.settings._replace(marks=mask)
+
+    def check_marks(self) -> None:
+        """Who wants pins wants one for each link. By default there are none where there are more links than marks."""
+        number = self.setting_lines.get("marks") or self.setting_lines.get("pin")
+        if number and self.settings.pin != NO:
+            from .marks import most
+            if len(self.links) > (count := most(self.settings.marks)):
+                self.mistakes.append((number, f"0x{self.settings.marks:08x} has {count} mark{'s' * (count != 1)} for "
+                                              f"{len(self.links)} links: must have one for each, or pin = no"))
+
+    def read_policies(self) -> None:
+        """After all other lines: a policy may name a link, or be about marks, that stand further down."""
+        if not self.policy_lines:
+            return
+        from .policy import MAX_RULES, PASSWD, needs_passwd, parse
+        passwd = b""
+        if any(needs_passwd(fields) for _, fields in self.policy_lines):
+            try:
+                passwd = read(PASSWD, MAX_TEXT, follow=True)
+            except (OSError, ValueError):
+                pass  # its users are unknown, which is told
+        rules = 0
+        for number, fields in self.policy_lines:
+            policy, mistakes = parse(fields, frozenset(self.interfaces), self.settings.marks, passwd)
+            before, rules = rules, rules + policy.rules()
+            if before <= MAX_RULES < rules:
+                mistakes.append(f"{rules} rules up to this line: must be at most {MAX_RULES}")
+            self.mistakes += [(number, mistake) for mistake in mistakes]
+            self.policies.append(policy._replace(line=number))
 
     def check_balance_table(self) -> None:
         """If no line names the balance table, no other table may have its default name or id."""
-        if self.balance_line:
+        if "balance-table" in self.setting_lines:
             return
         hint = "is the balance table's: choose another, or move the balance table with `balance-table = NAME ID`"
         if line := self.table_names.get(self.settings.balance_name):

@@ -3,7 +3,7 @@ leases."""
 
 from .config import Config, Invalid, read_config
 from .lock import Lock, alone
-from .model import Lease, Routing, State
+from .model import LOADED, LOST, Lease, Routing, State
 from .record import NamedTuple
 from .rtnetlink import Rtnetlink
 from .sight import Sight, look, now_s
@@ -15,7 +15,8 @@ class News(NamedTuple):
 
     link: str = ""  # this link has another lease: the log says so if it is unusable
     unsaved: dict[str, Lease] = {}  # leases for which the store has no room
-    edited: bool = False  # the configuration may be another one, so the kernel's objections are void
+    edited: bool = False  # the configuration may be another one, so the kernel's objections are void;
+    #                       and nft(8) may run
 
 
 def reconcile(config: Config, store: Store, news: News = News(), wait: bool = True) -> Sight | None:
@@ -34,7 +35,8 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
         if config.errors:
             raise Invalid("\n".join(config.errors))
         kernel = Rtnetlink()
-        seen = sight = look(kernel, config, _state(config, store, news))
+        state = _pinned(kernel, config, store, _state(config, store, news), news.edited)
+        seen = sight = look(kernel, config, state)
         # The decision depends on the sight alone. If the sight is the same as in a run that had nothing to do, there
         # is nothing to do. With hundreds of links this saves most of the work of a renewal.
         if not news.edited and not news.link and sight.fingerprint() == store.settled():
@@ -52,6 +54,7 @@ def flush(store: Store) -> None:
     from . import iproute2, sysctl
     from .change import tell
     from .log import log
+    from .pinning import pins
     from .plan import changes
     from .rtmessages import routing
 
@@ -65,10 +68,28 @@ def flush(store: Store) -> None:
             log(f"{error.filename}: {error.strerror}: the next change in the kernel may bring the routing back")
         if planned:
             tell(planned, kernel.write(planned), {})
+        pins.remove(store)
         sysctl.restore(store)
         iproute2.remove_names()
 
     alone(store, remove, needed=True)
+
+
+def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State, edited: bool) -> State:
+    """The state, with what has become of the nft table. An event only looks whether it is there: to have nft make it
+    takes longer than all the rest of an event."""
+    if edited:
+        from .pinning import pins
+        return state._replace(pinned=pins.keep(kernel, config, store, state))
+    if state.pinned != LOADED:
+        return state
+    from .nfnetlink import table_there
+    if table_there():
+        return state
+    from .log import log
+    log("the nft table is gone that keeps connections on their links: `dhcp-lb apply` makes it again")
+    store.pin(LOST)
+    return state._replace(pinned=LOST)
 
 
 def _state(config: Config, store: Store, news: News) -> State:

@@ -1,13 +1,14 @@
 """Pure: links, their leases and holds, and the kernel's interfaces → the wanted routing."""
 
 from . import address
-from .model import (ADMINISTRATOR, GIVEN_UP, KERNEL, MONITOR, NO_NEW, NONE, ON_DEVICE, OUT, Hold, Interface, Lease,
-                    Link, Nexthop, Route, Routing, Rule, Settings)
+from .model import (ADMINISTRATOR, GIVEN_UP, KERNEL, MONITOR, NO_NEW, NONE, ON_DEVICE, OUT, Change, Hold, Interface,
+                    Lease, Link, Nexthop, Route, Routing, Rule, Settings)
 from .record import NamedTuple
 
 # The rules, in the kernel's order. The gaps are for the administrator.
 PREF_PREFIX = 19900
 PREF_MAIN = 20000
+PREF_PIN = 20050
 PREF_SOURCE = 20100
 PREF_DEVICE = 20200
 PREF_BALANCE = 32765  # the last one before main itself (32766)
@@ -32,6 +33,11 @@ DEAD = "dead"  # its provider does not answer
 RETURNING = "returning"  # its carrier was gone, and its provider has not answered yet
 KEPT = "no new connections"  # the kernel takes no new route by its gateway, and keeps the old ones
 ROUTED = (UP, NO_CARRIER, DRAINING, DEAD, RETURNING, KEPT)  # the states in which a link has a table and rules
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .policy import Policy
 
 
 class Uplink(NamedTuple):
@@ -108,8 +114,10 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
     return Uplink(link, lease, interface.ifindex, state, reason, lease.address in interface.shared, balanced)
 
 
-def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = True) -> Routing:
-    """All our rules and routes for these links. Without a `multipath` the best link's single default serves.
+def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = True, marks: dict[str, int] = {},
+            policies: "tuple[Policy, ...]" = ()) -> Routing:
+    """All our rules and routes for these links. Without a `multipath` the best link's single default serves. The
+    links with `marks`, by interface, keep their connections.
 
     A tier is one default with the tier for its metric. So the kernel itself goes on to the next tier when all carriers
     of a tier are gone."""
@@ -127,8 +135,17 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
         metric = (METRIC_DEAD if uplink.state == DEAD else METRIC_SINGLE) + ranks[table]
         routes += _routes_of_link(uplink, prefix, nexthop, settings.balance_table, metric)
         rules += _rules_of_link(uplink, prefix)
-    if routed:
+        mark = marks.get(uplink.link.interface)
+        if mark and (uplink.state != DEAD or uplink.balanced):
+            # A connection stays on its link, whatever has changed since it was balanced. Before the source rules: most
+            # packets skip all of those.
+            rules.append(Rule(PREF_PIN, table, mark=mark, mask=settings.marks))
+    if routed or policies:
         rules += _rules_of_all(settings.balance_table)
+    if policies:
+        from .policy import rules as rules_of
+        rules += rules_of(policies, {uplink.link.interface: uplink.link.table for uplink in routed
+                                     if uplink.balanced}, settings.balance_table)
     tiers: dict[int, dict[int, int]] = {}  # tier → table → weight, of the links that are balanced
     for uplink, weight in zip(uplinks, scaled([uplink.link.weight for uplink in uplinks])):
         if uplink.balanced:
@@ -198,6 +215,14 @@ def scaled(weights: list[int]) -> list[int]:
     if most <= MAX_WEIGHT:
         return weights
     return [max(1, (weight * MAX_WEIGHT + most // 2) // most) for weight in weights]
+
+
+def released(changes: tuple[Change, ...], want: Routing) -> list[int]:
+    """The marks of the connections that have no link any more after these changes, and another way to go."""
+    if not any(route.destination == address.EVERYWHERE for route in want.routes):
+        return []
+    return sorted([change.what.mark for change in changes
+                   if not change.add and isinstance(change.what, Rule) and change.what.pref == PREF_PIN])
 
 
 def recovered(routing: Routing, interfaces: dict[str, Interface], settings: Settings) -> dict[str, Lease]:

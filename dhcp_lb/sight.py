@@ -27,7 +27,8 @@ class Sight(NamedTuple):
         held = [(name, hold.reach) for name, hold in sorted(state.held.items())]
         checked = [(name, one.hold.reach) for name, one in sorted(state.checked.items()) if one.hold]
         interfaces = [(name, *interface) for name, interface in sorted(self.interfaces.items())]
-        facts = f"{VERSION} {leases} {held} {checked} {sorted(state.objections.items())} {interfaces}"
+        facts = (f"{VERSION} {leases} {held} {checked} {sorted(state.objections.items())} {state.pinned} "
+                 f"{interfaces}")
         return b"\n".join([facts.encode("utf-8", "surrogateescape"), self.config.text, *self.rules, *self.routes])
 
 

@@ -9,8 +9,8 @@ from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, 
                    getpid, kill, listdir, lstat, mkdir, open, rename, rmdir, stat, unlink, write)
 from posix import read as read_some
 
-from .model import (ADMINISTRATOR, GIVEN_UP, KERNEL, MONITOR, NO_NEW, OUT, Checked, Hold, Lease, Objection,
-                    State)
+from .model import (ADMINISTRATOR, GIVEN_UP, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, OUT, Checked, Hold, Lease,
+                    Objection, State)
 
 RUN = "/run/dhcp-lb"
 
@@ -20,6 +20,7 @@ WATCHED = "watched"  # by the monitor: `PID UNTIL`, then a line for each link (_
 SETTLED = "settled"  # the fingerprint of a run that had nothing left to do
 FURNISHED = "furnished"  # what the names for ip(8) and the sysctls were last seen to for
 FLUSHED = "flushed"  # exists from `flush` until a run has something to do
+PINNED = "pinned"  # State.pinned
 TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 
 _LENGTHS = range(33)  # of prefixes; 0 = not known
@@ -81,7 +82,13 @@ class Store:
         except ValueError:
             objections = {}
             corrupt.append(f"{self.path}/{OBJECTIONS}")
-        return State(leases, held, objections, tuple(corrupt), self.checked(now_s))
+        pinned = ""
+        try:
+            if lines := self._lines(PINNED):
+                pinned, = (word for word in (LOADED, LOST, NO_NFT) if [word] == lines)
+        except ValueError:
+            corrupt.append(f"{self.path}/{PINNED}")
+        return State(leases, held, objections, tuple(corrupt), self.checked(now_s), pinned)
 
     def save(self, interface: str, lease: Lease) -> None:
         """Writes a link's lease. A reader meanwhile sees the old or the new one."""
@@ -123,6 +130,13 @@ class Store:
     def unwatch(self) -> None:
         """Forgets what the monitor found out."""
         self.discard(f"{self.path}/{WATCHED}")
+
+    def pin(self, pinned: str) -> None:
+        """Keeps what State.pinned tells."""
+        if pinned:
+            self._keep(PINNED, [pinned])
+        else:
+            self.discard(f"{self.path}/{PINNED}")
 
     def tuned(self) -> dict[str, str]:
         """The sysctls that this program has changed: INTERFACE/KEY → the value that was there before."""

@@ -4,14 +4,18 @@ from posix import O_TRUNC, O_WRONLY, close, open, write
 
 from .config import Config
 from .log import log
-from .model import Interface
+from .model import CONNECTION, PAIR, SOURCE, Interface
 from .rtnetlink import IPV4_CONF, Rtnetlink, Sysctl
 from .store import TUNED, Store, read
 
 STRICT = "1"  # drops packets that come in by another link than the route back; the greater of `all` and IF counts
 LOOSE = "2"
 ALL = -1  # the index of `all`
-HASH_POLICY = "/proc/sys/net/ipv4/fib_multipath_hash_policy"  # for all interfaces; sysctl.d sets it
+IPV4 = "/proc/sys/net/ipv4"
+HASH_POLICY, HASH_FIELDS = "fib_multipath_hash_policy", "fib_multipath_hash_fields"  # of all interfaces
+BY_FIELDS = "3"
+# Source 1, destination 2, protocol 4, ports 0x10 and 0x20.
+FIELDS = {CONNECTION: str(0x37), PAIR: str(0x3), SOURCE: str(0x1)}
 
 
 def wanted(interfaces: dict[str, Interface], now: dict[int, Sysctl]) -> dict[str, tuple[str, str]]:
@@ -28,48 +32,70 @@ def wanted(interfaces: dict[str, Interface], now: dict[int, Sysctl]) -> dict[str
     return need
 
 
-def tune(kernel: Rtnetlink, store: Store, interfaces: dict[str, Interface]) -> None:
+def hashed(balance: str) -> dict[str, str]:
+    """Pure: the values by which the kernel deals out connections as `balance` says, the fields before the policy that
+    makes them count (Linux 5.14); {} without."""
+    return {HASH_FIELDS: FIELDS[balance], HASH_POLICY: BY_FIELDS} if balance else {}
+
+
+def tune(kernel: Rtnetlink, store: Store, interfaces: dict[str, Interface], balance: str) -> None:
     """Sets the sysctls that differ, and keeps their old values in the store."""
+    before = store.tuned()
+    if not balance and HASH_POLICY in before:  # there was a `balance` until now
+        for key in HASH_POLICY, HASH_FIELDS:
+            _give_back(key, before.pop(key, ""))
+        store.tune(before)
     need = wanted(interfaces, kernel.sysctls())
+    for key, value in hashed(balance).items():
+        if (now := _get(key)) != value:
+            need[key] = (now, value)
     if not need:
         return
     try:
-        store.tune({**{key: before for key, (before, _) in need.items()}, **store.tuned()})
+        store.tune({**{key: value for key, (value, _) in need.items()}, **before})
         for key, (_, value) in need.items():
             _set(key, value)
     except OSError as error:
-        log(f"{error.filename}: {error.strerror}: set it by hand, or a link without carrier may be used")
+        log(f"{error.filename}: {error.strerror}: set it by hand, or links may not be used as they should be")
 
 
 def restore(store: Store) -> None:
     """Puts back the values that `tune` has changed, unless somebody has changed them since."""
     for key, before in store.tuned().items():
-        ours = LOOSE if key.endswith("/rp_filter") else "1"
-        try:
-            if read(f"{IPV4_CONF}/{key}", 64).decode().strip() == ours:
-                _set(key, before)
-        except FileNotFoundError:
-            pass  # the interface is gone, and its sysctls with it
+        _give_back(key, before)
     store.discard(f"{store.path}/{TUNED}")
 
 
+def _give_back(key: str, before: str) -> None:
+    ours = {HASH_POLICY: (BY_FIELDS,), HASH_FIELDS: tuple(FIELDS.values())}.get(
+        key, (LOOSE if key.endswith("/rp_filter") else "1",))
+    if before and _get(key) in ours:
+        _set(key, before)
+
+
+def _path(key: str) -> str:
+    return f"{IPV4_CONF}/{key}" if "/" in key else f"{IPV4}/{key}"
+
+
+def _get(key: str) -> str:
+    """The value; "" where there is none: the interface has gone, and its sysctls with it, or the kernel is older."""
+    try:
+        return read(_path(key), 64).decode().strip()
+    except FileNotFoundError:
+        return ""
+
+
 def _set(key: str, value: str) -> None:
-    descriptor = open(f"{IPV4_CONF}/{key}", O_WRONLY | O_TRUNC)
+    descriptor = open(_path(key), O_WRONLY | O_TRUNC)
     try:
         write(descriptor, value.encode())
     finally:
         close(descriptor)
-    interface, _, name = key.partition("/")
-    log(f"sysctl -w net/ipv4/conf/{interface}/{name}={value}")
+    log(f"sysctl -w {_path(key).removeprefix('/proc/sys/')}={value}")
 
 
 def warnings(config: Config) -> tuple[str, ...]:
-    """Sysctls that this program does not set, and that work against the links."""
-    try:
-        policy = read(HASH_POLICY, 64).strip()
-    except FileNotFoundError:
-        return ()
-    if config.links and policy == b"0":
-        return ("all connections between the same two addresses take the same link: run "
-                "`sysctl -w net.ipv4.fib_multipath_hash_policy=1`",)
-    return ()
+    """What somebody has set otherwise than `balance` says."""
+    return tuple([f"{_path(key).removeprefix('/proc/sys/')} is {_get(key) or 'not there'}, and `balance = "
+                  f"{config.settings.balance}` means {value}: `dhcp-lb apply` sets it"
+                  for key, value in hashed(config.settings.balance).items() if _get(key) != value])

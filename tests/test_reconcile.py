@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from dhcp_lb.model import Change, Interface, Nexthop, Refusal, Route, Routing
+from dhcp_lb import nfnetlink
+from dhcp_lb.model import LOADED, LOST, Change, Interface, Nexthop, Refusal, Route, Routing
+from dhcp_lb.pinning import conntrack
+from dhcp_lb.routing import PREF_PIN
 from tests.examples import BOTH, COMMON_RULES, ONLY0, ONLY1, RULES1, SINGLE0, SINGLE1, TABLE1
 from tests.world import World
 
@@ -397,3 +400,58 @@ def test_a_device_that_comes_back_with_another_index_is_rebuilt(bound: World) ->
     bound.event("BOUND", "eth0")
     assert {nexthop.oif for route in bound.routing.routes for nexthop in route.nexthops} == {77, 3}
     assert bound.is_settled()
+
+
+@pytest.fixture
+def released(bound: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The marks that are released from now on. Both links are up, and the nft table is there."""
+    marks: list[int] = []
+    monkeypatch.setattr(conntrack, "release", lambda mark, mask: marks.append(mark))
+    monkeypatch.setattr(nfnetlink, "table_there", lambda: True)
+    bound.store.pin(LOADED)
+    return marks
+
+
+def pins(world: World) -> list[int]:
+    return [rule.table for rule in sorted(world.routing.rules) if rule.pref == PREF_PIN]
+
+
+def test_while_the_table_is_there_links_have_pins(bound: World, released: list[int]) -> None:
+    bound.event("RENEW", "eth0")
+    assert pins(bound) == [200, 201]
+    bound.hold(eth1="draining")
+    assert (pins(bound), released) == ([200, 201], [])
+    bound.hold(eth1="disabled")
+    assert (pins(bound), released) == ([200], [0xc9000000])
+    bound.hold()
+    assert (pins(bound), released) == ([200, 201], [0xc9000000])
+
+
+def test_a_table_that_is_gone_is_told_once_and_changes_no_rule(bound: World, released: list[int],
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    bound.event("RENEW", "eth0")
+    monkeypatch.setattr(nfnetlink, "table_there", lambda: False)
+    assert bound.event("RENEW", "eth0") == [
+        "the nft table is gone that keeps connections on their links: `dhcp-lb apply` makes it again"]
+    assert bound.event("RENEW", "eth0") == []
+    assert bound.store.load(frozenset(), 0).pinned == LOST
+    assert (pins(bound), released) == ([200, 201], [])
+
+
+def test_without_pins_nobody_is_released(bound: World, released: list[int]) -> None:
+    bound.event("RENEW", "eth0")
+    bound.config += b"pin = no\n"
+    bound.event("RENEW", "eth0")
+    bound.hold(eth1="disabled")
+    assert (pins(bound), released) == ([], [])
+
+
+def test_conntrack_that_does_not_answer_is_told_and_the_rest_is_done(bound: World, released: list[int],
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(mark: int, mask: int) -> None:
+        raise OSError(EINVAL, "Invalid argument")
+    bound.event("RENEW", "eth0")
+    monkeypatch.setattr(conntrack, "release", refuse)
+    bound.hold(eth1="disabled")
+    assert "connections of a link that is out may hang: Invalid argument" in bound.log
+    assert pins(bound) == [200]

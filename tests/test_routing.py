@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from dhcp_lb.model import (ADMINISTRATOR, GIVEN_UP, KERNEL, MONITOR, NO_NEW, NONE, OUT, Hold, Interface, Lease, Link,
                            Nexthop, Objection, Route, Routing, Rule, Settings, State)
-from dhcp_lb.routing import Uplink, desired, judge, recovered, scaled
+from dhcp_lb.plan import changes
+from dhcp_lb.policy import Policy
+from dhcp_lb.policy import rules as policy_rules
+from dhcp_lb.routing import PREF_PIN, Uplink, desired, judge, recovered, released, scaled
 from tests.examples import (BOTH, COMMON_RULES, ETH0, ETH1, INTERFACES, LEASE0, LEASE1, LEASES, ONLY0, ONLY1, RULES0,
                             RULES1, SINGLE0, SINGLE1, TABLE0, TABLE1, held)
 
@@ -356,3 +359,39 @@ def test_a_tier_whose_links_are_all_drained_or_dead_makes_room() -> None:
 def test_the_links_of_a_tier_share_by_their_weights_alone() -> None:
     uplinks = judge((ETH0._replace(tier=3), ETH1._replace(tier=3)), LEASES, {}, INTERFACES)
     assert BOTH._replace(metric=2) in desired(uplinks, Settings()).routes
+
+
+MARKS = {"eth0": 0xc8000000, "eth1": 0xc9000000}
+PIN0, PIN1 = (Rule(PREF_PIN, table, mark=table << 24, mask=0xff000000) for table in (200, 201))
+
+
+def pinned(*links: Link, **words: str) -> Routing:
+    """The routing with pins; `words`: what the administrator does with which link."""
+    uplinks = judge(links or LINKS, LEASES, State(held=held(**words)).holds(), INTERFACES)
+    return desired(uplinks, Settings(), True, MARKS)
+
+
+def test_a_link_that_is_up_or_drained_keeps_its_connections_and_no_other_one() -> None:
+    assert pinned().rules == routing().rules | {PIN0, PIN1}
+    assert pinned(eth1="draining").rules == routing().rules | {PIN0, PIN1}
+    assert pinned(eth1="disabled").rules == RULES0 | COMMON_RULES | {PIN0}
+    assert pinned(ETH0).rules == RULES0 | COMMON_RULES | {PIN0}
+
+
+def test_connections_of_a_link_that_is_out_are_released_if_there_is_another() -> None:
+    def after(have: Routing, want: Routing) -> list[int]:
+        return released(changes(have, want, 252), want)
+    assert after(pinned(), pinned(eth1="disabled")) == [0xc9000000]
+    assert after(pinned(), pinned(ETH0)) == [0xc9000000]
+    assert after(pinned(), pinned(eth1="draining")) == after(pinned(eth1="draining"), pinned()) == []
+    assert after(pinned(), pinned(eth0="disabled", eth1="disabled")) == []  # nowhere to go
+    assert after(routing(), pinned()) == []
+
+
+def test_policies_lead_to_links_that_take_new_connections_and_hold_where_there_is_none() -> None:
+    lines = (Policy(("eth0", "eth1"), source="10.0.5.0/24"), Policy(("eth1",), True, iif="lo"))
+    for words, tables in (({}, {"eth0": 200, "eth1": 201}), ({"eth0": "draining"}, {"eth1": 201}),
+                          ({"eth0": "disabled", "eth1": "disabled"}, {})):
+        uplinks = judge(LINKS, LEASES, State(held=held(**words)).holds(), INTERFACES)
+        found = desired(uplinks, Settings(), True, {}, lines).rules
+        assert found == (desired(uplinks, Settings()).rules | COMMON_RULES | set(policy_rules(lines, tables, 252)))

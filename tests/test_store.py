@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhcp_lb.address import parse
-from dhcp_lb.model import (ADMINISTRATOR, GIVEN_UP, KERNEL, MONITOR, NO_NEW, NONE, ON_DEVICE, OUT, Checked, Hold,
-                           Lease, Objection, State)
-from dhcp_lb.store import HELD, OBJECTIONS, TUNED, WATCHED, Store, _decode, _encode, lives
+from dhcp_lb.model import (ADMINISTRATOR, GIVEN_UP, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, NONE, ON_DEVICE,
+                           OUT, Checked, Hold, Lease, Objection, State)
+from dhcp_lb.store import HELD, OBJECTIONS, PINNED, TUNED, WATCHED, Store, _decode, _encode, lives
 from tests.examples import LEASE0, LEASE1, held
 
 BOTH = frozenset(("eth0", "eth1"))
@@ -317,6 +317,21 @@ def test_of_a_word_of_the_monitor_that_makes_no_sense_nothing_counts(
     path = Path(store.path, WATCHED)
     path.write_bytes(change(path.read_bytes()))
     assert store.load(BOTH, NOW) == State()
+
+
+@pytest.mark.parametrize("pinned", [LOADED, LOST, NO_NFT])
+def test_what_has_become_of_the_nft_table(store: Store, pinned: str) -> None:
+    assert store.load(BOTH, NOW).pinned == ""
+    store.pin(pinned)
+    assert store.load(BOTH, NOW) == State(pinned=pinned)
+    store.pin("")
+    assert files(store) == []
+
+
+@pytest.mark.parametrize("content", [b"loaded", b"held\n", b"\xff\n", b"loaded\nlost\n"])
+def test_a_word_about_the_table_that_makes_no_sense_is_corrupt(store: Store, content: bytes) -> None:
+    Path(store.path, PINNED).write_bytes(content)
+    assert store.load(BOTH, NOW) == State(corrupt=(f"{store.path}/{PINNED}",))
 
 
 def test_the_sysctls_that_were_there_before(store: Store) -> None:

@@ -9,6 +9,7 @@ import pytest
 from dhcp_lb import change, hook, iproute2, log, reconcile, sight, sysctl
 from dhcp_lb.config import Config, parse
 from dhcp_lb.model import Change, Interface, Refusal, Routing
+from dhcp_lb.pinning import pins
 from dhcp_lb.rtmessages import encode
 from dhcp_lb.store import Store
 from tests import examples
@@ -47,6 +48,8 @@ class World:
         patch.setattr(iproute2, "clashes", lambda *_: ())
         patch.setattr(iproute2, "write_names", lambda *_: ())
         patch.setattr(iproute2, "remove_names", lambda: None)
+        patch.setattr(pins, "keep", lambda kernel, config, store, state: state.pinned)
+        patch.setattr(pins, "remove", lambda _: None)
         patch.setattr(change, "interface_names", lambda *_: {2: "eth0", 3: "eth1", 4: "eth2"})
 
     def read_config(self, known: Config | None = None) -> Config:

@@ -1,0 +1,122 @@
+"""Whether connections are pinned, and all that it takes but the rules: `apply`, boot and `flush` come here, events
+never do."""
+
+import os
+from _socket import AF_INET, AF_INET6
+
+from ..commands import rule_text
+from ..config import Config
+from ..log import log
+from ..marks import ALL_BITS, marks
+from ..model import LOADED, NO, NO_NFT, YES, Rule, State
+from ..nfnetlink import table_there
+from ..rtmessages import rule
+from ..rtnetlink import OUR_RULE, RTM_GETRULE, Rtnetlink
+from ..store import Store, read, replace
+from .conntrack import seed
+from .nft import load
+from .table import REMOVE, text
+
+DIRECTORY = "/var/lib/dhcp-lb"
+FILE = f"{DIRECTORY}/dhcp-lb.nft"  # for a line `include "/var/lib/dhcp-lb/*.nft"` in /etc/nftables.conf
+FORWARDING = ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding")
+
+
+NOT_PINNED = "connections may change their link when others come or go"
+
+
+def keep(kernel: Rtnetlink, config: Config, store: Store, state: State) -> str:
+    """Has nft make the table, or remove it, as the configuration wants it. What State.pinned is from now on.
+
+    Where that cannot be, connections are balanced as if there were no pins, and the log says why."""
+    pinned = _made(kernel, config, state)
+    if pinned == LOADED:
+        _seed(config, state)
+    else:
+        _unmake()
+    if pinned != state.pinned:
+        store.pin(pinned)
+    return pinned
+
+
+def remove(store: Store) -> None:
+    """No table, and no file of it."""
+    _unmake()
+    store.pin("")
+
+
+def are_wanted(config: Config) -> bool:
+    """Whether connections should be pinned."""
+    pin = config.settings.pin
+    return pin != NO and bool(marks(config.links, config.settings.marks)) and (pin == YES or _forwards())
+
+
+def foreign_rules(kernel: Rtnetlink, mask: int) -> list[Rule]:
+    """The rules of somebody else that look at marks within the bits of `mask`: at one with such a bit, or under a mask
+    that has some of them. To compare whole marks is no matter, as long as their own bits are others."""
+    found = []
+    for family in AF_INET, AF_INET6:
+        messages = kernel.dump(RTM_GETRULE, bytes([family]) + bytes(11))
+        found += [rule(message) for message in messages if OUR_RULE not in message]
+    return [rule for rule in found if rule.mark & mask or rule.mask != ALL_BITS and rule.mask & mask]
+
+
+def _made(kernel: Rtnetlink, config: Config, state: State) -> str:
+    """What has become of the table: LOADED, NO_NFT, or "" where there should be none."""
+    settings = config.settings
+    if not are_wanted(config):
+        return ""
+    if foreign := foreign_rules(kernel, settings.marks):
+        log(f"{NOT_PINNED}: rule {rule_text(foreign[0])} is of somebody else's and uses the same bits of marks: "
+            "give us others with `marks = MASK`")
+        return ""
+    try:
+        load(new := text(marks(config.links, settings.marks), settings.marks))
+    except FileNotFoundError:
+        if state.pinned != NO_NFT:
+            log(f"{NOT_PINNED}: there is no nft: install nftables and run `dhcp-lb apply`, or set `pin = no`")
+        return NO_NFT
+    except OSError as error:
+        log(f"{NOT_PINNED}: {error.filename}: {error.strerror}")
+        return ""
+    try:
+        os.makedirs(DIRECTORY, 0o755, exist_ok=True)
+        replace(FILE, new.encode("utf-8", "surrogateescape"), ".new", 0o644)
+    except OSError as error:
+        log(f"{error.filename}: {error.strerror}: after `flush ruleset`, /etc/nftables.conf has no table to include")
+    if state.pinned != LOADED:
+        log("nft table inet dhcp-lb keeps connections on their links from now on")
+    return LOADED
+
+
+def _unmake() -> None:
+    try:
+        if table_there():
+            load(REMOVE)
+        os.unlink(FILE)
+    except FileNotFoundError as error:
+        if error.filename != FILE:
+            log("nft table inet dhcp-lb stays: there is no nft that could remove it")
+    except OSError as error:
+        log(f"{error.filename}: {error.strerror}: nft table inet dhcp-lb may be there until the next boot")
+
+
+def _seed(config: Config, state: State) -> None:
+    """Those that were there before the table belong to the link whose address they have."""
+    pins = marks(config.links, config.settings.marks)
+    addresses = {state.leases[name].address: mark for name, mark in pins.items() if name in state.leases}
+    try:
+        seed({address: mark for address, mark in addresses.items() if address}, config.settings.marks)
+    except OSError as error:
+        log(f"connections that were there before are not pinned until they send something: {error.strerror}")
+
+
+def _forwards() -> bool:
+    """Whether this machine is a router. Conntrack costs memory that a plain host may not want to spend."""
+    values = []
+    for path in FORWARDING:
+        try:
+            values.append(read(path).strip())
+        except FileNotFoundError:
+            pass  # a kernel without this family
+    return b"1" in values
