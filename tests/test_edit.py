@@ -19,6 +19,7 @@ balance-table = uplinks 250
 # the office
 wlan0 dsl 201 2 gateway=192.0.2.1
 """
+POLICY = b"from 10.0.5.0/24 -> wlan0 only\ntcp -> eth0\n"
 
 ETH0 = {b"eth0": (b"200", b"1")}
 WLAN0 = {b"wlan0": (b"201", b"2")}
@@ -29,7 +30,7 @@ def test_no_answer_leaves_a_file_without_links_alone(text: bytes) -> None:
     assert edit(text, {}) == text
 
 
-@pytest.mark.parametrize("text", [OWNED, OWNED.rstrip(b"\n"), OWNED.replace(b"\n", b"\r\n")])
+@pytest.mark.parametrize("text", [OWNED, OWNED + POLICY, OWNED.rstrip(b"\n"), OWNED.replace(b"\n", b"\r\n")])
 def test_the_same_answers_leave_the_file_byte_for_byte(text: bytes) -> None:
     assert edit(text, {**WLAN0, **ETH0}) == text
 
@@ -52,6 +53,7 @@ def test_new_numbers_keep_options_comments_and_white_space() -> None:
 
 
 def test_a_deselected_link_goes_and_takes_nothing_along() -> None:
+    assert edit(OWNED + POLICY, ETH0).endswith(POLICY)  # that wlan0 is no link any more is told by `check`
     assert edit(OWNED, ETH0) == OWNED.replace(b"wlan0 dsl 201 2 gateway=192.0.2.1\n", b"")
     assert edit(OWNED, {b"ppp0": (b"9", b"1")}) == (
         b"# at home\nppp0 table-ppp0 9 1\nbalance-table = uplinks 250\n\n# the office\n"

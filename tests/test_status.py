@@ -174,6 +174,7 @@ def test_json() -> None:
              "server": "198.51.100.1", "name_servers": [], "share": 0.6667, "lease_age_s": 754,
              "lease_ends_in_s": 2846, "tier": 1, "check": None}],
         "balance": {"table_name": "dhcp-lb", "table": 252},
+        "pinned": False,
         "in_order": True,
         "commands": ["ip -4 rule add x"],
         "warnings": ["mind this"],

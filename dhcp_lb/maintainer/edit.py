@@ -1,8 +1,8 @@
 """The text of /etc/dhcp-lb and debconf's answers → the new text.
 
 The administrator owns the file. A line that already says the same as the answers stays byte for byte. So does
-everything that debconf does not know: comments, options, settings, and links whose interface has a name that debconf
-cannot express.
+everything that debconf does not know: comments, options, settings, policy, and links whose interface has a name that
+debconf cannot express.
 """
 
 import re
@@ -22,7 +22,7 @@ def edit(text: bytes, answers: Mapping[bytes, tuple[bytes, bytes]]) -> bytes:
     missing = dict(answers)
     for line in lines:
         fields = _fields(line)
-        if fields and fields[1:2] != [b"="]:
+        if fields and fields[1:2] != [b"="] and b"->" not in fields[1:]:
             if len(fields) >= 4 and fields[0] not in answers and EXPRESSIBLE.fullmatch(fields[0]):
                 end = len(kept) if end is None else end
                 continue

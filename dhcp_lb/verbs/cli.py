@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -14,9 +15,11 @@ from .. import VERSION, address, iproute2
 from ..change import explained, interface_names, judged
 from ..commands import command
 from ..config import PATH, Config, Invalid, parse, read_config
-from ..lock import Deadline, Lock, alone
-from ..model import ADMINISTRATOR, NO_NEW, OUT, Hold, State
+from ..lock import Deadline
+from ..model import NO_NEW, OUT, State
 from ..monitor.instance import nudge
+from ..pinning import advice
+from ..policy import line_of
 from ..reconcile import News, flush, reconcile
 from ..rtnetlink import Rtnetlink
 from ..sight import Sight, look, now_s
@@ -24,9 +27,10 @@ from ..store import Store
 from ..sysctl import warnings
 from ..takeup import current, take_up
 from .explain import chosen, explanation, printable
+from .holds import drain, hold
 from .status import Status, as_json, as_text, shares
 
-FAILED, WRONG = 1, 2
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
 EPILOG = """\
 Without a verb, in the environment of a DHCP client (reason, interface), it is the client's hook.
@@ -63,6 +67,8 @@ def _run(arguments: list[str]) -> int:
         return _fail(f"{_what(error)}: only root can do this" if os.geteuid() else _what(error), FAILED)
     except BrokenPipeError:
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except OSError as error:
         return _fail(_what(error), FAILED)
     except Deadline as error:
@@ -99,6 +105,12 @@ def _parser() -> ArgumentParser:
         child = verb(name, hold, text)
         child.add_argument("link", metavar="LINK", help="its interface, as in /etc/dhcp-lb")
         child.set_defaults(reach={"disable": OUT, "drain": NO_NEW, "enable": ""}[name])
+        if name == "drain":
+            child.set_defaults(run=drain)
+            child.add_argument("--wait", nargs="?", type=float, const=math.inf, metavar="SECONDS",
+                               help="until its connections have ended, or so long; say each second what is left")
+            child.add_argument("--cut", action="store_true",
+                               help="end what is left then, or at once: disable the link")
     verb("monitor", monitor, "watch the kernel and the providers, in the foreground; a service of systemd's does it")
     verb("flush", remove, "remove all rules and routes of dhcp-lb, until apply or the next event")
     return parser
@@ -110,11 +122,11 @@ def status(options: Namespace) -> int | None:
     mistakes = _mistakes(config)
     sight, known = _sight(config)
     commands = _commands(sight) if known and not mistakes else ()
-    notes = warnings(config)
+    kernel = Rtnetlink()
+    notes = warnings(config) + (advice.now(kernel, config, sight.state) if known else ())
     if known and config.links and not sight.state.checked and not Store().flushed():
         notes = (*notes, "no monitor is running, so a provider that does not work keeps its share")
-    view = explained(Rtnetlink(), judged(sight))
-    report = Status(VERSION, sight, view, commands, notes, now_s(), known, mistakes)
+    report = Status(VERSION, sight, explained(kernel, judged(sight)), commands, notes, now_s(), known, mistakes)
     if options.json:
         print(json.dumps(as_json(report), indent=2))
     else:
@@ -143,12 +155,14 @@ def apply(_: Namespace) -> None:
 
 
 def check(options: Namespace) -> None:
-    """Prints every mistake, or the number of links."""
+    """Prints every mistake, or what may be one, what is in the way of pins, and the number of links."""
     path = options.file
     # Another file than the configuration may be a pipe, whose writer takes its time.
     config = _valid(read_config() if path == PATH else parse(Path(path).read_bytes(), path), path)
     for hint in _hints(config):
         print(f"{path}:{hint}")
+    for warning in advice.before(config):
+        print(f"{path}: warning: {warning}")
     count = len(config.links)
     print(f"{path}: {count} link{'s' * (count != 1)}" + ("" if count else ", so nothing is balanced"))
 
@@ -186,35 +200,16 @@ def explain(options: Namespace) -> int | None:
         route = kernel.lookup(options.destination, options.source, oif.ifindex if oif else 0)
     except OSError as error:
         return _fail(f"the kernel has no route to {options.destination}: {_what(error)}", FAILED)
-    rule = chosen(kernel.rules(), route, options.destination, options.source, options.oif)
+    rule = chosen(kernel.rules(), route, options.destination, options.source, options.oif, os.getuid())
     balance = sight.config.settings.balance_table
     carriers = {interface.ifindex: interface.carrier for interface in sight.interfaces.values()}
     names = {name.number: name.name for name in iproute2.names("rt_tables")}
     ours = {link.table: link.table_name for link in sight.config.links} | {balance: sight.config.settings.balance_name}
     for line in explanation(options.destination, options.source, options.oif, route, rule, names | ours,
-                            interface_names([route]), shares(judged(sight).have, balance, carriers)):
+                            interface_names([route]), shares(judged(sight).have, balance, carriers),
+                            line_of(sight.config.policies, rule.pref) if rule else 0):
         print(printable(line))
     return None
-
-
-def hold(options: Namespace) -> None:
-    """Disables or drains a link, or ends that."""
-    config = _valid(read_config())
-    if options.link not in config.interfaces:
-        links = ", ".join(sorted(config.interfaces))
-        raise Invalid(f"{options.link} is not a link of {PATH}: "
-                      + (f"must be one of {links}" if links else "that file has no links"))
-    store = Store()
-
-    def keep(_: Lock) -> None:
-        held = store.load(config.interfaces, now_s()).held
-        held.pop(options.link, None)
-        if options.reach:
-            held[options.link] = Hold(ADMINISTRATOR, options.reach, since_s=now_s())
-        store.hold(held)
-
-    alone(store, keep, needed=True)
-    reconcile(config, store)
 
 
 def monitor(_: Namespace) -> int:

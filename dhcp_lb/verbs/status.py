@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..address import EVERYWHERE
 from ..change import View
-from ..model import ON_DEVICE, OUT, Lease, Routing
+from ..model import LOADED, ON_DEVICE, OUT, Lease, Routing
 from ..routing import DEAD, DISABLED, DRAINING, NO_LEASE, UNUSABLE, UP, Uplink
 from ..sight import Sight
 
@@ -72,6 +72,7 @@ def as_json(status: Status) -> dict[str, Any]:
             "check": _check_as_json(status, uplink),
         } for uplink in view.uplinks],
         "balance": {"table_name": config.settings.balance_name, "table": config.settings.balance_table},
+        "pinned": status.sight.state.pinned == LOADED if status.ages_known else None,
         "in_order": not view.changes if status.ages_known and not status.mistakes else None,
         "commands": list(status.commands),
         "warnings": list(status.warnings),
