@@ -56,6 +56,7 @@ def test_what_is_not_ours_stays_through_every_event(lab: Lab) -> None:
 
 def test_apply_brings_back_what_flush_took_and_then_has_nothing_to_do(lab: Lab) -> None:
     lab.router.ifup()
+    lab.router.dhcp_lb("apply")
     before = kernel(lab.router)
     lab.router.dhcp_lb("flush")
     lab.router.dhcp_lb("apply")

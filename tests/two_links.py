@@ -36,7 +36,8 @@ default via 192.0.2.33 dev eth1 table 252 src ETH1 metric 1000
 
 
 def routing(lab: Lab) -> list[str]:
-    """Our rules and routes, with names in place of the links' addresses."""
+    """Our rules and routes, with names in place of the links' addresses. Without the pins, which links have only after
+    `apply`: test_ns_pins.py."""
     router = lab.router
     text = (router.run("ip", "-4", "-N", "rule")
             + router.run("ip", "-4", "-N", "-oneline", "route", "show", "table", "all"))
@@ -44,7 +45,7 @@ def routing(lab: Lab) -> list[str]:
         for address in router.addresses(interface) if f"dev {interface} " in text else ():
             text = re.sub(rf"\b{re.escape(address)}\b", interface.upper(), text)
     return sorted(" ".join(line.replace(" proto 109", "").replace("\\", "").split())
-                  for line in text.splitlines() if " proto 109" in line)
+                  for line in text.splitlines() if " proto 109" in line and " fwmark " not in line)
 
 
 def becomes(lab: Lab, want: str, timeout_s: float = 20) -> None:

@@ -271,19 +271,23 @@ class Lab:
         return next(isp for isp in self.isps if isp.interface == interface)
 
     def connect(self, machine: Node, count: int, *, device: str = "", source: str = "", at_once: int = 100,
-                timeout_s: float = 5) -> Counts:
-        """Opens connections from this machine to the Internet, `at_once` at a time. Returns how many went by each
-        provider, and how many failed, by the name of the error."""
-        return self._name_isps(_traffic(machine, "connect", count=count, at_once=at_once, network=SERVERS,
+                timeout_s: float = 5, to: str = SERVERS) -> Counts:
+        """Opens connections from this machine to the Internet, or to one address there, `at_once` at a time. Returns
+        how many went by each provider, and how many failed, by the name of the error."""
+        return self._name_isps(_traffic(machine, "connect", count=count, at_once=at_once, network=to,
                                         device=device, source=source, timeout_s=timeout_s))
 
-    def connect_to_router(self, interface: str, count: int, timeout_s: float = 5) -> Counts:
+    def serve(self, machine: Node) -> None:
+        """From now on this machine, too, answers each connection to its port 80."""
+        _start(machine, "serve")
+
+    def connect_to_router(self, interface: str, count: int, timeout_s: float = 5, port: int = PORT) -> Counts:
         """Opens connections from the Internet to the router's address on this link, or from the LAN to the one on
         lan0. Returns how many were `answered`, and how many failed, by the name of the error. An answer by another
         link is lost at its provider."""
         machine, source = (self.lan, "10.0.0.2") if interface == "lan0" else (self.internet, A_SERVER)
         counts = _traffic(machine, "connect", count=count, at_once=100, timeout_s=timeout_s, device="",
-                          network=self.router.addresses(interface)[0], source=source)
+                          port=port, network=self.router.addresses(interface)[0], source=source)
         return Counts({"answered" if name == source else name: count for name, count in counts.items()})
 
     @contextlib.contextmanager
