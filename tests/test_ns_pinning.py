@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ LINKS = (Link("eth0", "table-eth0", 200, 1), Link("eth1", "table-eth1", 201, 2))
 MARKS = marks(LINKS, MASK)
 ETH0, ETH1 = MARKS["eth0"], MARKS["eth1"]
 TABLE = text(MARKS, MASK)
+CONF = "/proc/sys/net/ipv4/conf"
 ODD = ("*", "a*", "a*b", "a\\", "a\\b", "$(id)", "é€", "\udcff\udcfe", "--help", "-f", "a'b", "#;{}", "goto", "accept")
 
 
@@ -246,6 +248,48 @@ def test_qos_by_whole_marks_sees_its_own_mark() -> None:
             assert connections.alive() == 20
         assert "packets 0 " in run("nft list counter ip qos foreign")
         assert "packets 0 " not in run("nft list counter ip qos own")
+
+
+@pytest.mark.parametrize("src_valid_mark", [0, 1])
+@pytest.mark.parametrize("rp_filter", [0, 1, 2])
+def test_no_setting_of_the_reverse_path_filter_is_in_the_way(src_valid_mark: int, rp_filter: int) -> None:
+    with router(2) as (lan, internet):
+        load(TABLE)
+        pin("eth0", "eth1")
+        nft(FORWARD)
+        for name in "eth0", "eth1", "lan0":
+            Path(CONF, name, "rp_filter").write_text(str(rp_filter))
+        Path(CONF, "all", "src_valid_mark").write_text(str(src_valid_mark))
+        balance("eth0")
+        with held(lan, internet, 50) as connections:
+            balance("eth0", "eth1")
+            assert connections.alive() == 50
+        for link in "192.0.2.2", "192.0.3.2":
+            with held(internet, lan, 50, link, 8080) as connections:
+                assert connections.alive() == 50
+
+
+def test_icmp_errors_of_the_lan_leave_by_the_link_that_was_asked() -> None:
+    with router(2) as (lan, internet):
+        load(TABLE)
+        pin("eth0", "eth1")
+        balance("eth0", "eth1")
+        nft("table ip forward { chain c { type nat hook prerouting priority dstnat\n"
+            f"iifname eth* udp dport 8080 dnat to {LAN}\n}}\n}}")
+        with lan:
+            Path("/proc/sys/net/ipv4/icmp_ratelimit").write_text("0")
+        told = 0
+        for number in range(100):
+            with internet, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+                asker.settimeout(1)
+                asker.bind((SERVER, 0))
+                asker.connect((f"192.0.{2 + number % 2}.2", 8080))
+                asker.send(b"?")
+                try:
+                    asker.recv(1)
+                except ConnectionRefusedError:
+                    told += 1
+        assert told == 100
 
 
 def rename(old: str, new: str) -> None:
