@@ -119,6 +119,37 @@ def test_apply_20_times_under_traffic_breaks_nothing(lab: Lab) -> None:
             assert held.still_alive() == 200
 
 
+def test_a_day_on_which_everything_changes_breaks_nothing_that_its_own_link_outlives() -> None:
+    with Lab([Isp("eth0", renew_s=4), Isp("eth1", weight=2), Isp("eth2")]) as lab:
+        churn(lab)
+
+
+def churn(lab: Lab) -> None:
+    config, nftables = lab.router.path("/etc/dhcp-lb"), lab.router.path("/etc/nftables.conf")
+    nftables.write_text("flush ruleset\n" + nftables.read_text() + 'include "/var/lib/dhcp-lb/*.nft"\n')
+    lab.router.ifup("eth0", "eth1")
+    lab.router.dhcp_lb("apply")
+    with lab.held(lab.lan, 300) as held:
+        for change in (
+            lambda: lab.router.ifup("eth2"),
+            lambda: config.write_text(config.read_text().replace("201 2", "201 5")),
+            lambda: lab.router.dhcp_lb("apply"),
+            lambda: lab.router.run("nft", "-f", "/etc/nftables.conf"),
+            lambda: lab.router.dhcp_lb("drain", "eth1"),
+            lambda: lab.router.ifdown("eth2"),
+            lambda: lab.router.dhcp_lb("enable", "eth1"),
+            lambda: another_gateway(lab),
+            lambda: lab.router.dhcp_lb("apply"),
+        ):
+            change()
+            assert held.still_alive() == 300
+
+
+def another_gateway(lab: Lab) -> None:
+    with lab.router.event("eth0", "RENEW"):
+        lab.isp("eth0").hand_out(gateway="192.0.2.2")
+
+
 def test_a_table_that_somebody_flushed_is_told_once_and_made_again_by_apply(lab: Lab) -> None:
     lab.router.ifup("eth0", "eth1")
     lab.router.run("nft", "delete", "table", "inet", "dhcp-lb")
