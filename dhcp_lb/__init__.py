@@ -18,5 +18,8 @@ def main(arguments: list[str]) -> None:
     if arguments == ["monitor"]:  # it stays, and gets by without what the other verbs need
         from .monitor.daemon import run
         raise SystemExit(run())
+    if arguments == ["notify"]:  # dhcp-lb-notify.service, and the monitor where there is no systemd
+        from .monitor.notify import run
+        raise SystemExit(run())
     from .verbs.cli import cli
     raise SystemExit(cli(arguments))

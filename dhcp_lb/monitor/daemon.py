@@ -23,7 +23,9 @@ from . import systemd
 from .asks import Ask
 from .changes import Changes
 from .health import ANSWERING, DEAD, NEVER, RETURNING, UP, verdict
+from .handover import Handover
 from .instance import claim
+from .notices import Standing, notices, standings
 from .probe import Answer, Prober, counts
 from .watch import Watch, works
 
@@ -88,7 +90,9 @@ class Monitor:
         self.watches: dict[str, Watch] = {}
         self.next_s: dict[str, float] = {}  # when a link is to be asked, or judged
         self.verdicts: dict[str, str] = {}
-        self.seen: Sight | None = None  # that the watches were made from
+        self.seen: tuple[object, ...] = ()  # what the watches were made from
+        self.standings: dict[str, Standing] | None = None  # that were told; None = nothing has been seen yet
+        self.tell = Handover()
         self.good_s = 0.0  # when the last look found all in order
         self.adopted: dict[str, Checked] | None = None  # from a monitor before this one, until the first look
         self.look_s = 0.0  # when the next look is due
@@ -326,12 +330,14 @@ class Monitor:
 
     def stock(self, sight: Sight | None) -> None:
         """Takes what was seen of the links into the watches."""
-        if sight and self.seen and sight[:1] == self.seen[:1] and (
-                sight.interfaces, sight.state.leases, sight.state.held, sight.state.objections) == (
-                self.seen.interfaces, self.seen.state.leases, self.seen.state.held, self.seen.state.objections):
+        facts = _facts(sight)
+        if facts == self.seen:
             return
-        self.seen = sight
+        self.seen = facts
         uplinks = judged(sight).uplinks if sight else ()
+        if sight:
+            before, self.standings = self.standings, standings(uplinks)
+            self.tell(notices(before, self.standings) if before is not None else [])
         moment_s = now_s()
         for name in self.watches.keys() - {uplink.link.interface for uplink in uplinks}:
             self.prober.forget(name)
@@ -377,6 +383,15 @@ class Monitor:
             for line in words.split("\n"):
                 log(line)
         self.failure = words
+
+
+def _facts(sight: Sight | None) -> tuple[object, ...]:
+    """All of what was seen that says how the links are, but for the kernel's routing."""
+    if not sight:
+        return ()
+    state = sight.state
+    verdicts = {name: one.hold.reach for name, one in state.checked.items() if one.hold}
+    return sight.config, sight.interfaces, state.leases, state.held, state.objections, verdicts
 
 
 def _words(error: Exception) -> str:

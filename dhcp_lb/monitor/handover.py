@@ -1,0 +1,78 @@
+"""The monitor's notices on their way to notify.py, which runs the scripts in notify.d. Nothing here waits for them."""
+
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket
+from posix import POSIX_SPAWN_DUP2, close, environ, getpid, listdir, lseek, memfd_create, posix_spawn, write
+from time import time
+
+from ..log import log
+from ..store import RUN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from signal import SIG_IGN, SIGCHLD, signal
+else:
+    from _signal import SIG_IGN, SIGCHLD, signal
+
+DIRECTORIES = "/usr/lib/dhcp-lb/notify.d", "/etc/dhcp-lb-notify.d"  # the later one's names win
+SOCKET = f"{RUN}/notify"  # dhcp-lb-notify.socket
+PROGRAM = "/usr/bin/dhcp-lb"
+
+
+class Handover:
+    """Gives each notice a time and a number, and hands it over."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self, notices: list[dict[str, str]]) -> None:
+        """To the service of systemd's, if systemd has started this process, else to a process of its own."""
+        if not notices or not any([_has_files(directory) for directory in DIRECTORIES]):
+            return
+        messages = []
+        for notice in notices:
+            self.number += 1
+            now_s = int(time())
+            messages.append(encode({**notice, "TIME": str(now_s), "EVENT_ID": f"{now_s}-{getpid()}-{self.number}"}))
+        try:
+            (_send if b"NOTIFY_SOCKET" in environ else _spawn)(messages)
+        except OSError as error:
+            log(f"the scripts in notify.d are not told: {error.strerror}")
+
+
+def encode(notice: dict[str, str]) -> bytes:
+    """A notice as a line. No value has a newline."""
+    return b"\0".join([f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in notice.items()]) + b"\n"
+
+
+def decode(line: bytes) -> dict[str, str]:
+    """The notice in a line; ValueError if there is none."""
+    pairs = [pair.split("=", 1) for pair in line.rstrip(b"\n").decode("utf-8", "surrogateescape").split("\0")]
+    return {name: value for name, value in pairs}
+
+
+def _has_files(directory: str) -> bool:
+    try:
+        return bool(listdir(directory))
+    except OSError:
+        return False
+
+
+def _send(messages: list[bytes]) -> None:
+    one = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+    try:
+        for message in messages:
+            one.sendto(message, SOCKET)
+    finally:
+        one.close()
+
+
+def _spawn(messages: list[bytes]) -> None:
+    signal(SIGCHLD, SIG_IGN)  # nobody waits for it
+    descriptor = memfd_create("notices")
+    try:
+        write(descriptor, b"".join(messages))
+        lseek(descriptor, 0, 0)
+        posix_spawn(PROGRAM, [PROGRAM, "notify"], environ, setsid=True, setsigdef=[SIGCHLD],
+                    file_actions=[(POSIX_SPAWN_DUP2, descriptor, 0)])
+    finally:
+        close(descriptor)

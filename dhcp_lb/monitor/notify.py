@@ -1,0 +1,94 @@
+"""Telling the scripts in notify.d. The monitor hands its notices over and never waits: to a service of systemd's that
+runs outside of the monitor's sandbox, or, without systemd, to a process of its own.
+
+`run()` is that service and that process."""
+
+import contextlib
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..log import log
+from . import systemd
+from .handover import DIRECTORIES, PROGRAM, decode
+
+NAMES = re.compile(r"[A-Za-z0-9_-]+")  # run-parts(8)
+TIMEOUT_S = 10.0
+MAX_NOTICE = 1 << 16
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+
+def run() -> int:
+    """Tells the scripts what waits in the socket of systemd's, or on standard input. The exit status."""
+    descriptor = systemd.handed()
+    for line in _from_socket(descriptor) if descriptor >= 0 else sys.stdin.buffer:
+        try:
+            told = {f"DHCP_LB_{name}": value for name, value in decode(line).items()}
+        except ValueError:
+            log("a notice that makes no sense is left out")
+        else:
+            tell(told)
+    return 0
+
+
+def tell(told: dict[str, str]) -> None:
+    """Runs the scripts, one after the other, with these variables and with the status as JSON on standard input."""
+    paths = list(scripts())
+    if not paths:
+        return
+    status = subprocess.run([PROGRAM, "status", "--json"], capture_output=True, check=False, env=ENVIRONMENT).stdout
+    environ = {name: value.encode("utf-8", "surrogateescape") for name, value in {**ENVIRONMENT, **told}.items()}
+    for path in paths:
+        try:
+            script = subprocess.Popen([path], env=environ, cwd="/", stdin=subprocess.PIPE, start_new_session=True,
+                                      stdout=subprocess.DEVNULL)
+        except OSError as error:
+            log(f"{path}: {error.strerror}")
+            continue
+        try:
+            script.communicate(status, TIMEOUT_S)
+            if script.returncode:
+                log(f"{path} ended with status {script.returncode} at {told.get('DHCP_LB_EVENT', '')}")
+        except subprocess.TimeoutExpired:
+            log(f"{path} took more than {TIMEOUT_S:.0f} s and is ended")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(script.pid, signal.SIGKILL)
+            script.wait()
+
+
+def scripts() -> Iterator[Path]:
+    """Those that are to be run, by name. One that somebody else than root could have written is none."""
+    found: dict[str, Path] = {}
+    for directory in map(Path, DIRECTORIES):
+        if directory.is_dir():
+            for path in directory.iterdir():
+                if NAMES.fullmatch(path.name):
+                    found[path.name] = path
+    for _, path in sorted(found.items()):
+        try:
+            there = path.stat()
+            safe = all([one.st_uid == 0 and not one.st_mode & 0o022 for one in (there, path.parent.stat())])
+        except OSError:
+            continue  # it has gone, or leads nowhere
+        if not stat.S_ISREG(there.st_mode) or not there.st_mode & 0o111:
+            continue  # /dev/null, for one of /usr/lib that is not wanted
+        if safe:
+            yield path
+        else:
+            log(f"{path} is not run: it and its directory must be root's, and writable by nobody else")
+
+
+def _from_socket(descriptor: int) -> Iterator[bytes]:
+    """All that waits there."""
+    os.set_blocking(descriptor, False)
+    while True:
+        try:
+            yield os.read(descriptor, MAX_NOTICE)
+        except BlockingIOError:
+            return

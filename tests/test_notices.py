@@ -1,0 +1,59 @@
+"""What the scripts in notify.d are told: transitions, each once."""
+
+import pytest
+
+from dhcp_lb.monitor.notices import Standing, notices, standings
+from dhcp_lb.routing import judge
+from tests.examples import ETH0, ETH1, INTERFACES, LEASES
+
+WORKS = Standing("up", "", "192.0.2.34", "192.0.2.1", 200, 1)
+DEAD = WORKS._replace(state="dead", reason="no answer from 192.0.2.99")
+OTHER = Standing("up", "", "198.51.100.7", "198.51.100.1", 201, 1)
+STANDBY = OTHER._replace(tier=2)
+
+
+def told(before: dict[str, Standing], now: dict[str, Standing]) -> list[str]:
+    return [" ".join([one["EVENT"], one.get("LINK", "")]).strip() for one in notices(before, now)]
+
+
+def test_nothing_changes_and_nothing_is_told() -> None:
+    both = {"eth0": WORKS, "eth1": DEAD}
+    assert notices(both, both) == [] == notices({}, {})
+    assert notices(both, {**both, "eth1": DEAD._replace(reason="other words")}) == []
+
+
+def test_a_link_that_dies_and_comes_back() -> None:
+    before, now = {"eth0": WORKS, "eth1": OTHER}, {"eth0": DEAD, "eth1": OTHER}
+    assert notices(before, now) == [{
+        "EVENT": "link-down", "LINK": "eth0", "STATE": "dead", "OLD_STATE": "up",
+        "REASON": "no answer from 192.0.2.99", "ADDRESS": "192.0.2.34", "OLD_ADDRESS": "192.0.2.34",
+        "GATEWAY": "192.0.2.1", "TABLE": "200", "TIER": "1"}]
+    assert told(now, before) == ["link-up eth0"]
+
+
+@pytest.mark.parametrize("before, now, events", [
+    ({"eth0": WORKS}, {"eth0": DEAD}, ["link-down eth0", "all-down"]),
+    ({"eth0": DEAD}, {"eth0": WORKS}, ["link-up eth0"]),
+    ({"eth0": WORKS}, {"eth0": WORKS._replace(address="192.0.2.35")}, ["address eth0"]),
+    ({"eth0": DEAD}, {"eth0": DEAD._replace(address="192.0.2.35")}, []),
+    ({"eth0": DEAD}, {"eth0": DEAD._replace(state="no carrier")}, []),
+    ({"eth0": WORKS}, {}, ["link-down eth0", "all-down"]),
+    ({}, {"eth0": WORKS}, ["link-up eth0"]),
+    ({}, {"eth0": DEAD}, []),
+    ({"eth0": WORKS, "eth1": STANDBY}, {"eth0": DEAD, "eth1": STANDBY}, ["link-down eth0", "tier"]),
+    ({"eth0": DEAD, "eth1": STANDBY}, {"eth0": WORKS, "eth1": STANDBY}, ["link-up eth0", "tier"]),
+    ({"eth0": WORKS, "eth1": STANDBY}, {"eth0": WORKS, "eth1": DEAD._replace(tier=2)}, ["link-down eth1"]),
+    ({"eth0": WORKS, "eth1": OTHER}, {"eth0": DEAD, "eth1": DEAD},
+     ["link-down eth0", "link-down eth1", "all-down"]),
+])
+def test_what_is_told(before: dict[str, Standing], now: dict[str, Standing], events: list[str]) -> None:
+    assert told(before, now) == events
+
+
+def test_the_tier_that_serves_and_the_one_that_did() -> None:
+    before, now = {"eth0": WORKS, "eth1": STANDBY}, {"eth0": DEAD, "eth1": STANDBY}
+    assert notices(before, now)[1] == {"EVENT": "tier", "TIER": "2", "OLD_TIER": "1"}
+
+
+def test_what_is_told_of_comes_from_the_links_as_they_are() -> None:
+    assert standings(judge((ETH0, ETH1), LEASES, {}, INTERFACES)) == {"eth0": WORKS, "eth1": OTHER}
