@@ -37,6 +37,7 @@ else:
 
 APART_S = 0.05  # between two looks: changes come in groups
 QUIET_S = 0.5  # after which a link that nobody told of is taken up; a client that is at work tells meanwhile
+LATE_S = 0.25  # half of the least down=
 FIRST_S = 2.0  # within which each link is asked for the first time
 LOOK_S = 60.0  # without a change
 PUBLISH_S = 15.0  # so old what `status` shows may be
@@ -105,6 +106,7 @@ class Monitor:
         self.touched: set[str] = set()  # the links of which something is known since the last conclusion
         self.hurrying: set[str] = set()  # those that serve and are silent
         self.hurry = False  # whether there were any
+        self.working: set[str] = set()  # those that new connections can go by
         self.serving = 1  # the tier that serves
         self.dark_s = 0.0  # when no link worked last
         self.turn_s = now_s()
@@ -179,6 +181,8 @@ class Monitor:
 
     def awake(self, late_s: float) -> None:
         """Draws no conclusion from a silence in which this process stood still. What came meanwhile has been read."""
+        if late_s < LATE_S:
+            return
         for name, watch in self.watches.items():
             if late_s > watch.link.down_s / 2:
                 watch.health = machine.undecided(watch.health)
@@ -188,20 +192,14 @@ class Monitor:
         """Somebody has answered."""
         watch = self.watches.get(answer.interface)
         if watch and answer.ask in watch.asks:
-            alone = not self.works(moment_s) or moment_s - self.dark_s <= watch.link.down_s
+            # One that comes back soon after none worked is not held up, either.
+            alone = not self.working or moment_s - self.dark_s <= watch.link.down_s
             if not watch.health.proven:
                 self.publish_s = min(self.publish_s, moment_s + 1)  # somebody may be waiting to see it
             watch.health = machine.answered(watch.health, answer.ask, moment_s, watch.pace, alone)
             watch.took_s = answer.took_s
             watch.count(moment_s, 0, 1)
             self.touched.add(answer.interface)
-
-    def works(self, moment_s: float) -> bool:
-        """Whether any link does. One that comes back soon after none did is not held up, either."""
-        if any([works(watch) for watch in self.watches.values()]):
-            return True
-        self.dark_s = moment_s
-        return False
 
     def attend(self, name: str, moment_s: float) -> None:
         """Judges a link, and asks by it."""
@@ -240,7 +238,12 @@ class Monitor:
         others: dict[str, str] = {}
         for name in self.touched:
             watch = self.watches[name]
-            if watch.health.unanswered >= MANY_UNANSWERED and works(watch):
+            if works(watch):
+                self.dark_s = self.dark_s if self.working else moment_s
+                self.working.add(name)
+            else:
+                self.working.discard(name)
+            if watch.health.unanswered >= MANY_UNANSWERED and name in self.working:
                 self.hurrying.add(name)
             else:
                 self.hurrying.discard(name)
@@ -250,7 +253,7 @@ class Monitor:
         names, self.touched = self.touched, set()
         if others or bool(self.hurrying) != self.hurry:
             self.hurry = bool(self.hurrying)
-            self.serving = min([watch.link.tier for watch in self.watches.values() if works(watch)], default=MAX_TIER)
+            self.serving = self.serving_tier()
             names = set(self.watches)
         for name in names:
             self.plan(name)
@@ -264,6 +267,10 @@ class Monitor:
         if others:
             self.publish(moment_s)
             self.look_s = moment_s
+
+    def serving_tier(self) -> int:
+        """The lowest one with a link that works."""
+        return min([self.watches[name].link.tier for name in self.working], default=MAX_TIER)
 
     def publish(self, moment_s: float) -> None:
         """Puts into the store what is known of the links, as valid as the last look was good."""
@@ -356,7 +363,8 @@ class Monitor:
                 watch.adopt(self.adopted[name])
                 self.verdicts[name] = verdict(watch.health)
         self.adopted = {}
-        self.serving = min([watch.link.tier for watch in self.watches.values() if works(watch)], default=MAX_TIER)
+        self.working = {name for name, watch in self.watches.items() if works(watch)}
+        self.serving = self.serving_tier()
         for place, watch in enumerate(self.watches.values()):
             if not watch.health.asked_s and watch.probed:  # soon, but not all at the same moment
                 first_s = min(watch.link.interval_s, FIRST_S) * place / len(self.watches)
