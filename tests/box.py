@@ -33,9 +33,10 @@ SET_UP = """
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t tmpfs -o mode=755 box /mnt
-mkdir /mnt/etc /mnt/etc-work /mnt/usr /mnt/usr-work
+mkdir /mnt/etc /mnt/etc-work /mnt/usr /mnt/usr-work /mnt/var /mnt/var-work
 mount -t overlay -o lowerdir=/etc,upperdir=/mnt/etc,workdir=/mnt/etc-work etc /etc
 mount -t overlay -o lowerdir=/usr,upperdir=/mnt/usr,workdir=/mnt/usr-work usr /usr
+mount -t overlay -o lowerdir=/var/lib,upperdir=/mnt/var,workdir=/mnt/var-work var /var/lib
 mount -t tmpfs -o mode=755 run /run
 mount -t tmpfs -o mode=755 dev /dev
 mknod -m 666 /dev/null c 1 3

@@ -230,3 +230,47 @@ def test_killed_at_every_system_call_a_renewal_without_change_leaves_nothing_beh
         assert kernel() == want and box.state() == files, point
     print(f"renewal without change: {len(there)} kills")
     assert len(there) > 100
+
+
+@boxed
+def test_killed_at_any_point_of_apply_the_routing_is_one_with_pins_or_without_and_the_next_one_makes_them() -> None:
+    def apply(pin: str) -> None:
+        box.configure(["eth0", "eth1"])
+        with box.CONFIG.open("a") as config:
+            config.write(f"pin = {pin}\n")
+        box.verb("apply")
+
+    def strace(*options: str) -> int:
+        return subprocess.run(["strace", "-f", "-qq", "-o", str(TRACE), *options, box.PROGRAM, "apply"],
+                              env=box.ENVIRONMENT, capture_output=True).returncode
+
+    def has_table() -> bool:
+        return "table inet dhcp-lb" in box.run("nft", "list", "tables")
+
+    links_up(2)
+    apply("no")
+    without = kernel()
+    assert not has_table()
+    box.CONFIG.write_text(box.CONFIG.read_text().replace("pin = no", "pin = yes"))
+    seen: Counter[str] = Counter()
+    calls = []
+    assert strace("-e", "trace=all") == 0
+    for line in TRACE.read_text(errors="replace").splitlines():
+        if call := re.match(r"\d+ +(\w+)\(", line):
+            seen[call[1]] += 1
+            calls.append((call[1], seen[call[1]]))
+    pinned = kernel()
+    assert has_table() and len(set(pinned.ours) - set(without.ours)) == 2
+    kills = 0
+    for name, count in calls[len(calls) % 37::37]:  # every one would take half an hour
+        apply("no")
+        assert (kernel(), has_table()) == (without, False)
+        box.CONFIG.write_text(box.CONFIG.read_text().replace("pin = no", "pin = yes"))
+        status = strace("-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={count}")
+        kills += status != 0
+        assert kernel() in (without, pinned), (name, count)
+        assert_others_find_their_way()
+        box.verb("apply")
+        assert (kernel(), has_table()) == (pinned, True), (name, count)
+    print(f"{kills} kills at one in 37 of {len(calls)} system calls")
+    assert kills > 20
