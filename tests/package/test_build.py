@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -81,6 +82,26 @@ def test_the_lines_of_the_readme_install_it(release: str, deb: Path, machine: Ma
     machine.put(deb, f"/checkout/dist/{release}/{deb.name}")
     machine.quietly("sh", "-ec", f'cd /checkout; sudo() {{ "$@"; }}; yes | {install_it}')
     assert machine.run("dhcp-lb", "check").endswith("so nothing is balanced\n")
+
+
+def test_it_brings_no_client_onto_a_machine_that_has_its_own(deb: Path) -> None:
+    """NetworkManager's, say: a second DHCP client beside it would be a second hand on the same interface."""
+    shown = subprocess.run(["dpkg-deb", "--showformat=${Pre-Depends}\n${Depends}\n${Recommends}", "--show", str(deb)],
+                           check=True, stdout=subprocess.PIPE, text=True).stdout
+    before, depends, recommends = shown.split("\n")
+    assert (before, recommends) == ("", "iproute2, nftables")
+    assert set(re.sub(r" *\(.*?\)", "", depends).split(", ")) == {"ucf", "python3:any", "debconf | debconf-2.0"}
+
+
+def test_what_users_need_to_read_is_there(machine: Machine) -> None:
+    machine.install()
+    docs = "/usr/share/doc/dhcp-lb"
+    pages = machine.run("ls", docs).split()
+    assert {"README.md", "clients.md"} <= set(pages)
+    for name in [page for page in pages if page.endswith(".md")]:
+        text = machine.text(f"{docs}/{name}")
+        links = re.findall(r"\]\(([^):]+)\)", text)
+        assert [link for link in links if not machine.path(f"{docs}/{link}").exists()] == []
 
 
 @pytest.mark.skipif("not __import__('shutil').which('piuparts')", reason="needs piuparts")
