@@ -71,13 +71,14 @@ def assert_gone(machines: str) -> None:
 
 def mirror(directory: Path, release: str) -> str:
     """One that has a package, and not what a system needs; the line for sources.list."""
-    index = directory / "dists" / "sid" / "main" / "binary-amd64" / "Packages"
+    machine = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
+    index = directory / "dists" / "sid" / "main" / f"binary-{machine}" / "Packages"
     index.parent.mkdir(parents=True)
     index.write_text("Package: alone\nVersion: 1\nArchitecture: all\nFilename: alone.deb\nSize: 1\n")
     (directory / "dists" / "sid" / "Release").write_text(
-        f"Suite: sid\nCodename: sid\nComponents: main\nArchitectures: amd64\n{release}\nSHA256:\n "
-        f"{hashlib.sha256(index.read_bytes()).hexdigest()} {index.stat().st_size} main/binary-amd64/Packages\n")
-    return f"deb [trusted=yes arch=amd64] copy:{directory} sid main"
+        f"Suite: sid\nCodename: sid\nComponents: main\nArchitectures: {machine}\n{release}\nSHA256:\n "
+        f"{hashlib.sha256(index.read_bytes()).hexdigest()} {index.stat().st_size} main/binary-{machine}/Packages\n")
+    return f"deb [trusted=yes arch={machine}] copy:{directory} sid main"
 
 
 def test_a_release_that_no_mirror_gives_is_not_offered_in_one_line(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ class VirtualMachines:
         shutil.rmtree(self.directory)
 
 
+ON_AMD64 = os.uname().machine == "x86_64"  # as the virtual machines are; nothing else depends on it
 MACHINES = pytest.StashKey[VirtualMachines]()
 
 
@@ -61,7 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    if any(map(of_machines, session.items)) and not session.config.option.collectonly and os.geteuid() == 0:
+    wanted = ON_AMD64 and any(map(of_machines, session.items)) and os.geteuid() == 0
+    if wanted and not session.config.option.collectonly:
         session.config.stash[MACHINES] = VirtualMachines()
 
 

@@ -10,9 +10,10 @@ import pytest
 from tests.lab import NotOffered
 from tests.lab.steps import step
 
-from .conftest import MACHINES
+from .conftest import MACHINES, ON_AMD64
 
 
+@pytest.mark.skipif(not ON_AMD64, reason="needs amd64: the virtual machines have its kernel")
 @pytest.mark.skipif(not shutil.which("autopkgtest"), reason="needs autopkgtest and qemu-system-x86")
 def test_autopkgtest(release: str, request: pytest.FixtureRequest) -> None:
     machines = request.config.stash[MACHINES]
