@@ -174,6 +174,19 @@ def test_a_default_route_counts_in_whatever_table_it_is(lab: Lab, table: int) ->
     becomes(lab, ETH0)
 
 
+def test_a_client_may_call_the_link_by_another_name(lab: Lab) -> None:
+    lab.router.run("ip", "link", "property", "add", "dev", "eth1", "altname", "enp9s0")
+    try:
+        path = lab.router.path("/etc/network/interfaces")
+        path.write_text("auto eth0\niface eth0 inet dhcp\n\niface enp9s0 inet dhcp\n")
+        lab.router.ifup("enp9s0")
+        becomes(lab, BOTH)
+        lab.router.ifdown("enp9s0")
+        becomes(lab, ETH0)
+    finally:
+        lab.router.run("ip", "link", "property", "del", "dev", "eth1", "altname", "enp9s0")
+
+
 def test_a_default_route_of_main_comes_before_those_of_other_tables(lab: Lab) -> None:
     address_by_hand(lab)
     lab.router.sh(f"""
