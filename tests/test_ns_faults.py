@@ -602,7 +602,7 @@ def test_a_state_that_makes_no_sense_is_told_once_and_rebuilt(content: bytes) ->
 def test_a_read_only_etc_leaves_numbers() -> None:  # 62
     add_links(1)
     log = Syslog()
-    run("mount", "-o", "remount,ro", "/etc")
+    run("mount", "-o", "remount,bind,ro", "/etc")
     set_address("eth0", given(0))
     event("BOUND", "eth0", given(0))
     assert len(kernel().ours) == 9

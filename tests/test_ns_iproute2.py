@@ -397,6 +397,7 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 from dhcp_lb.model import Change, Rule
 from dhcp_lb.rtnetlink import Rtnetlink
+import dhcp_lb.rtmessages  # from a checkout that nobody else may read
 os.setuid(65534)
 kernel = Rtnetlink()
 print(kernel.ours())
