@@ -130,7 +130,7 @@ def test_a_link_that_is_configured_by_another_name_of_its_interface_says_so() ->
     event("BOUND", "enp9s0", given(0))
     why = "enp9s0 is another name of eth0: write eth0"
     assert f"enp9s0 is not used: {why}" in log.lines()
-    assert f"enp9s0: {why}" in verb("status").splitlines()
+    assert f"enp9s0 no interface: {why}" in verb("status").splitlines()
     [link, _] = json.loads(verb("status", "--json"))["links"]
     assert (link["state"], link["reason"], link["address"]) == ("no interface", why, given(0).address)
 

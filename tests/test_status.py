@@ -57,7 +57,7 @@ def test_every_state_in_words() -> None:
         ("eth4", "no carrier", "0%", "12 min 30 s old"),
         ("eth5", "draining", "100% ##########", "12 min 29 s old"),  # the last one left
         ("eth6", "no interface", "0%", "12 min 28 s old")]
-    assert found.partition("\n\n")[2].splitlines()[0] == "eth2: gateway is the link's own address"
+    assert found.partition("\n\n")[2].splitlines()[0] == "eth2 unusable: gateway is the link's own address"
 
 
 @pytest.mark.parametrize("width, headings", [
@@ -104,7 +104,7 @@ def test_what_the_monitor_found_out() -> None:
     lines = as_text(report).splitlines()
     assert [re.split("  +", line)[1::5] for line in lines[:3]] == [
         ["STATE", "CHECK"], ["dead", "for 41 s"], ["up", "3 ms, 1 % lost: the provider's name servers"]]
-    assert lines[4] == "eth0: no answer from 192.0.2.99"
+    assert lines[4] == "eth0 dead: no answer from 192.0.2.99"
     assert [(link["check"], link["share"]) for link in as_json(report)["links"]] == [
         ({"by": "192.0.2.99", "answers": False, "took_ms": None, "lost_percent": 100, "held_s": 41}, 0),
         ({"by": "the provider's name servers", "answers": True, "took_ms": 3, "lost_percent": 1, "held_s": None}, 1)]
@@ -116,7 +116,7 @@ def test_a_link_that_waits_in_its_tier() -> None:
     lines = as_text(report).splitlines()
     assert [re.split("  +", line)[1::5][:2] for line in lines[1:3]] == [
         ["up", "no answer yet: its gateway 192.0.2.1"], ["up", "-"]]
-    assert lines[4] == "eth1: waits in tier 2"
+    assert lines[4] == "eth1 up: waits in tier 2"
     assert [link["tier"] for link in as_json(report)["links"]] == [1, 2]
 
 

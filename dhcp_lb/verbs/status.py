@@ -104,7 +104,7 @@ def as_text(status: Status, *, colour: bool = False, block: str = "#", width: in
             state = status.view.uplinks[number - 1].state
             cells[1] = f"\033[{COLOURS.get(state, '33')}m{cells[1]}\033[0m"
         lines.append("  ".join(cells).rstrip())
-    reasons = [f"{uplink.link.interface}: {reason}" for uplink in status.view.uplinks
+    reasons = [f"{uplink.link.interface} {uplink.state}: {reason}" for uplink in status.view.uplinks
                if (reason := _reason(uplink, part.get(uplink.ifindex, 0.0)))]
     return "\n".join([*lines, "", *reasons, *_verdict(status)]) + "\n"
 
