@@ -8,6 +8,7 @@ from posix import strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from struct import Struct
 else:
     from _struct import Struct
@@ -66,6 +67,22 @@ class Netlink:
             if not interrupted:
                 return found
         raise InterruptedError(EINTR, f"{self.of} changed during each of {DUMP_TRIES} attempts to read it")
+
+    def begin(self, kind: int, body: bytes, enough: "Callable[[bytes], bool]") -> list[bytes]:
+        """The messages of a dump, without their headers, up to the answer whose last one is `enough`. The kernel keeps
+        the rest for this socket, which is of no more use."""
+        self.sequence += 1
+        self.socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, body))
+        found: list[bytes] = []
+        while not found or not enough(found[-1]):
+            for answer, flags, _, reply in messages(self.socket.recv(RECEIVE)):
+                if answer == NLMSG_DONE:
+                    return found
+                if answer == NLMSG_ERROR:
+                    errno, words = refusal(flags, reply)
+                    raise OSError(errno, words or strerror(errno))
+                found.append(reply)
+        return found
 
     def send(self, requests: list[tuple[int, int, bytes]]) -> list[tuple[int, int, str]]:
         """Sends messages (type, flags, body) and returns the refusals: the message's place, the errno, and the

@@ -74,12 +74,19 @@ class Rtnetlink(Netlink):
         return [rule(message) for message in self.dump(RTM_GETRULE, ALL_IPV4)]
 
     def default_routes(self, table: int, oif: int = 0) -> list[Route]:
-        """All default routes but ours, of a table with an id below 256, or of all tables if `table` is 0. With `oif`,
-        only those by that interface."""
+        """The default routes of a table with an id below 256, or of all tables if it is 0, but for ours; those by one
+        interface if `oif` is given."""
         from .rtmessages import route
         wanted = BODY.pack(AF_INET, 0, 0, 0, table, 0, 0, 0, 0)
-        messages = self.dump(RTM_GETROUTE, wanted + (attribute(RTA_OIF, U32.pack(oif)) if oif else b""))
-        return sorted([route(message) for message in messages if message[1] == 0 and message[5] != PROTOCOL],
+        if table:
+            # A table is dumped in the order of its destinations (net/ipv4/fib_trie.c, fib_table_dump): what begins at
+            # 0.0.0.0 comes first, and a million routes of a routing daemon's come after it.
+            messages = Rtnetlink().begin(RTM_GETROUTE, wanted,
+                                         lambda message: any(attributes(message, 12).get(RTA_DST, b"")))
+        else:
+            messages = self.dump(RTM_GETROUTE, wanted + (attribute(RTA_OIF, U32.pack(oif)) if oif else b""))
+        routes = [route(message) for message in messages if message[1] == 0 and message[5] != PROTOCOL]
+        return sorted([route for route in routes if not oif or any(hop.oif == oif for hop in route.nexthops)],
                       key=lambda route: route.metric)  # rtm_dst_len, rtm_protocol: linux/rtnetlink.h
 
     def prepend_default(self, table: int, nexthop: Nexthop) -> None:

@@ -98,7 +98,10 @@ def from_kernel(kernel: Rtnetlink, link: Link, interface: Interface) -> Lease | 
     avahi-autoipd set a link-local address and a default route; that is no lease."""
     gateway, source = "", ""
     # A client may put its default route into another table (networkd's RouteTable=).
-    routes = kernel.default_routes(MAIN_TABLE, interface.ifindex) or kernel.default_routes(0, interface.ifindex)
+    # With a gateway of the configuration's that is no matter, and all tables are not gone through for it.
+    routes = kernel.default_routes(MAIN_TABLE, interface.ifindex)
+    if not routes and not link.gateway:
+        routes = kernel.default_routes(0, interface.ifindex)
     for route in [route for route in routes if not link_local(route.source)][:1]:
         source = route.source
         if by_ipv6(route):  # without its gateway the device leads nowhere

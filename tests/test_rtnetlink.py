@@ -1,6 +1,8 @@
 """Routes and rules ↔ messages, byte by byte, and the kernel's answers."""
 
 import errno
+import socket
+import subprocess
 import sys
 from socket import AF_INET, AF_INET6, inet_ntop
 
@@ -12,7 +14,7 @@ from dhcp_lb import netlink
 from dhcp_lb.model import Change, Nexthop, Refusal, Route, Routing, Rule
 from dhcp_lb.netlink import HEADER, attribute, attributes, message, messages, refusal
 from dhcp_lb.rtmessages import BODY, encode, route, routing, rule
-from dhcp_lb.rtnetlink import Rtnetlink
+from dhcp_lb.rtnetlink import RTM_GETROUTE, Rtnetlink
 from tests.netns import network, run
 
 little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="the literal messages are little-endian")
@@ -354,3 +356,20 @@ def test_of_the_default_routes_ours_are_left_out() -> None:
         kernel = Rtnetlink()
         assert [route.nexthops[0].gateway for route in kernel.default_routes(254)] == ["192.0.2.2"]
         assert [route.nexthops[0].gateway for route in kernel.default_routes(0)] == ["192.0.2.3", "192.0.2.2"]
+
+
+def test_the_defaults_of_a_table_are_read_without_its_other_routes() -> None:
+    with network():
+        commands = ["link add eth1 type veth peer name peer", "address add 192.0.2.34/24 dev eth1", "link set eth1 up",
+                    "link set peer up", "route add 0.0.0.0/1 via 192.0.2.9 dev eth1",
+                    "route add 0.0.0.0/8 via 192.0.2.9 dev eth1",
+                    *(f"route add default via 192.0.2.2 dev eth1 metric {metric}" for metric in range(300)),
+                    *(f"route add 10.{number >> 8}.{number & 255}.0/24 via 192.0.2.9" for number in range(20000))]
+        subprocess.run(["ip", "-batch", "-"], input="\n".join(commands), text=True, check=True)
+        kernel = Rtnetlink()
+        assert [route.metric for route in kernel.default_routes(254)] == list(range(300))
+        assert len(kernel.default_routes(0)) == 300
+        ifindex = socket.if_nametoindex("eth1")
+        assert len(kernel.default_routes(254, ifindex)) == 300 and kernel.default_routes(254, ifindex + 1) == []
+        wanted = BODY.pack(socket.AF_INET, 0, 0, 0, 254, 0, 0, 0, 0)
+        assert len(Rtnetlink().begin(RTM_GETROUTE, wanted, lambda message: b"\x0a" in message[20:28])) < 3000
