@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhcp_lb.address import parse
+from dhcp_lb.config import Config
 from dhcp_lb.model import (ADMINISTRATOR, GIVEN_UP, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, NONE, ON_DEVICE,
                            OUT, Checked, Hold, Lease, Objection, State)
+from dhcp_lb.sight import Sight
 from dhcp_lb.store import HELD, OBJECTIONS, PINNED, TUNED, WATCHED, Store, _decode, _encode, lives
 from tests.examples import LEASE0, LEASE1, held
 
@@ -74,6 +76,13 @@ def test_any_interface_name_is_a_file_name(store: Store, name: str) -> None:  # 
     hold = held(x="draining")["x"]
     store.hold({name: hold})
     assert store.load(frozenset([name]), NOW)[:2] == ({name: LEASE0}, {name: hold})
+
+
+def test_the_age_of_a_lease_is_no_news_and_its_name_servers_are() -> None:
+    def seen(lease: Lease) -> bytes:
+        return Sight(Config(), State({"eth0": lease}), {}, [], []).fingerprint()
+    assert seen(LEASE0) == seen(LEASE0._replace(begin_s=2000))
+    assert seen(LEASE0) != seen(LEASE0._replace(name_servers=("9.9.9.9",)))
 
 
 def test_interfaces_that_are_not_asked_for_are_not_read(store: Store) -> None:
