@@ -15,6 +15,13 @@ settings.register_profile("tests", deadline=None, database=None, suppress_health
 settings.load_profile("tests")
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """The beginning of a long value tells it from the others. Where it does not, pytest adds a number."""
+    text = val[:21].decode("latin-1") if isinstance(val, bytes) else val[:21] if isinstance(val, str) else ""
+    shown = ascii(text)[1:-1]
+    return shown[:20] if len(shown) > 20 else None
+
+
 def pytest_configure() -> None:
     """This early, because in a test the standard error is pytest's own."""
     steps.show_on(os.fdopen(os.dup(2), "w"))

@@ -13,5 +13,5 @@ NAT = "table ip nat {\n}\n"
     (f"# flush ruleset\n{NAT}", False), ("flush ruleset\ninclude \"/etc/nftables.d/*.nft\"\n", True),
     ('flush ruleset\ninclude "/var/lib/dhcp-lb/dhcp-lb.nft"\n', False), ("flush ruleset inet\n", True),
 ])
-def test_a_file_that_flushes_the_ruleset_must_include_our_table_afterwards(text: str, want: bool) -> None:
+def test_a_file_that_flushes_the_ruleset_must_then_include_our_table(text: str, want: bool) -> None:
     assert forgets(text) == want

@@ -93,7 +93,8 @@ def test_random_loss_is_no_death(loss: int, asks: tuple[Thing, ...]) -> None:
     assert live(lossy(loss / 100, loss), DAY_S, asks) == []
 
 
-@pytest.mark.parametrize("pace", [Pace(0.25, 1.0), Pace(1.0, 4.0), Pace(20.0, 4.0)], ids=str)
+@pytest.mark.parametrize("pace", [Pace(0.25, 1.0), Pace(1.0, 4.0), Pace(20.0, 4.0)],
+                         ids=["0.25 s", "1 s", "20 s"])
 def test_random_loss_is_no_death_at_another_pace_either(pace: Pace) -> None:
     assert live(lossy(0.3, 7), DAY_S / 4, ONE, pace) == []
 
@@ -129,7 +130,8 @@ def test_short_outages_are_no_deaths(length_s: int) -> None:
 
 
 @pytest.mark.parametrize("pace, median_s, most_s", [
-    (PACE, 5.2, 6.0), (Pace(1.0, 4.0), 4.6, 5.0), (Pace(0.25, 1.0), 1.2, 1.4), (Pace(0.5, 2.0), 2.3, 2.6)], ids=str)
+    (PACE, 5.2, 6.0), (Pace(1.0, 4.0), 4.6, 5.0), (Pace(0.25, 1.0), 1.2, 1.4), (Pace(0.5, 2.0), 2.3, 2.6)],
+                         ids=["2 s", "1 s", "0.25 s", "0.5 s"])
 def test_how_soon_a_dead_provider_is_out(pace: Pace, median_s: float, most_s: float) -> None:
     chance = random.Random(5)
     took = []

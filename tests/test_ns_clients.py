@@ -284,7 +284,7 @@ def test_without_carrier_the_other_link_is_used_and_then_both(link: Running) -> 
     link.isp.plug_cable()
 
 
-def test_a_client_that_is_killed_or_stopped_keeps_the_link_if_it_keeps_the_address(link: Running) -> None:
+def test_a_client_that_ends_keeps_the_link_if_it_keeps_the_address(link: Running) -> None:
     for end, kept in (link.client.kill, True), (link.client.stop, link.client.keeps_address_when_stopped):
         with link.lab.held(link.lab.lan, 50) as held:
             with link.router.capture("ip", "-4", "monitor", "route", "rule") as changes:

@@ -64,7 +64,7 @@ def test_a_provider_that_hands_out_another_one_s_gateway_takes_no_link_out(first
 
 @pytest.mark.parametrize("first", ["lease", "address"])
 @boxed
-def test_a_provider_that_hands_out_the_lan_s_own_address_does_not_get_the_replies_to_the_lan(first: str) -> None:  # P6
+def test_replies_to_the_lan_stay_there_when_a_provider_hands_out_its_address(first: str) -> None:  # P6
     two_links()
     ip("link add lan0 type veth peer name peer-lan0", "link set lan0 up", "link set peer-lan0 up")
     address = ["address add 10.0.0.1/24 dev lan0"]
@@ -360,7 +360,7 @@ def test_hostile_values_are_data_and_reach_no_file() -> None:  # 42
     (b"eth0 a 1000 1 fast=1\n", "1: unknown option fast=1: must be gateway=ADDRESS"),  # 47
     (b"eth0 a 1000 1\r\n", "1: the line ends with a carriage return: save the file with Unix line ends"),  # 47
     (b"eth0 a 1000 1\n\0\n", "2: the line has control characters: must be printable characters and tabs"),  # 47
-])
+], ids=["fields", "weight", "twice", "kernel's table", "number", "option", "CRLF", "NUL"])
 @boxed
 def test_a_mistake_in_the_configuration_changes_nothing(text: bytes, said: str) -> None:
     before = two_links()
@@ -582,7 +582,8 @@ def test_a_store_that_is_gone_is_made_again_and_takes_no_link_out() -> None:  # 
         assert (kernel(), log.lines()) == (before, [])
 
 
-@pytest.mark.parametrize("content", [b"", b"1 10.100", b"\0\xff" * 99, b"9 10.100.0.10 24 10.100.0.1 - 0 0 \n"])
+@pytest.mark.parametrize("content", [b"", b"1 10.100", b"\0\xff" * 99, b"9 10.100.0.10 24 10.100.0.1 - 0 0 \n"],
+                         ids=["empty", "cut off", "garbage", "newer"])
 @boxed
 def test_a_state_that_makes_no_sense_is_told_once_and_rebuilt(content: bytes) -> None:  # 61
     before = two_links()

@@ -343,7 +343,7 @@ def test_two_hundred_and_fifty_links_go_in_one_send(kernel: Rtnetlink) -> None:
     (Route(200, "0.0.0.0/0", 0, "", 0, (Nexthop("192.0.2.1", 77),)), errno.ENETUNREACH,
      "Nexthop has invalid gateway"),
     (Route(200, "0.0.0.0/0", 0, "", 0, (Nexthop("", 77),)), errno.ENODEV, ""),
-])
+], ids=["broadcast address", "off the link", "source", "one nexthop", "no such link", "no gateway either"])
 def test_a_refusal_has_the_kernels_own_words_and_the_rest_is_made(kernel: Rtnetlink, what: Route, number: int,
                                                                   words: str) -> None:  # fault 58
     rest = Route(200, "203.0.113.0/24", 0, "", 0, (VIA0,))

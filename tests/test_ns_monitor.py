@@ -219,7 +219,7 @@ def test_a_link_that_is_drained_is_asked_and_one_that_is_disabled_is_not() -> No
 
 
 @box.boxed
-def test_a_link_of_a_tier_that_waits_is_asked_a_tenth_as_often_and_serves_when_the_others_are_dead() -> None:
+def test_a_link_of_a_waiting_tier_is_asked_a_tenth_as_often_and_serves_when_the_others_are_dead() -> None:
     with bed("interval=0.2 down=1 up=2", "interval=0.2 down=1 up=2 tier=2") as machine:
         assert balance() == "eth0"
         time.sleep(1)
@@ -307,7 +307,7 @@ def test_a_monitor_that_is_killed_leaves_its_verdicts_to_the_next_one() -> None:
 
 
 @box.boxed
-def test_one_that_is_told_to_end_takes_its_verdicts_with_it_and_one_that_is_to_start_anew_does_not() -> None:
+def test_one_that_is_told_to_end_takes_its_verdicts_with_it_and_one_that_starts_anew_does_not() -> None:
     with bed("", FAST) as machine:
         machine.isps[1].die()
         machine.becomes("eth0")

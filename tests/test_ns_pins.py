@@ -198,7 +198,7 @@ def test_what_switches_pins_off_leaves_no_table_and_no_rule(lab: Lab, how: str) 
     ("rm /usr/sbin/nft", "there is no nft: install nftables and run `dhcp-lb apply`, or set `pin = no`"),
     ("ip rule add pref 100 fwmark 0x1000000/0x3000000 lookup 7",
      "rule pref 100 from all fwmark 0x1000000/0x3000000 lookup 7 is of somebody else's and uses the same bits"),
-])
+], ids=["no nft", "bits in use"])
 def test_where_pins_cannot_be_links_are_balanced_and_the_log_says_why_once(lab: Lab, prepare: str, said: str) -> None:
     lab.router.dhcp_lb("flush")
     lab.router.sh(prepare)

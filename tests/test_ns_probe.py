@@ -83,6 +83,12 @@ def net() -> Iterator[Net]:
 
 # What is an answer
 
+def in_short(value: object) -> str:
+    if not isinstance(value, Ask):
+        return str(value)
+    return f"{value.kind} {value.name or value.address} {value.path or value.port}"
+
+
 @pytest.mark.parametrize("ask, answered", [
     (ECHO, True),
     (ROOT, True),  # REFUSED: the path is what is tested
@@ -100,7 +106,7 @@ def net() -> Iterator[Net]:
     (Ask(HTTP, "", 80, "gone.example", "/ok"), False),
     (Ask(GATEWAY, "10.100.1.1"), True),
     (Ask(GATEWAY, "10.100.1.77"), False),
-], ids=str)
+], ids=in_short)
 def test_what_is_an_answer(net: Net, ask: Ask, answered: bool) -> None:
     assert net.answered(net.eth1, ask) == answered
     here, there = net.seen()
@@ -340,25 +346,25 @@ def test_a_blackhole_for_the_target_is_silence(net: Net) -> None:
     assert set(net.isp1.seen()) <= {f"10.100.1.10 who has {HOST}"}  # nobody's neighbour
 
 
-@pytest.mark.parametrize("ask", ALL, ids=str)
+@pytest.mark.parametrize("ask", ALL, ids=in_short)
 def test_no_carrier(net: Net, ask: Ask) -> None:
     net.isp1.sh("ip link set cable down")
     assert counts(nothing_by_the_other(net, ask) or errno.ENETUNREACH)
 
 
-@pytest.mark.parametrize("ask", ALL, ids=str)
+@pytest.mark.parametrize("ask", ALL, ids=in_short)
 def test_an_interface_that_is_down(net: Net, ask: Ask) -> None:
     run("ip link set eth1 down")
     assert nothing_by_the_other(net, ask) == errno.ENETUNREACH
 
 
-@pytest.mark.parametrize("ask", ALL, ids=str)
+@pytest.mark.parametrize("ask", ALL, ids=in_short)
 def test_an_interface_that_is_gone(net: Net, ask: Ask) -> None:
     run("ip link delete eth1")
     assert nothing_by_the_other(net, ask) in (errno.ENODEV, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
 
 
-@pytest.mark.parametrize("ask", ALL, ids=str)
+@pytest.mark.parametrize("ask", ALL, ids=in_short)
 def test_an_address_that_is_gone(net: Net, ask: Ask) -> None:
     run("ip address flush dev eth1")
     said = nothing_by_the_other(net, ask)
@@ -366,14 +372,14 @@ def test_an_address_that_is_gone(net: Net, ask: Ask) -> None:
     assert net.isp1.seen() == []
 
 
-@pytest.mark.parametrize("ask", ALL, ids=str)
+@pytest.mark.parametrize("ask", ALL, ids=in_short)
 def test_a_dead_gateway_is_silence(net: Net, ask: Ask) -> None:
     net.isp1.sh("ip link set cable arp off")
     assert nothing_by_the_other(net, ask) == 0
     assert net.answers(3.3) == []  # the kernel gives up, and tells so in our own name
 
 
-@pytest.mark.parametrize("ask", ALL, ids=str)
+@pytest.mark.parametrize("ask", ALL, ids=in_short)
 def test_a_provider_that_is_dead_behind_its_gateway_is_silence(net: Net, ask: Ask) -> None:
     assert net.answered(net.eth1, ask)
     net.isp0.seen()
@@ -385,7 +391,7 @@ def test_a_provider_that_is_dead_behind_its_gateway_is_silence(net: Net, ask: As
     assert net.answered(net.eth1, ask)
 
 
-@pytest.mark.parametrize("ask", ALL, ids=str)
+@pytest.mark.parametrize("ask", ALL, ids=in_short)
 @pytest.mark.parametrize("code", ["net-unreachable", "host-unreachable", "admin-prohibited"])
 def test_a_provider_s_word_that_there_is_no_way_is_silence(net: Net, ask: Ask, code: str) -> None:
     net.isp1.sh("nft add table ip no; nft add chain ip no in '{ type filter hook input priority 0; }'; "
@@ -393,7 +399,7 @@ def test_a_provider_s_word_that_there_is_no_way_is_silence(net: Net, ask: Ask, c
     assert nothing_by_the_other(net, ask) == 0
 
 
-@pytest.mark.parametrize("ask", ALL, ids=str)
+@pytest.mark.parametrize("ask", ALL, ids=in_short)
 def test_a_firewall_of_our_own_that_lets_nothing_out_is_no_sign_of_anything(net: Net, ask: Ask) -> None:
     run("nft add table ip f")
     run("nft add chain ip f out { type filter hook output priority 0 ; policy drop ; }")
@@ -401,7 +407,7 @@ def test_a_firewall_of_our_own_that_lets_nothing_out_is_no_sign_of_anything(net:
     assert net.isp1.seen() == []
 
 
-@pytest.mark.parametrize("ask", ALL, ids=str)
+@pytest.mark.parametrize("ask", ALL, ids=in_short)
 def test_a_firewall_of_our_own_that_takes_nothing_in_is_silence(net: Net, ask: Ask) -> None:
     run("nft add table ip f")
     run("nft add chain ip f in { type filter hook input priority 0 ; policy drop ; }")

@@ -67,7 +67,7 @@ def test_what_concerns_no_link_changes_nothing(bound: World, reason: str, interf
     ({"new_subnet_mask": "255.0.255.0"}, "net mask 255.0.255.0 is not ones followed by zeros"),  # 14
     ({"new_ip_address": "192.0.2.99"}, "the interface does not have the address 192.0.2.99"),  # 17
     ({"new_ip_address": "169.254.1.2"}, "address 169.254.1.2 is a link-local address"),  # 21
-])
+], ids=["own address", "no address", "net mask", "not there", "link-local"])
 @pytest.mark.parametrize("before", ["BOUND", "nothing"])
 def test_an_unusable_lease_takes_out_that_link_with_one_line_that_says_why(
         world: World, variables: dict[str, str], reason: str, before: str) -> None:
@@ -181,7 +181,7 @@ def test_a_link_that_left_the_configuration_goes_at_the_next_run(bound: World) -
      "/etc/dhcp-lb:2: 1 field: must be `interface routing-table table-id weight`"),
     (b"eth0 table-eth0 200 1\r\n",
      "/etc/dhcp-lb:1: the line ends with a carriage return: save the file with Unix line ends"),
-])
+], ids=["weight", "fields", "CRLF"])
 def test_a_configuration_with_a_mistake_changes_nothing_and_says_so(bound: World, config: bytes, line: str) -> None:
     before, bound.config = bound.routing, config
     for reason in "STOP", "BOUND":

@@ -117,7 +117,7 @@ GOOD = _encode(LEASE0).encode()
     b"1 192.0.2.34 24 gateway - 0 0 \n", b"1 192.0.2.34 24 192.0.2 - 0 0 \n",
     b"1 192.0.2.34 24 192.0.2.1 $(id) 0 0 \n", b"1 192.0.2.34 24 192.0.2.1 - then 0 \n",
     b"1 192.0.2.34 24 192.0.2.1 - 0 1e3 \n", b"1 192.0.2.34 24 192.0.2.1 - 0 0 two\nlines\n",
-], ids=lambda content: repr(content[:60]))
+])
 def test_a_file_that_makes_no_sense_is_corrupt_and_no_lease(store: Store, content: bytes) -> None:  # fault 61
     store.save("eth1", LEASE1)
     lease_file(store).write_bytes(content)

@@ -204,7 +204,7 @@ def test_an_empty_answer_is_the_default(machine: Machine) -> None:
     assert links(machine) == "eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"
 
 
-def test_a_number_that_was_taken_meanwhile_is_asked_for_although_its_priority_is_low(machine: Machine) -> None:
+def test_a_number_that_is_taken_by_now_is_asked_for_although_its_priority_is_low(machine: Machine) -> None:
     machine.path("/etc/network/interfaces").write_text("iface eth0 inet dhcp\n")
     machine.sh("mkdir -p /etc/iproute2/rt_tables.d; echo 200 mine >/etc/iproute2/rt_tables.d/mine.conf")
     machine.preseed("eth0/table-id string 200")
