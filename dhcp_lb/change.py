@@ -44,7 +44,7 @@ def judged(sight: Sight) -> View:
         leases = {**recovered(have, interfaces, settings), **leases}
     uplinks = judge(config.links, leases, state.holds(), interfaces)
     pins = marks(config.links, settings.marks) if pins_count(sight) else {}
-    want = desired(uplinks, settings, MULTIPATH not in state.objections, pins, config.policies)
+    want = desired(uplinks, settings, MULTIPATH not in state.objections, pins, config.policies, state.checked)
     if oifs := frozenset([uplink.ifindex for uplink in uplinks if uplink.state == KEPT]):
         want = kept(want, have, oifs, settings.balance_table)
     return View(uplinks, have, want, changes(have, want, settings.balance_table))

@@ -48,6 +48,7 @@ KERNEL = "kernel"
 MONITOR = "monitor"
 NO_NEW = "no new connections"  # how far a hold reaches: the link keeps its table, its rules and its connections
 GIVEN_UP = "given up"  # the link keeps its table and its rules, by which the monitor asks whether it works again
+GONE = "gone"  # the same, since its carrier has been away for longer than a connection is to wait
 OUT = "out"  # nothing of the link is in the kernel
 
 
@@ -55,7 +56,7 @@ class Hold(NamedTuple):
     """A reason why a link gets no new connections, or is out."""
 
     by: str  # ADMINISTRATOR, KERNEL or MONITOR
-    reach: str  # NO_NEW, GIVEN_UP or OUT
+    reach: str  # NO_NEW, GIVEN_UP, GONE or OUT
     why: str = ""  # in words; "" if `by` says enough
     since_s: int = 0  # CLOCK_BOOTTIME
 

@@ -17,6 +17,7 @@ class News(NamedTuple):
     unsaved: dict[str, Lease] = {}  # leases for which the store has no room
     edited: bool = False  # the configuration may be another one, so the kernel's objections are void;
     #                       and nft(8) may run
+    mends: bool = False  # nft(8) may run, too, if its table is gone
 
 
 def reconcile(config: Config, store: Store, news: News = News(), wait: bool = True) -> Sight | None:
@@ -35,7 +36,7 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
         if config.errors:
             raise Invalid("\n".join(config.errors))
         kernel = Rtnetlink()
-        state = _pinned(kernel, config, store, _state(config, store, news), news.edited)
+        state = _pinned(kernel, config, store, _state(config, store, news), news)
         seen = sight = look(kernel, config, state)
         # The decision depends on the sight alone. If the sight is the same as in a run that had nothing to do, there
         # is nothing to do. With hundreds of links this saves most of the work of a renewal.
@@ -75,18 +76,21 @@ def flush(store: Store) -> None:
     alone(store, remove, needed=True)
 
 
-def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State, edited: bool) -> State:
+def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State, news: News) -> State:
     """The state, with what has become of the nft table. An event only looks whether it is there: to have nft make it
     takes longer than all the rest of an event."""
-    if edited:
-        from .pinning import pins
-        return state._replace(pinned=pins.keep(kernel, config, store, state))
-    if state.pinned != LOADED:
-        return state
-    from .nfnetlink import table_there
-    if table_there():
-        return state
+    if not news.edited:
+        if state.pinned != LOADED and (state.pinned != LOST or not news.mends):
+            return state
+        from .nfnetlink import table_there
+        if table_there():
+            return state
     from .log import log
+    if news.edited or news.mends:
+        from .pinning import pins
+        if not news.edited:
+            log("the nft table is gone that keeps connections on their links, and is made again")
+        return state._replace(pinned=pins.keep(kernel, config, store, state))
     log("the nft table is gone that keeps connections on their links: `dhcp-lb apply` makes it again")
     store.pin(LOST)
     return state._replace(pinned=LOST)

@@ -1,14 +1,15 @@
 """Pure: links, their leases and holds, and the kernel's interfaces → the wanted routing."""
 
 from . import address
-from .model import (ADMINISTRATOR, GIVEN_UP, KERNEL, MONITOR, NO_NEW, NONE, ON_DEVICE, OUT, Change, Hold, Interface,
-                    Lease, Link, Nexthop, Route, Routing, Rule, Settings)
+from .model import (ADMINISTRATOR, BLACKHOLE, GIVEN_UP, GONE, KERNEL, MONITOR, NO_NEW, NONE, ON_DEVICE, OUT, Change,
+                    Hold, Interface, Lease, Link, Nexthop, Route, Routing, Rule, Settings)
 from .record import NamedTuple
 
 # The rules, in the kernel's order. The gaps are for the administrator.
 PREF_PREFIX = 19900
 PREF_MAIN = 20000
 PREF_PIN = 20050
+PREF_PAUSE = 20051
 PREF_SOURCE = 20100
 PREF_DEVICE = 20200
 PREF_BALANCE = 32765  # the last one before main itself (32766)
@@ -19,6 +20,7 @@ METRIC_DEAD = 1_000_000  # the same for links whose provider is dead: they come 
 MAIN_TABLE = 254  # RT_TABLE_MAIN and the scopes: uapi/linux/rtnetlink.h
 SCOPE_UNIVERSE = 0
 SCOPE_LINK = 253
+TCP = 6
 MAX_WEIGHT = 256  # rtnh_hops has 8 bits, and is the weight less one
 
 UP = "up"
@@ -37,6 +39,8 @@ ROUTED = (UP, NO_CARRIER, DRAINING, DEAD, RETURNING, KEPT)  # the states in whic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from .policy import Policy
 
 
@@ -49,6 +53,7 @@ class Uplink(NamedTuple):
     state: str
     reason: str = ""  # of UNUSABLE, KEPT, DEAD and RETURNING
     shared: bool = False  # another network of this machine has its address, too: the LAN, for instance
+    gone: bool = False  # its carrier has been away for longer than a connection is to wait
     balanced: bool = False  # it gets new connections as soon as its tier serves and its carrier is there
 
 
@@ -94,7 +99,7 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
         reason = held[KERNEL, OUT]
     else:
         taken[lease.address] = link.interface
-        returning = (MONITOR, NO_NEW) in held
+        returning = (MONITOR, NO_NEW) in held or (MONITOR, GONE) in held
         if (KERNEL, NO_NEW) in held:
             state, reason = KEPT, held[KERNEL, NO_NEW]
         elif (ADMINISTRATOR, NO_NEW) in held:
@@ -106,18 +111,19 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
             # answers again: a box that starts has its port up long before its line.
             state, balanced = NO_CARRIER, not returning
         elif returning:
-            state, reason = RETURNING, held[MONITOR, NO_NEW]
+            state, reason = RETURNING, held.get((MONITOR, NO_NEW)) or held[MONITOR, GONE]
         else:
             state, balanced = UP, True
         if link.gateway:
             lease = lease._replace(gateway=gateway)
-    return Uplink(link, lease, interface.ifindex, state, reason, lease.address in interface.shared, balanced)
+    return Uplink(link, lease, interface.ifindex, state, reason, lease.address in interface.shared,
+                  (MONITOR, GONE) in held, balanced)
 
 
 def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = True, marks: dict[str, int] = {},
-            policies: "tuple[Policy, ...]" = ()) -> Routing:
+            policies: "tuple[Policy, ...]" = (), watched: "Collection[str]" = ()) -> Routing:
     """All our rules and routes for these links. Without a `multipath` the best link's single default serves. The
-    links with `marks`, by interface, keep their connections.
+    links with `marks`, by interface, keep their connections. Of those that are `watched` somebody ends a pause.
 
     A tier is one default with the tier for its metric. So the kernel itself goes on to the next tier when all carriers
     of a tier are gone."""
@@ -136,10 +142,14 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
         routes += _routes_of_link(uplink, prefix, nexthop, settings.balance_table, metric)
         rules += _rules_of_link(uplink, prefix)
         mark = marks.get(uplink.link.interface)
-        if mark and (uplink.state != DEAD or uplink.balanced):
+        if mark and (uplink.balanced or uplink.state != DEAD and not uplink.gone):
             # A connection stays on its link, whatever has changed since it was balanced. Before the source rules: most
             # packets skip all of those.
             rules.append(Rule(PREF_PIN, table, mark=mark, mask=settings.marks))
+            if uplink.link.interface in watched:
+                # Without carrier the table above leads nowhere. A moment's pause is nothing to TCP, but a packet by
+                # another link would have it reset. UDP moves at once.
+                rules.append(Rule(PREF_PAUSE, 0, action=BLACKHOLE, mark=mark, mask=settings.marks, protocol=TCP))
     if routed or policies:
         rules += _rules_of_all(settings.balance_table)
     if policies:

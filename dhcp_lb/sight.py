@@ -25,7 +25,7 @@ class Sight(NamedTuple):
                    lease.name_servers)
                   for name, lease in sorted(state.leases.items())]
         held = [(name, hold.reach) for name, hold in sorted(state.held.items())]
-        checked = [(name, one.hold.reach) for name, one in sorted(state.checked.items()) if one.hold]
+        checked = [(name, one.hold.reach if one.hold else "") for name, one in sorted(state.checked.items())]
         interfaces = [(name, *interface) for name, interface in sorted(self.interfaces.items())]
         facts = (f"{VERSION} {leases} {held} {checked} {sorted(state.objections.items())} {state.pinned} "
                  f"{interfaces}")

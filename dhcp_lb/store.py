@@ -9,8 +9,8 @@ from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, 
                    getpid, kill, listdir, lstat, mkdir, open, rename, rmdir, stat, unlink, write)
 from posix import read as read_some
 
-from .model import (ADMINISTRATOR, GIVEN_UP, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, OUT, Checked, Hold, Lease,
-                    Objection, State)
+from .model import (ADMINISTRATOR, GIVEN_UP, GONE, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, OUT, Checked, Hold,
+                    Lease, Objection, State)
 
 RUN = "/run/dhcp-lb"
 
@@ -305,7 +305,7 @@ def _encode_checked(name: str, checked: Checked) -> str:
 
 def _decode_checked(line: str) -> tuple[str, Checked]:
     name, reach, hold_s, source, relapses, since_s, took_ms, lost, by, why = line.split("\t")
-    if reach not in ("", NO_NEW, GIVEN_UP):
+    if reach not in ("", NO_NEW, GIVEN_UP, GONE):
         raise ValueError(line)
     hold = Hold(MONITOR, reach, why, int(hold_s)) if reach else None
     return name, Checked(hold, source, int(relapses), int(since_s), int(took_ms), int(lost), by)

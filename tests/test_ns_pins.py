@@ -1,6 +1,7 @@
 """A connection lives as long as its link does, whatever happens to the others (doc/design.md, "Pins")."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 
@@ -339,3 +340,63 @@ def test_status_says_whether_connections_are_pinned_and_why_not(lab: Lab) -> Non
     assert told() == (False, [])
     lab.router.sh("sysctl -qw net.ipv4.ip_forward=1")
     assert told() == (False, [f"{may_change}, until `dhcp-lb apply`"])
+
+
+# With a monitor
+
+
+@pytest.fixture
+def watched() -> Iterator[Lab]:
+    """Two links that are up, and a monitor that has heard their name servers."""
+    with Lab([Isp("eth0"), Isp("eth1", weight=2)]) as lab:
+        with lab.router.path("/etc/dhcp-lb").open("a") as config:
+            config.write("check = 198.51.100.1:80\ninterval = 0.5\ndown = 1.5\n")
+        lab.router.dhcp_lb("apply")
+        lab.router.ifup()
+        lab.router.sh("dhcp-lb monitor </dev/null >/run/monitor-said 2>&1 &")
+        wait_for("the monitor to be there", lambda: lab.router.run("ip", "rule").count("blackhole") == 2)
+        yield lab
+
+
+def test_a_cable_that_is_out_for_three_seconds_resets_nobody(watched: Lab) -> None:
+    with watched.held(watched.lan, 100, timeout_s=20) as held:
+        assert marked(watched, "eth1") > 40
+        watched.isp("eth1").cut_cable()
+        plug = threading.Timer(3, watched.isp("eth1").plug_cable)
+        plug.start()
+        assert held.still_alive() == 100  # they all send while it is out
+        plug.join()
+        assert watched.connect(watched.lan, 50).total() == 50
+
+
+def test_a_cable_that_stays_out_releases_its_connections_after_a_pause_and_nobody_elses(watched: Lab) -> None:
+    with watched.held(watched.lan, 100) as held:
+        by_eth0 = marked(watched, "eth0")
+        watched.isp("eth1").cut_cable()
+        time.sleep(3)
+        assert marked(watched, "eth1") == 100 - by_eth0
+        wait_for("the release", lambda: marked(watched, "eth1") == 0, 10)
+        assert held.still_alive() == by_eth0
+    watched.isp("eth1").plug_cable()
+    wait_for("eth1 to be back", lambda: watched.router.run("ip", "rule").count("blackhole") == 2)
+    wait_for("eth1 to serve", lambda: set(watched.connect(watched.lan, 20)) == {"eth0", "eth1"})
+
+
+def test_a_dead_provider_releases_its_connections_and_nobody_elses(watched: Lab) -> None:
+    with watched.held(watched.lan, 100) as held:
+        by_eth0 = marked(watched, "eth0")
+        watched.isp("eth1").node.sh("nft insert rule ip lab forward drop")
+        wait_for("the verdict", lambda: "dead" in watched.router.dhcp_lb("status"))
+        assert (marked(watched, "eth0"), marked(watched, "eth1")) == (by_eth0, 0)
+        begin = time.monotonic()
+        assert held.still_alive() == by_eth0
+        assert time.monotonic() - begin < 2
+
+
+def test_a_table_that_somebody_flushed_is_back_at_once(watched: Lab) -> None:
+    watched.router.run("nft", "flush", "ruleset")
+    wait_for("the table", lambda: has_table(watched), 1)
+    assert sum("is made again" in line for line in watched.router.log()) == 1
+    watched.router.dhcp_lb("flush")
+    time.sleep(0.5)
+    assert not has_table(watched)

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhcp_lb.model import (ADMINISTRATOR, GIVEN_UP, KERNEL, MONITOR, NO_NEW, NONE, OUT, Hold, Interface, Lease, Link,
-                           Nexthop, Objection, Route, Routing, Rule, Settings, State)
+from dhcp_lb.model import (ADMINISTRATOR, BLACKHOLE, GIVEN_UP, GONE, KERNEL, MONITOR, NO_NEW, NONE, OUT, Hold,
+                           Interface, Lease, Link, Nexthop, Objection, Route, Routing, Rule, Settings, State)
 from dhcp_lb.plan import changes
 from dhcp_lb.policy import Policy
 from dhcp_lb.policy import rules as policy_rules
-from dhcp_lb.routing import PREF_PIN, Uplink, desired, judge, recovered, released, scaled
+from dhcp_lb.routing import PREF_PAUSE, PREF_PIN, Uplink, desired, judge, recovered, released, scaled
 from tests.examples import (BOTH, COMMON_RULES, ETH0, ETH1, INTERFACES, LEASE0, LEASE1, LEASES, ONLY0, ONLY1, RULES0,
                             RULES1, SINGLE0, SINGLE1, TABLE0, TABLE1, held)
 
@@ -376,6 +376,37 @@ def test_a_link_that_is_up_or_drained_keeps_its_connections_and_no_other_one() -
     assert pinned(eth1="draining").rules == routing().rules | {PIN0, PIN1}
     assert pinned(eth1="disabled").rules == RULES0 | COMMON_RULES | {PIN0}
     assert pinned(ETH0).rules == RULES0 | COMMON_RULES | {PIN0}
+
+
+def pins_of(holds: dict[str, Hold], interfaces: dict[str, Interface] = INTERFACES,
+            watch: tuple[str, ...] = ("eth0", "eth1")) -> tuple[list[str], set[Rule]]:
+    """The states, and the rules that keep connections, with a monitor."""
+    uplinks = judge(LINKS, LEASES, {name: (hold,) for name, hold in holds.items()}, interfaces)
+    rules = desired(uplinks, Settings(), True, MARKS, (), watch).rules
+    return [uplink.state for uplink in uplinks], {rule for rule in rules if rule.mask}
+
+
+LONG_GONE = Hold(MONITOR, GONE, "its carrier was away")
+PAUSE0, PAUSE1 = (Rule(PREF_PAUSE, 0, action=BLACKHOLE, mark=table << 24, mask=0xff000000, protocol=6)
+                  for table in (200, 201))
+
+
+def test_tcp_waits_for_the_cable_of_a_link_that_the_monitor_watches() -> None:
+    assert pins_of({}) == (["up", "up"], {PIN0, PIN1, PAUSE0, PAUSE1})
+    assert pins_of({}, watch=("eth1",)) == (["up", "up"], {PIN0, PIN1, PAUSE1})
+    assert pins_of({}, CUT0) == pins_of({"eth0": QUIET}, CUT0) == (["no carrier", "up"], {PIN0, PIN1, PAUSE0, PAUSE1})
+
+
+def test_it_does_not_wait_for_a_cable_that_is_gone_or_a_provider_that_is_dead() -> None:
+    assert pins_of({"eth0": LONG_GONE}, CUT0) == (["no carrier", "up"], {PIN1, PAUSE1})
+    assert pins_of({"eth0": SILENT}) == (["dead", "up"], {PIN1, PAUSE1})
+    assert pins_of({"eth0": LONG_GONE}) == (["returning", "up"], {PIN1, PAUSE1})  # until the monitor sees it
+    assert pins_of({"eth0": QUIET}) == (["returning", "up"], {PIN0, PIN1, PAUSE0, PAUSE1})
+
+
+def test_where_no_link_works_connections_stay_where_they_are() -> None:
+    assert pins_of({"eth0": SILENT, "eth1": SILENT})[1] == {PIN0, PIN1, PAUSE0, PAUSE1}
+    assert pins_of({"eth0": LONG_GONE, "eth1": SILENT}, CUT0)[1] == {PIN0, PIN1, PAUSE0, PAUSE1}
 
 
 def test_connections_of_a_link_that_is_out_are_released_if_there_is_another() -> None:

@@ -4,13 +4,15 @@ all defaults. Of other routes, a routing daemon's say, it does not tell."""
 from _socket import SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, socket
 
 from ..model import PROTOCOL
-from ..netlink import AF_NETLINK, RECEIVE, S32, SO_RCVBUFFORCE, U16, attributes, messages
+from ..netlink import AF_NETLINK, RECEIVE, S32, SO_RCVBUFFORCE, SOL_NETLINK, U16, attributes, messages
+from ..nfnetlink import NETLINK_NETFILTER
 from ..rtnetlink import NETLINK_ROUTE
 from . import bpf
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWROUTE, RTM_DELROUTE = 16, 17, 24, 25
 IFLA_IFNAME = 3
 GROUPS = 0x1 | 0x10 | 0x40 | 0x80  # RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE; dhcp-lb-monitor.socket, too
+NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES = 1, 7  # uapi/linux: netlink.h, netfilter/nfnetlink.h
 BUFFER = 1 << 24
 
 TYPE, LENGTH, OWNER = 4, 16 + 1, 16 + 5  # where they are: nlmsg_type, rtm_dst_len, rtm_protocol
@@ -58,6 +60,32 @@ class Changes:
                 found = True
                 continue
             found = found or any([_concerns(kind, body, names, indexes) for kind, _, _, body in messages(data)])
+
+
+def tables() -> socket | None:
+    """A socket that is ready when somebody has changed anything of nftables: `flush ruleset`, say. None: this kernel
+    has no netfilter."""
+    try:
+        return _tables()
+    except OSError:
+        return None
+
+
+def _tables() -> socket:
+    found = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER)
+    found.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
+    return found
+
+
+def drain(found: socket) -> None:
+    """Takes all that there is."""
+    while True:
+        try:
+            found.recv(RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # more than there was room for
 
 
 def _concerns(kind: int, body: bytes, names: frozenset[str], indexes: frozenset[int]) -> bool:

@@ -13,7 +13,8 @@ from ..change import judged
 from ..config import MAX_TIER, Config, Invalid, read_config
 from ..lock import Busy, Deadline
 from ..log import log
-from ..model import Checked
+from ..model import LOADED, LOST, Checked
+from ..nfnetlink import table_there
 from ..reconcile import News, reconcile
 from ..sight import Sight
 from ..store import Store
@@ -21,7 +22,7 @@ from ..takeup import take_up
 from . import health as machine
 from . import systemd
 from .asks import Ask
-from .changes import Changes
+from .changes import Changes, drain, tables
 from .health import ANSWERING, DEAD, NEVER, RETURNING, UP, verdict
 from .handover import Handover
 from .instance import claim
@@ -86,8 +87,12 @@ class Monitor:
         for number in SIGTERM, SIGINT, SIGHUP:
             signal(number, lambda number, _: self.signals.add(number))
         self.poll = epoll()
+        self.tables = tables()
         for descriptor in self.prober.fileno(), self.changes.socket.fileno(), self.wakeup:
             self.poll.register(descriptor, EPOLLIN)
+        if self.tables:
+            self.poll.register(self.tables.fileno(), EPOLLIN)
+        self.pinned = ""  # what the last look found of our table
         self.watches: dict[str, Watch] = {}
         self.next_s: dict[str, float] = {}  # when a link is to be asked, or judged
         self.verdicts: dict[str, str] = {}
@@ -101,6 +106,7 @@ class Monitor:
         self.take_up_s = 0.0  # when those links are due that nobody told of
         self.retry_s = RETRY_S
         self.publish_s = 0.0
+        self.published: set[str] = set()  # the links in the last publication
         self.alive_s = systemd.watchdog_s() / 3
         self.told_alive_s = 0.0
         self.touched: set[str] = set()  # the links of which something is known since the last conclusion
@@ -148,6 +154,10 @@ class Monitor:
             if self.changes.came(self.config.interfaces, indexes):
                 self.look_s = min(self.look_s, max(moment_s, self.looked_s + APART_S))
                 self.take_up_s = min(self.take_up_s, moment_s + QUIET_S)
+        if self.tables and self.tables.fileno() in ready:
+            drain(self.tables)
+            if self.pinned in (LOADED, LOST) and not table_there():
+                self.look_s = min(self.look_s, max(moment_s, self.looked_s + APART_S))
         if self.prober.fileno() in ready:
             for answer in self.prober.answers(moment_s):
                 self.hear(answer, moment_s)
@@ -155,6 +165,7 @@ class Monitor:
         for name in [name for name, due_s in self.next_s.items() if due_s <= moment_s]:
             self.attend(name, moment_s)
         self.conclude(moment_s)
+        self.end_pauses(moment_s)
         if self.look_s <= moment_s or self.take_up_s <= moment_s:
             self.look(moment_s)
         if self.publish_s <= moment_s:
@@ -166,7 +177,8 @@ class Monitor:
     def due_s(self) -> float:
         """When something is to be done although nothing has come."""
         alive_s = self.told_alive_s + self.alive_s if self.alive_s else NEVER
-        return min(self.look_s, self.take_up_s, self.publish_s, alive_s, *self.next_s.values())
+        pauses_s = [watch.pause_ends_s() for watch in self.watches.values()]
+        return min(self.look_s, self.take_up_s, self.publish_s, alive_s, *self.next_s.values(), *pauses_s)
 
     def listen(self, moment_s: float) -> None:
         """Signals."""
@@ -272,15 +284,27 @@ class Monitor:
         """The lowest one with a link that works."""
         return min([self.watches[name].link.tier for name in self.working], default=MAX_TIER)
 
+    def end_pauses(self, moment_s: float) -> None:
+        """Connections of a link whose cable does not come back are told, or move."""
+        over = [watch for watch in self.watches.values() if watch.pause_ends_s() <= moment_s]
+        for watch in over:
+            watch.gone = True
+        if over:
+            self.publish(moment_s)
+            self.look_s = moment_s
+
     def publish(self, moment_s: float) -> None:
         """Puts into the store what is known of the links, as valid as the last look was good."""
         self.publish_s = moment_s + PUBLISH_S
         if not self.good_s:
             return
+        checked = {name: watch.checked() for name, watch in self.watches.items() if watch.asks}
         try:
             self.store.prepare()
-            self.store.watch({name: watch.checked() for name, watch in self.watches.items() if watch.asks},
-                             int(self.good_s))
+            self.store.watch(checked, int(self.good_s))
+            if checked.keys() != self.published:  # others have a rule now by which TCP waits for its cable
+                self.published = set(checked)
+                self.look_s = moment_s
         except OSError as error:
             self.complain(f"{error.filename}: {error.strerror}: the monitor's findings are not kept")
 
@@ -331,8 +355,9 @@ class Monitor:
             self.adopted = self.store.checked(int(now_s()))
         if taking_up:
             take_up(config, self.store, config.interfaces)
-        sight = reconcile(config, self.store, News(edited=self.edited), wait=False)
+        sight = reconcile(config, self.store, News(edited=self.edited, mends=True), wait=False)
         self.good_s = now_s()
+        self.pinned = sight.state.pinned if sight else self.pinned
         self.stock(sight)
 
     def stock(self, sight: Sight | None) -> None:
@@ -359,6 +384,8 @@ class Monitor:
                 watch = self.watches[name] = Watch(uplink.link)
             if watch.stands(uplink, sight.interfaces.get(name) if sight else None):
                 self.prober.forget(name)
+            if watch.carries(moment_s):
+                self.publish_s = self.look_s = moment_s
             if self.adopted and name in self.adopted:
                 watch.adopt(self.adopted[name])
                 self.verdicts[name] = verdict(watch.health)

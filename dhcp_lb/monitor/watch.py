@@ -1,12 +1,13 @@
 """Pure: what the monitor knows of one link, and what it says of it."""
 
-from ..model import GIVEN_UP, MONITOR, NO_NEW, Checked, Hold, Interface, Link
+from ..model import GIVEN_UP, GONE, MONITOR, NO_NEW, Checked, Hold, Interface, Link
 from ..routing import DRAINING, KEPT, ROUTED, Uplink
 from ..targets import DNS, GATEWAY, HTTP, LEASE, Target
 from .asks import ROOT, Ask, Way, asks
-from .health import ANSWERING, DEAD, RETURNING, UP, Health, Pace, asking, carrier_lost, undecided, verdict
+from .health import ANSWERING, DEAD, NEVER, RETURNING, UP, Health, Pace, asking, carrier_lost, undecided, verdict
 
 BY_DEFAULT = (Target(LEASE),)
+PAUSE_S = 5.0  # for which TCP waits for a cable
 WINDOW_S = 60.0  # losses are counted over the last one or two of these
 
 
@@ -19,6 +20,8 @@ class Watch:
         self.asks: tuple[Ask, ...] = ()
         self.health = Health()
         self.carrier = False
+        self.lost_s = 0.0  # when the carrier went; 0 = it is there
+        self.gone = False  # it went so long ago that no connection is to wait for it
         self.serves = False  # new connections are to go there, if its provider works
         self.took_s = -1.0
         self.windows = [(0.0, 0, 0)]  # when it began, probes sent, probes answered: this one, and the one before
@@ -58,13 +61,25 @@ class Watch:
             self.health = Health()  # nobody is asked any more, so nobody can say that it works again
         return another
 
+    def carries(self, now_s: float) -> bool:
+        """Notes since when there is no carrier. True: it is back after a pause that was over."""
+        if not self.carrier:
+            self.lost_s = self.lost_s or now_s
+            return False
+        back, self.gone, self.lost_s = self.gone, False, 0.0
+        return back
+
+    def pause_ends_s(self) -> float:
+        """When its connections are not to wait any longer; NEVER if they do not wait."""
+        return self.lost_s + PAUSE_S if self.lost_s and not self.gone else NEVER
+
     def adopt(self, checked: Checked) -> None:
         """Takes over what a monitor before this one has found out of this link, if it is still the same one."""
         if not self.way or checked.source != self.way.source or not self.asks:
             return
         reach = checked.hold.reach if checked.hold else ""
         known = checked.took_ms >= 0 or reach != ""
-        self.health = Health(dead=reach == GIVEN_UP, returning=reach == NO_NEW, relapses=checked.relapses,
+        self.health = Health(dead=reach == GIVEN_UP, returning=reach in (NO_NEW, GONE), relapses=checked.relapses,
                              since_s=float(checked.since_s), proven=frozenset(self.asks if known else ()))
         self.took_s = checked.took_ms / 1000
 
@@ -89,6 +104,8 @@ class Watch:
         if said in (DEAD, ANSWERING):
             hold = Hold(MONITOR, GIVEN_UP, f"no answer from {whom}" if said == DEAD else
                         "answers again, but not for long enough yet", int(self.health.since_s))
+        elif self.gone:
+            hold = Hold(MONITOR, GONE, f"its carrier was away for more than {PAUSE_S:.0f} s")
         elif said == RETURNING:
             hold = Hold(MONITOR, NO_NEW, f"no answer from {whom} since its carrier came back")
         took_ms = round(1000 * self.took_s) if self.health.proven and self.took_s >= 0 and not self.health.dead else -1
