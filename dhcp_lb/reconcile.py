@@ -3,7 +3,7 @@ leases."""
 
 from .config import Config, Invalid, read_config
 from .lock import Lock, alone
-from .model import LOADED, LOST, Lease, Routing, State
+from .model import LOADED, LOST, NO, Lease, Routing, State
 from .record import NamedTuple
 from .rtnetlink import Rtnetlink
 from .sight import Sight, look, now_s
@@ -79,21 +79,24 @@ def flush(store: Store) -> None:
 def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State, news: News) -> State:
     """The state, with what has become of the nft table. An event only looks whether it is there: to have nft make it
     takes longer than all the rest of an event."""
-    if not news.edited:
-        if state.pinned != LOADED and (state.pinned != LOST or not news.mends):
-            return state
-        from .nfnetlink import table_there
-        if table_there():
-            return state
-    from .log import log
-    if news.edited or news.mends:
+    if news.edited:
         from .pinning import pins
-        if not news.edited:
-            log("the nft table is gone that keeps connections on their links, and is made again")
         return state._replace(pinned=pins.keep(kernel, config, store, state))
-    log("the nft table is gone that keeps connections on their links: `dhcp-lb apply` makes it again")
-    store.pin(LOST)
-    return state._replace(pinned=LOST)
+    if state.pinned not in (LOADED, LOST) or config.settings.pin == NO:
+        return state
+    from .nfnetlink import table_there
+    pinned = LOADED if table_there() else LOST
+    if pinned == LOST and news.mends:
+        from .log import log
+        from .pinning import pins
+        log("the nft table is gone that keeps connections on their links, and is made again")
+        pinned = pins.keep(kernel, config, store, state)
+    elif pinned != state.pinned:
+        if pinned == LOST:
+            from .log import log
+            log("the nft table is gone that keeps connections on their links: `dhcp-lb apply` makes it again")
+        store.pin(pinned)
+    return state._replace(pinned=pinned)
 
 
 def _state(config: Config, store: Store, news: News) -> State:
