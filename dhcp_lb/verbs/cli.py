@@ -27,7 +27,7 @@ from ..store import Store
 from ..sysctl import warnings
 from ..takeup import current, take_up
 from .explain import chosen, explanation, printable
-from .holds import drain, hold
+from .holds import drain, hold, seconds
 from .status import Status, as_json, as_text, shares
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
@@ -107,7 +107,7 @@ def _parser() -> ArgumentParser:
         child.set_defaults(reach={"disable": OUT, "drain": NO_NEW, "enable": ""}[name])
         if name == "drain":
             child.set_defaults(run=drain)
-            child.add_argument("--wait", nargs="?", type=float, const=math.inf, metavar="SECONDS",
+            child.add_argument("--wait", nargs="?", type=seconds, const=math.inf, metavar="SECONDS",
                                help="until its connections have ended, or so long; say each second what is left")
             child.add_argument("--cut", action="store_true",
                                help="end what is left then, or at once: disable the link")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from argparse import Namespace
@@ -44,6 +45,14 @@ def drain(options: Namespace) -> int | None:
         _hold(config, options.link, OUT)
         return None
     return None if is_empty else FAILED
+
+
+def seconds(text: str) -> float:
+    """A time to wait. ValueError if nobody could wait so long, or so short."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError(text)
+    return value
 
 
 def _config(link: str) -> Config:
