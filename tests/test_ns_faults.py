@@ -357,7 +357,8 @@ def test_hostile_values_are_data_and_reach_no_file() -> None:  # 42
      "2: interface eth0 is already on line 1: each interface must have one line"),  # 45
     (b"eth0 a 253 1\n", "1: table id 253 is the kernel's table default: must be 1 to 252, or 256 to 4294967295"),
     (b"eth0 a 4294967296 1\n", "1: table id 4294967296: must be 1 to 252, or 256 to 4294967295"),  # 46
-    (b"eth0 a 1000 1 fast=1\n", "1: unknown option fast=1: must be gateway=ADDRESS"),  # 47
+    (b"eth0 a 1000 1 fast=1\n", "1: unknown option fast=1: must be gateway=ADDRESS, tier=TIER, check=TARGET,…, "
+                                "interval=SECONDS, down=SECONDS, up=SECONDS"),  # 47
     (b"eth0 a 1000 1\r\n", "1: the line ends with a carriage return: save the file with Unix line ends"),  # 47
     (b"eth0 a 1000 1\n\0\n", "2: the line has control characters: must be printable characters and tabs"),  # 47
 ], ids=["fields", "weight", "twice", "kernel's table", "number", "option", "CRLF", "NUL"])
