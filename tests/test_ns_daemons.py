@@ -124,7 +124,7 @@ def test_a_link_of_networkd_s_has_its_name_servers(lab: Lab) -> None:
     assert name_servers(lab) == "198.51.100.53,9.9.9.9"
     lab.isp("eth1").hand_out(options={6: "198.51.100.54"})
     wait_for("a renewal", lambda: "198.51.100.54" in lab.router.sh("cat /run/systemd/netif/leases/*"))
-    lab.router.sh("reason=look dhcp-lb hook systemd")
+    lab.router.sh("reason=look dhcp-lb hook networkd")
     assert name_servers(lab) == "198.51.100.54"
 
 
@@ -134,7 +134,7 @@ def test_a_link_of_networkmanager_s_has_its_name_servers(lab: Lab) -> None:
     start_networkmanager(lab)
     becomes(lab, BOTH)
     wait_for("its `up`", lambda: name_servers(lab) == "198.51.100.53,9.9.9.9")
-    lab.router.sh("reason=look dhcp-lb hook systemd")  # which the kernel says nothing about
+    lab.router.sh("reason=look dhcp-lb hook networkd")  # which the kernel says nothing about
     assert name_servers(lab) == "198.51.100.53,9.9.9.9"
 
 
@@ -144,7 +144,7 @@ def test_a_link_whose_default_networkd_puts_into_another_table(lab: Lab) -> None
         "[Match]\nName=eth1\n[Network]\nDHCP=ipv4\n[DHCPv4]\nRouteTable=211\n")
     start_networkd(lab)
     lab.router.sh("while ! ip route show table 211 | grep -q default; do sleep 0.1; done")
-    lab.router.sh("reason=look dhcp-lb hook systemd")
+    lab.router.sh("reason=look dhcp-lb hook networkd")
     becomes(lab, BOTH)
     assert_shared(lab)
 

@@ -96,7 +96,7 @@ def test_a_link_by_networkd() -> None:
         assert follow(lab, "A link by systemd\\-networkd") == []
         start_dbus(lab)
         start_networkd(lab)
-        lab.router.sh("reason=look dhcp-lb hook systemd")  # the lab has no systemd
+        lab.router.sh("reason=look dhcp-lb hook networkd")  # the lab has no systemd
 
 
 def test_a_link_by_networkmanager() -> None:
