@@ -3,7 +3,7 @@
 from . import address
 from .model import CONNECTION, NO, PAIR, SOURCE, YES, Link, Settings
 from .record import NamedTuple
-from .store import read
+from .store import RUN, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ RESERVED_TABLES = {253: "default", 254: "main", 255: "local"}
 RESERVED_NAMES = ("unspec", "default", "main", "local", "all", "cache")  # ids 0, 253-255, and ip(8)'s words
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_TIER = 9
+NONE_AT_ALL = "none"
+METRICS_DIRECTORIES = "/var/lib/prometheus/node-exporter", RUN  # where the monitor may write
 CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n") + b"\x7f"
 
 
@@ -154,7 +156,7 @@ class _Lines:
     def read_setting(self, name: str, values: list[str]) -> None:
         readers: dict[str, Callable[..., None]] = {
             "balance-table": self.read_balance_table, "balance": self.read_balance,
-            "marks": self.read_marks, "pin": self.read_pin,
+            "marks": self.read_marks, "pin": self.read_pin, "metrics": self.read_metrics,
         }
         if name not in readers and name not in SETTINGS:
             self.wrong(f"unknown setting {name}: must be one of {', '.join([*readers, *SETTINGS])}")
@@ -183,6 +185,14 @@ class _Lines:
         if text not in (YES, NO):
             return self.wrong(f"pin {text}: must be yes or no")
         self.settings = self.settings._replace(pin=text)
+
+    def read_metrics(self, text: str) -> None:
+        directory, _, name = text.rpartition("/")
+        if text != NONE_AT_ALL and (directory not in METRICS_DIRECTORIES or not name.endswith(".prom")
+                                    or name.startswith(".")):
+            return self.wrong(f"metrics {text}: must be {NONE_AT_ALL} or the path of a file *.prom in "
+                              + " or ".join(METRICS_DIRECTORIES))
+        self.settings = self.settings._replace(metrics=text)
 
     def read_marks(self, text: str) -> None:
         from .marks import is_row, parse_mark

@@ -201,6 +201,7 @@ class Settings(NamedTuple):
     balance: str = ""  # what chooses a connection's link: CONNECTION, PAIR or SOURCE; "" = whatever sysctl.d says
     pin: str = ""  # YES or NO; "" = where this machine forwards and has nft(8)
     marks: int = 0xff000000  # the bits of marks that are ours, a row of ones
+    metrics: str = ""  # the file for prometheus-node-exporter; "none", or "" = in its directory if that is there
 
 
 PROTOCOL = 109

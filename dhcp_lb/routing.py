@@ -34,6 +34,7 @@ DRAINING = "draining"
 DEAD = "dead"  # its provider does not answer
 RETURNING = "returning"  # its carrier was gone, and its provider has not answered yet
 KEPT = "no new connections"  # the kernel takes no new route by its gateway, and keeps the old ones
+STATES = (UP, NO_LEASE, NO_CARRIER, NO_INTERFACE, DOWN, UNUSABLE, DISABLED, DRAINING, DEAD, RETURNING, KEPT)
 ROUTED = (UP, NO_CARRIER, DRAINING, DEAD, RETURNING, KEPT)  # the states in which a link has a table and rules
 
 

@@ -84,6 +84,11 @@ def test_a_link_says_how_it_is_checked_and_when_it_serves() -> None:
         Target(PING, "192.0.2.1"), Target(DNS, "example.org")), 0.25, 1.0, 0.0),)
 
 
+@pytest.mark.parametrize("value", ["none", "/run/dhcp-lb/x.prom", "/var/lib/prometheus/node-exporter/links.prom"])
+def test_where_the_metrics_are(value: str) -> None:
+    assert parse(f"metrics = {value}".encode()).settings == Settings(metrics=value)
+
+
 def test_a_setting_is_for_all_links_whose_lines_say_nothing_else_wherever_it_stands() -> None:
     text = b"eth0 a 200 1\ncheck = gateway\neth1 b 201 1 check=none up=5\nup = 60\ninterval = 10\ndown = 20"
     assert parse(text).links == (
@@ -107,7 +112,7 @@ def test_the_balance_table_may_be_another() -> None:
 
 NAMES = "must be an ASCII name that does not start with a digit, and none of unspec, default, main, local, all, cache"
 OPTIONS = "must be gateway=ADDRESS, tier=TIER, check=TARGET,…, interval=SECONDS, down=SECONDS, up=SECONDS"
-SETTINGS = "must be one of balance-table, balance, marks, pin, check, interval, down, up"
+SETTINGS = "must be one of balance-table, balance, marks, pin, metrics, check, interval, down, up"
 GATEWAY = "must be the IPv4 address of a router"
 MOVE = "is the balance table's: choose another, or move the balance table with `balance-table = NAME ID`"
 
@@ -177,6 +182,10 @@ MOVE = "is the balance table's: choose another, or move the balance table with `
                         "F:2: up is already on line 1: must be set once"]),
     ("up =", ["F:1: up has 0 values: must be one"]),
     ("check = lease, gateway", ["F:1: check has 2 values: must be one, with commas and no spaces"]),
+    *[(f"metrics = {path}", [f"F:1: metrics {path}: must be none or the path of a file *.prom in "
+                             "/var/lib/prometheus/node-exporter or /run/dhcp-lb"])
+      for path in ("yes", "/etc/x.prom", "/run/dhcp-lb/held", "/run/dhcp-lb/leases/x.prom", "/run/dhcp-lb/.prom",
+                   "/var/lib/prometheus/node-exporter/../../../../etc/x.prom", "x.prom")],
     ("tier = 2", [f"F:1: unknown setting tier: {SETTINGS}"]),
     ("balance-table = 7", ["F:1: balance-table has 1 value: must be two, a name and an id"]),
     ("balance-table =", ["F:1: balance-table has 0 values: must be two, a name and an id"]),

@@ -275,6 +275,27 @@ def cpu_s(machine: Bed) -> float:
 
 
 @box.boxed
+def test_the_metrics_are_where_the_exporter_reads_them() -> None:
+    directory = Path("/var/lib/prometheus/node-exporter")
+    box.run("mount", "-t", "tmpfs", "lib", "/var/lib")
+    directory.mkdir(parents=True)
+    with bed("", FAST) as machine:
+        text = (directory / "dhcp-lb.prom").read_text()
+        assert 'dhcp_lb_link_up{link="eth1"} 1.0\n' in text and "dhcp_lb_in_order 1.0\n" in text
+        machine.isps[1].die()
+        machine.becomes("eth0")
+        until("they tell of it", lambda: 'dhcp_lb_link_state{link="eth1",state="dead"} 1.0\n' in (
+            directory / "dhcp-lb.prom").read_text(), 5)
+        text = (directory / "dhcp-lb.prom").read_text()
+        assert 'dhcp_lb_link_share_ratio{link="eth0"} 1.0\n' in text
+        assert 'dhcp_lb_link_state_changes_total{link="eth1"} 1.0\n' in text
+        assert [path.name for path in directory.iterdir()] == ["dhcp-lb.prom"]
+        box.CONFIG.write_text(box.CONFIG.read_text() + "metrics = /run/dhcp-lb/links.prom\n")
+        box.verb("apply")
+        until("the other file", lambda: (box.STORE / "links.prom").exists())
+
+
+@box.boxed
 def test_a_link_without_a_client_is_taken_up() -> None:
     with bed("", "") as machine:
         box.event("RELEASE", "eth1")

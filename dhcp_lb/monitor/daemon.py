@@ -7,8 +7,9 @@ touches the routing."""
 from errno import EOPNOTSUPP, EPERM, EROFS
 from posix import pipe, read, set_blocking, umask
 from select import EPOLLIN, epoll
-from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime
+from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime, time
 
+from .. import VERSION
 from ..change import judged
 from ..config import MAX_TIER, Config, Invalid, read_config
 from ..lock import Busy, Deadline
@@ -16,11 +17,12 @@ from ..log import log
 from ..model import LOADED, LOST, Checked
 from ..nfnetlink import table_there
 from ..reconcile import News, reconcile
+from ..routing import STATES, Uplink
 from ..sight import Sight
 from ..store import Store
 from ..takeup import take_up
 from . import health as machine
-from . import systemd
+from . import metrics, systemd
 from .asks import Ask
 from .changes import Changes, drain, tables
 from .health import ANSWERING, DEAD, NEVER, RETURNING, UP, verdict
@@ -97,6 +99,8 @@ class Monitor:
         self.next_s: dict[str, float] = {}  # when a link is to be asked, or judged
         self.verdicts: dict[str, str] = {}
         self.seen: tuple[object, ...] = ()  # what the watches were made from
+        self.uplinks: tuple[Uplink, ...] = ()  # as they were seen last
+        self.carriers: dict[str, bool] = {}
         self.standings: dict[str, Standing] | None = None  # that were told; None = nothing has been seen yet
         self.tell = Handover()
         self.good_s = 0.0  # when the last look found all in order
@@ -169,7 +173,9 @@ class Monitor:
         if self.look_s <= moment_s or self.take_up_s <= moment_s:
             self.look(moment_s)
         if self.publish_s <= moment_s:
+            self.publish_s = moment_s + PUBLISH_S
             self.publish(moment_s)
+            self.expose()
         if self.alive_s and moment_s >= self.told_alive_s + self.alive_s:
             self.told_alive_s = moment_s
             systemd.notify("WATCHDOG=1")
@@ -295,7 +301,6 @@ class Monitor:
 
     def publish(self, moment_s: float) -> None:
         """Puts into the store what is known of the links, as valid as the last look was good."""
-        self.publish_s = moment_s + PUBLISH_S
         if not self.good_s:
             return
         checked = {name: watch.checked() for name, watch in self.watches.items() if watch.asks}
@@ -307,6 +312,26 @@ class Monitor:
                 self.look_s = moment_s
         except OSError as error:
             self.complain(f"{error.filename}: {error.strerror}: the monitor's findings are not kept")
+
+    def expose(self) -> None:
+        """Writes the metrics, if somebody reads them."""
+        if file := metrics.path(self.config.settings.metrics):
+            try:
+                metrics.write(file, self.measured())
+            except OSError as error:
+                self.complain(f"{error.filename}: {error.strerror}: there are no metrics")
+
+    def measured(self) -> str:
+        """The metrics of now."""
+        shares = metrics.shares(self.uplinks, self.carriers)
+        links = []
+        for uplink in self.uplinks:
+            name, lease, watch = uplink.link.interface, uplink.lease, self.watches[uplink.link.interface]
+            links.append(metrics.Measured(
+                name, uplink.link.table, lease.address, lease.gateway, uplink.link.tier, uplink.link.weight,
+                uplink.state, self.carriers.get(name, False), verdict(watch.health) == UP, shares.get(name, 0.0),
+                watch.changes, watch.asked, watch.answered, watch.took_s, watch.lost() / 100))
+        return metrics.text(VERSION, links, STATES, not self.failure, time() - (now_s() - self.good_s))
 
     # Looking
 
@@ -366,8 +391,9 @@ class Monitor:
         if facts == self.seen:
             return
         self.seen = facts
-        uplinks = judged(sight).uplinks if sight else ()
+        uplinks = self.uplinks = judged(sight).uplinks if sight else ()
         if sight:
+            self.carriers = {name: one.carrier for name, one in sight.interfaces.items()}
             before, self.standings = self.standings, standings(uplinks)
             self.tell(notices(before, self.standings) if before is not None else [])
         moment_s = now_s()
@@ -382,6 +408,8 @@ class Monitor:
             watch = self.watches.get(name)
             if not watch:
                 watch = self.watches[name] = Watch(uplink.link)
+            watch.changes += uplink.state != watch.state
+            watch.state = uplink.state
             if watch.stands(uplink, sight.interfaces.get(name) if sight else None):
                 self.prober.forget(name)
             if watch.carries(moment_s):
@@ -398,6 +426,7 @@ class Monitor:
                 watch.health = watch.health._replace(asked_s=moment_s + first_s - self.ask_s(watch))
         self.touched = set(self.watches)
         self.conclude(moment_s)
+        self.publish_s = moment_s
 
     # Telling
 

@@ -4,6 +4,7 @@ runs outside of the monitor's sandbox, or, without systemd, to a process of its 
 `run()` is that service and that process."""
 
 import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -14,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..log import log
+from ..store import RUN
 from . import systemd
 from .handover import DIRECTORIES, PROGRAM, decode
 
 NAMES = re.compile(r"[A-Za-z0-9_-]+")  # run-parts(8)
+LOCK = f"{RUN}/notify.lock"
 TIMEOUT_S = 10.0
 MAX_NOTICE = 1 << 16
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
@@ -26,6 +29,9 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 def run() -> int:
     """Tells the scripts what waits in the socket of systemd's, or on standard input. The exit status."""
     descriptor = systemd.handed()
+    if descriptor < 0:
+        lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # after those that were started before
     for line in _from_socket(descriptor) if descriptor >= 0 else sys.stdin.buffer:
         try:
             told = {f"DHCP_LB_{name}": value for name, value in decode(line).items()}

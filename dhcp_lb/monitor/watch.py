@@ -24,6 +24,9 @@ class Watch:
         self.gone = False  # it went so long ago that no connection is to wait for it
         self.serves = False  # new connections are to go there, if its provider works
         self.took_s = -1.0
+        self.asked = self.answered = 0  # probes, since the monitor has begun
+        self.state = ""  # of the link, as routing.py has it
+        self.changes = -1  # of that; the first one is none
         self.windows = [(0.0, 0, 0)]  # when it began, probes sent, probes answered: this one, and the one before
         self.told: set[tuple[Ask, int]] = set()  # who could not be asked, and the errno: it is in the log
 
@@ -85,6 +88,8 @@ class Watch:
 
     def count(self, now_s: float, sent: int, answered: int) -> None:
         """Keeps how many probes were sent, and answered."""
+        self.asked += sent
+        self.answered += answered
         began_s, asked, replied = self.windows[0]
         if now_s - began_s >= WINDOW_S:
             self.windows = [(now_s, sent, answered), self.windows[0]]

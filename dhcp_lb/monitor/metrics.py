@@ -1,0 +1,105 @@
+"""A text file for prometheus-node-exporter, rewritten every quarter of a minute and at each change."""
+
+from posix import F_OK, access
+
+from ..config import METRICS_DIRECTORIES, NONE_AT_ALL
+from ..record import NamedTuple
+from ..routing import Uplink
+from ..store import replace
+
+DIRECTORY = METRICS_DIRECTORIES[0]  # of Debian's package: it reads each *.prom there
+FILE = f"{DIRECTORY}/dhcp-lb.prom"
+
+
+class Measured(NamedTuple):
+    """What is told of a link."""
+
+    interface: str
+    table: int
+    address: str
+    gateway: str
+    tier: int
+    weight: int
+    state: str
+    carrier: bool
+    works: bool  # its provider answers, as far as anybody knows
+    share: float  # of the new connections, as they should be dealt out
+    changes: int  # of the state, since the monitor has begun
+    asked: int  # probes
+    answered: int
+    took_s: float  # for the last answer; negative = there is none
+    lost: float  # of the last probes, 0 to 1
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GAUGE, COUNTER = "gauge", "counter"
+FAMILIES: "tuple[tuple[str, str, str, Callable[[Measured], float | str]], ...]" = (
+    ("link_up", GAUGE, "Whether new connections go by the link.", lambda one: float(one.share > 0)),
+    ("link_carrier", GAUGE, "Whether the interface has a carrier.", lambda one: float(one.carrier)),
+    ("link_leased", GAUGE, "Whether the link has an address.", lambda one: float(one.address != "")),
+    ("link_healthy", GAUGE, "Whether the provider answers, as far as anybody knows.", lambda one: float(one.works)),
+    ("link_tier", GAUGE, "As configured.", lambda one: float(one.tier)),
+    ("link_weight", GAUGE, "As configured.", lambda one: float(one.weight)),
+    ("link_share_ratio", GAUGE, "The link's part of the new connections.", lambda one: one.share),
+    ("link_state_changes_total", COUNTER, "Since the monitor has begun.", lambda one: float(one.changes)),
+    ("probes_total", COUNTER, "Probes sent by the link.", lambda one: float(one.asked)),
+    ("answers_total", COUNTER, "Probes that were answered.", lambda one: float(one.answered)),
+    ("probe_rtt_seconds", GAUGE, "How long the last answer took.",
+     lambda one: one.took_s if one.took_s >= 0 else "NaN"),
+    ("probe_loss_ratio", GAUGE, "Of the probes of the last one or two minutes.", lambda one: one.lost),
+)
+
+
+def shares(uplinks: tuple[Uplink, ...], carriers: dict[str, bool]) -> dict[str, float]:
+    """Interface → its part of the new connections. Those of the lowest tier that has a carrier share them."""
+    ready = [uplink.link for uplink in uplinks if uplink.balanced and carriers.get(uplink.link.interface)]
+    tier = min([link.tier for link in ready], default=0)
+    weights = {link.interface: link.weight for link in ready if link.tier == tier}
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+
+def path(setting: str) -> str:
+    """Where the file is to be; "" = nowhere. `setting` is that of the configuration, "" if there is none."""
+    if setting == NONE_AT_ALL or not setting and not access(DIRECTORY, F_OK):
+        return ""
+    return setting or FILE
+
+
+def write(file: str, content: str) -> None:
+    """A reader meanwhile has the old one or the new one. The exporter reads no file of the name beside it."""
+    replace(file, content.encode(), ".new", 0o644)
+
+
+def text(version: str, links: list[Measured], states: tuple[str, ...], in_order: bool, looked_s: float) -> str:
+    """The file: see metric_file(5) of the exporter. `looked_s` is the time of the last look, since 1970."""
+    lines = []
+    for name, kind, words, value in FAMILIES:
+        lines += _family(name, kind, words, [(_labels(link=one.interface), value(one)) for one in links])
+    lines += _family("link_state", GAUGE, "1 for the state that the link is in.", [
+        (_labels(link=one.interface, state=state), float(state == one.state)) for one in links for state in states])
+    lines += _family("link_info", GAUGE, "What the link is.", [
+        (_labels(link=one.interface, table=str(one.table), address=one.address, gateway=one.gateway), 1.0)
+        for one in links])
+    lines += _family("in_order", GAUGE, "Whether the last look left the kernel's routing as it should be.",
+                     [("", float(in_order))])
+    lines += _family("last_look_timestamp_seconds", GAUGE, "When that was.", [("", round(looked_s, 3))])
+    lines += _family("build_info", GAUGE, "The version.", [(_labels(version=version), 1.0)])
+    return "".join([f"{line}\n" for line in lines])
+
+
+def _family(name: str, kind: str, words: str, samples: "list[tuple[str, float | str]]") -> list[str]:
+    return [f"# HELP dhcp_lb_{name} {words}", f"# TYPE dhcp_lb_{name} {kind}",
+            *[f"dhcp_lb_{name}{labels} {value}" for labels, value in samples]]
+
+
+def _labels(**values: str) -> str:
+    pairs = [f'{name}="{_escaped(value)}"' for name, value in values.items()]
+    return "{" + ",".join(pairs) + "}"
+
+
+def _escaped(value: str) -> str:
+    readable = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return readable.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
