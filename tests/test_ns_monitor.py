@@ -234,6 +234,21 @@ def test_a_link_of_a_waiting_tier_is_asked_a_tenth_as_often_and_serves_when_the_
         machine.becomes("eth0")
 
 
+@box.boxed
+def test_the_kernel_itself_goes_on_to_the_next_tier_without_any_monitor() -> None:
+    with bed("", "", "tier=2", start=False) as machine, box.watched_lookups() as failures:
+        assert "dev eth2" not in box.run("ip", "route", "get", HOST)
+        for isp in machine.isps[:2]:
+            isp.sh("ip link set cable down")
+        until("the second tier serves", lambda: "dev eth2" in box.run("ip", "route", "get", HOST))
+        machine.isps[0].sh("ip link set cable up")
+        until("the first one does", lambda: "dev eth0" in box.run("ip", "route", "get", HOST))
+        box.ip("link delete eth0", "link delete eth1")
+        until("the second tier serves", lambda: "dev eth2" in box.run("ip", "route", "get", HOST))
+        assert box.verb("explain", HOST)
+    assert failures == []
+
+
 # The kernel
 
 @box.boxed
