@@ -2,6 +2,7 @@
 
 import pytest
 
+from dhcp_lb.model import ON_DEVICE
 from dhcp_lb.monitor.notices import Standing, notices, standings
 from dhcp_lb.routing import judge
 from tests.examples import ETH0, ETH1, INTERFACES, LEASES
@@ -57,3 +58,5 @@ def test_the_tier_that_serves_and_the_one_that_did() -> None:
 
 def test_what_is_told_of_comes_from_the_links_as_they_are() -> None:
     assert standings(judge((ETH0, ETH1), LEASES, {}, INTERFACES)) == {"eth0": WORKS, "eth1": OTHER}
+    device = {"eth0": LEASES["eth0"]._replace(gateway=ON_DEVICE, length=32)}
+    assert standings(judge((ETH0,), device, {}, INTERFACES)) == {"eth0": WORKS._replace(gateway="")}

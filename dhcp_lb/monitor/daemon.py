@@ -14,7 +14,7 @@ from ..change import judged
 from ..config import MAX_TIER, Config, Invalid, read_config
 from ..lock import Busy, Deadline
 from ..log import log
-from ..model import LOADED, LOST, Checked
+from ..model import LOADED, LOST, ON_DEVICE, Checked
 from ..nfnetlink import table_there
 from ..reconcile import News, reconcile
 from ..routing import STATES, Uplink
@@ -328,7 +328,8 @@ class Monitor:
         for uplink in self.uplinks:
             name, lease, watch = uplink.link.interface, uplink.lease, self.watches[uplink.link.interface]
             links.append(metrics.Measured(
-                name, uplink.link.table, lease.address, lease.gateway, uplink.link.tier, uplink.link.weight,
+                name, uplink.link.table, lease.address, "" if lease.gateway == ON_DEVICE else lease.gateway,
+                uplink.link.tier, uplink.link.weight,
                 uplink.state, self.carriers.get(name, False), verdict(watch.health) == UP, shares.get(name, 0.0),
                 watch.changes, watch.asked, watch.answered, watch.took_s, watch.lost() / 100))
         return metrics.text(VERSION, links, STATES, not self.failure, time() - (now_s() - self.good_s))

@@ -1,5 +1,6 @@
 """Pure: what was and what is → what the scripts in notify.d are told."""
 
+from ..model import ON_DEVICE
 from ..record import NamedTuple
 from ..routing import UP, Uplink
 
@@ -19,8 +20,11 @@ class Standing(NamedTuple):
 
 def standings(uplinks: tuple[Uplink, ...]) -> dict[str, Standing]:
     """By interface."""
-    return {uplink.link.interface: Standing(uplink.state, uplink.reason, uplink.lease.address, uplink.lease.gateway,
-                                            uplink.link.table, uplink.link.tier) for uplink in uplinks}
+    found = {}
+    for link, lease, _, state, reason, *_ in uplinks:
+        gateway = "" if lease.gateway == ON_DEVICE else lease.gateway
+        found[link.interface] = Standing(state, reason, lease.address, gateway, link.table, link.tier)
+    return found
 
 
 def notices(before: dict[str, Standing], now: dict[str, Standing]) -> list[dict[str, str]]:
