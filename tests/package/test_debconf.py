@@ -261,7 +261,7 @@ def test_a_change_through_debconf_after_an_edit_is_asked_for_by_ucf(machine: Mac
             assert machine.text() == edited.replace("\neth0 table-eth0 200 1", "\neth0 table-eth0 200 8")
         else:
             assert machine.text() == edited
-            assert "is kept as it was" in shown
+            assert "stays as it was" in shown
 
 
 def test_every_question_is_there_in_spanish(machine: Machine) -> None:

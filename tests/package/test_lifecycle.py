@@ -214,7 +214,7 @@ def test_a_link_of_2009_to_the_program_becomes_the_hook(machine: Machine) -> Non
     assert machine.path(HOOK).is_file() and not machine.path(HOOK).is_symlink()
     assert machine.text("/usr/bin/dhcp-lb").startswith("#!/usr/bin/python3 -ISB\n")
     assert machine.text(HOOK).startswith("# dhcp-lb(8)")
-    assert machine.quietly("dhcp-lb", "--version").startswith("dhcp-lb 2")
+    assert machine.quietly("dhcp-lb", "--version").startswith("dhcp-lb 3")
 
 
 def test_a_hook_that_the_administrator_has_turned_off_by_a_link_stays_off(machine: Machine, old_deb: Path) -> None:
