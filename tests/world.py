@@ -58,8 +58,10 @@ class World:
     def event(self, reason: str, interface: str, **variables: str | None) -> list[str]:
         """The hook takes an event. Returns the lines that it logs."""
         self.log.clear()
-        environ = {"reason": reason, "interface": interface, **BOUND.get(interface, {}), **variables}
-        hook.environ = {name.encode(): value.encode() for name, value in environ.items() if value is not None}
+        environ: dict[str, str | None] = {
+            "reason": reason, "interface": interface, **BOUND.get(interface, {}), **variables}
+        setattr(hook, "environ",
+                {name.encode(): value.encode() for name, value in environ.items() if value is not None})
         self.kernel.writes = 0
         hook.hook()
         return list(self.log)
