@@ -17,10 +17,12 @@ from .build import build, build_root, main
 from .conftest import Machine
 
 # One source for all releases. To Debian 12, Standards-Version is too new and a script for other inits is missing (it
-# could not be tested); to sid, what Debian 12 needs is redundant by now.
+# could not be tested); to sid, what Debian 12 needs is redundant by now. Debian 13 and sid want no path before a
+# command in a maintainer script; but a broken python3 of an administrator's own, in /usr/local/bin, must do no harm.
 BETWEEN_RELEASES = {
-    "newer-standards-version", "package-supports-alternative-init-but-no-init.d-script",
-    "out-of-date-standards-version", "package-uses-old-debhelper-compat-version", "redundant-priority-optional-field",
+    "command-with-path-in-maintainer-script", "newer-standards-version",
+    "package-supports-alternative-init-but-no-init.d-script", "out-of-date-standards-version",
+    "package-uses-old-debhelper-compat-version", "redundant-priority-optional-field",
     "redundant-rules-requires-root-no-field"}
 
 
