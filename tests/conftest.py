@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.lab import NotOffered, steps
+from tests.beds.lab import NotOffered, steps
 
 # A busy machine is no bug. Examples that failed go into the tests, not into a database.
 settings.register_profile("tests", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])

@@ -6,7 +6,7 @@ from argparse import _SubParsersAction
 import pytest
 
 from dhcp_lb.verbs.cli import _parser
-from tests.lab import CHECKOUT
+from tests.beds.lab import CHECKOUT
 
 ASK = """
 compopt() { :; }  # only bash itself can call it

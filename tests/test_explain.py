@@ -6,7 +6,7 @@ import pytest
 
 from dhcp_lb.model import UNREACHABLE, Nexthop, Route, Rule
 from dhcp_lb.verbs.explain import chosen, explanation
-from tests.examples import BOTH, COMMON_RULES, RULES0, RULES1, TABLE0
+from tests.beds.examples import BOTH, COMMON_RULES, RULES0, RULES1, TABLE0
 
 LOCAL, MAIN, DEFAULT = Rule(0, 255), Rule(32766, 254), Rule(32767, 253)
 RULES = [LOCAL, *sorted(RULES0 | RULES1 | COMMON_RULES), MAIN, DEFAULT]

@@ -18,7 +18,7 @@ from dhcp_lb import address, config, dhclient_leases, event, iproute2
 from dhcp_lb.model import Interface, Lease, NONE, Settings
 from dhcp_lb.routing import desired, judge
 from dhcp_lb.store import HELD, OBJECTIONS, Store
-from tests.examples import ETH0, ETH1, INTERFACES, LEASE1
+from tests.beds.examples import ETH0, ETH1, INTERFACES, LEASE1
 
 INPUTS = int(os.environ.get("DHCP_LB_FUZZ", "1000"))
 CORPUS = Path(__file__).with_name("corpus")

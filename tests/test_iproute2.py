@@ -12,7 +12,7 @@ from dhcp_lb.commands import command, quoted
 from dhcp_lb.config import Config, parse
 from dhcp_lb.iproute2 import Name, clashes, known, names, remove_names, write_names
 from dhcp_lb.model import Change, Nexthop, Route, Rule
-from tests.examples import BOTH, CONFIG
+from tests.beds.examples import BOTH, CONFIG
 
 INTERFACES = {2: "eth0", 3: "eth1", 4: "$(id)"}
 

@@ -9,7 +9,7 @@ from dhcp_lb.model import Interface, Lease, Link
 from dhcp_lb.monitor import metrics
 from dhcp_lb.monitor.metrics import Measured, shares, text, write
 from dhcp_lb.routing import judge
-from tests.examples import ETH0, ETH1, INTERFACES, LEASES
+from tests.beds.examples import ETH0, ETH1, INTERFACES, LEASES
 
 parser = pytest.importorskip("prometheus_client.parser", reason="needs python3-prometheus-client")
 

@@ -5,7 +5,7 @@ import pytest
 from dhcp_lb.model import ON_DEVICE
 from dhcp_lb.monitor.notices import Standing, notices, standings
 from dhcp_lb.routing import judge
-from tests.examples import ETH0, ETH1, INTERFACES, LEASES
+from tests.beds.examples import ETH0, ETH1, INTERFACES, LEASES
 
 WORKS = Standing("up", "", "192.0.2.34", "192.0.2.1", 200, 1)
 DEAD = WORKS._replace(state="dead", reason="no answer from 192.0.2.99")

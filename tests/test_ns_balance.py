@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Isp, Lab
+from tests.beds.lab import Isp, Lab
 
 HOSTS = [str(host) for host in range(10, 70)]
 KEYS = "net.ipv4.fib_multipath_hash_policy", "net.ipv4.fib_multipath_hash_fields"

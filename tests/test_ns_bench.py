@@ -5,7 +5,7 @@ import runpy
 import subprocess
 from collections.abc import Sequence
 
-from tests.lab import CHECKOUT
+from tests.beds.lab import CHECKOUT
 
 
 IN_A_CHROOT = ("unshare", "--mount", "sh", "-ec", 'mount --rbind / /mnt && exec chroot /mnt "$@"', "sh")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import box
-from tests.box import boxed, event, given, kernel, set_address
+from tests.beds import box
+from tests.beds.box import boxed, event, given, kernel, set_address
 
 # The rules of wg-quick(8). The kind of the device does not matter to the routing.
 VPN = ("link add wg0 type veth peer name peer-wg0", "link set wg0 up", "link set peer-wg0 up",

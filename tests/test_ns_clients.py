@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Isp, Lab, NotOffered, debian_root, wait_for
-from tests.lab.lab import Router
+from tests.beds.lab import Isp, Lab, NotOffered, debian_root, wait_for
+from tests.beds.lab.lab import Router
 
-from tests.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
+from tests.beds.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
 
 PACKAGES = {"dhcpcd-base", "dnsmasq-base", "ifupdown", "iproute2", "isc-dhcp-client", "nftables", "procps", "python3",
             "udhcpc"}

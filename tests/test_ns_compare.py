@@ -2,7 +2,7 @@
 
 import subprocess
 
-from tests.lab import CHECKOUT
+from tests.beds.lab import CHECKOUT
 
 
 def test_it_compares_and_prints_its_tables() -> None:

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from tests import box
-from tests.box import boxed
+from tests.beds import box
+from tests.beds.box import boxed
 
 # The kernel's root is not in this namespace, so that nothing but /run can be written. $1: how many links.
 CONTAINER = """

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Isp, Lab, debian_root, wait_for
-from tests.lab.root import PACKAGES
-from tests.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
+from tests.beds.lab import Isp, Lab, debian_root, wait_for
+from tests.beds.lab.root import PACKAGES
+from tests.beds.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
 
 DAEMONS = ["dbus", "network-manager", "networkd-dispatcher", "ppp", "systemd"]
 

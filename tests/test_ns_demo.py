@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from tests.lab import CHECKOUT
+from tests.beds.lab import CHECKOUT
 
 
 def test_it_tells_its_story_in_80_columns() -> None:

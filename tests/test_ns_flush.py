@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Isp, Lab, Node
+from tests.beds.lab import Isp, Lab, Node
 
 
 @pytest.fixture

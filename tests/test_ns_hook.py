@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Isp, Lab
+from tests.beds.lab import Isp, Lab
 
 HOOKS = "/etc/dhcp/dhclient-exit-hooks.d"
 HOOK = f"{HOOKS}/dhcp-lb"

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.lab import Isp, Lab
-from tests.lab.node import ENVIRONMENT
-from tests.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
+from tests.beds.lab import Isp, Lab
+from tests.beds.lab.node import ENVIRONMENT
+from tests.beds.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
 
 ADDRESS, GATEWAY = "192.0.2.50", "192.0.2.33"  # the link eth1, where no DHCP client has it
 HOOK = "/etc/dhcp/dhclient-exit-hooks.d/dhcp-lb"

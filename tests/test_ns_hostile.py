@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Isp, Lab, Node, hostile
-from tests.lab.hostile import MARKER, Cases
-from tests.lab.lab import Router, add_cable
-from tests.lab.node import ENVIRONMENT
+from tests.beds.lab import Isp, Lab, Node, hostile
+from tests.beds.lab.hostile import MARKER, Cases
+from tests.beds.lab.lab import Router, add_cable
+from tests.beds.lab.node import ENVIRONMENT
 from tests.test_ns_clients import root_of
 
 SECONDS = float(os.environ.get("DHCP_LB_HOSTILE_S", "6"))

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Isp, Lab, debian_root
-from tests.lab.root import PACKAGES
-from tests.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
+from tests.beds.lab import Isp, Lab, debian_root
+from tests.beds.lab.root import PACKAGES
+from tests.beds.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
 
 ADDRESS, GATEWAY = "192.0.2.50", "192.0.2.33"
 STATIC = f" address {ADDRESS}/27\n gateway {GATEWAY}\n metric 50\n"

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests import box
-from tests.box import boxed, event, given, kernel, lookup
+from tests.beds import box
+from tests.beds.box import boxed, event, given, kernel, lookup
 from tests.test_ns_kill import PAIRS, TRACE, Point, Step, assert_others_find_their_way, disk, links_up, points
 
 # The system calls and the ways in which they can fail. Each call of a run fails once.

@@ -18,8 +18,8 @@ from dhcp_lb.plan import changes
 from dhcp_lb.routing import desired, judge
 from dhcp_lb.rtmessages import routing
 from dhcp_lb.rtnetlink import Rtnetlink, Sysctl
-from tests.examples import ETH0, ETH1, LEASES, held
-from tests.netns import ip, network, run, snapshot
+from tests.beds.examples import ETH0, ETH1, LEASES, held
+from tests.beds.netns import ip, network, run, snapshot
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 NOTHING = Routing()

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests import box
-from tests.box import Given, Kernel, boxed, event, given, kernel, lookup, set_address
+from tests.beds import box
+from tests.beds.box import Given, Kernel, boxed, event, given, kernel, lookup, set_address
 
 TRACE = Path("/run/trace")
 FOREIGN = ("rule add pref 20100 from 10.9.9.9 lookup 77", "rule add pref 32765 from all fwmark 7 lookup 77",

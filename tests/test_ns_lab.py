@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import CHECKOUT, Isp, Lab, NotOffered, debian_root, root, wait_for
+from tests.beds.lab import CHECKOUT, Isp, Lab, NotOffered, debian_root, root, wait_for
 
 PROGRAM = """
-from tests.lab import Isp, Lab
+from tests.beds.lab import Isp, Lab
 with Lab([Isp("eth0"), Isp("eth1")]) as lab:
     lab.router.ifup()
     with lab.prober(lab.lan):

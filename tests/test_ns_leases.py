@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Isp, Lab
-from tests.lab.lab import Prober
+from tests.beds.lab import Isp, Lab
+from tests.beds.lab.lab import Prober
 
 SECOND_NETWORK = {"network": "198.18.5.0/24", "gateway": "198.18.5.1", "pool": "198.18.5.128/28"}
 

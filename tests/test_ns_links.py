@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Isp, Lab, wait_for
-from tests.lab.lab import Prober
+from tests.beds.lab import Isp, Lab, wait_for
+from tests.beds.lab.lab import Prober
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Isp, Lab, wait_for
-from tests.lab.node import ENVIRONMENT
-from tests.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
+from tests.beds.lab import Isp, Lab, wait_for
+from tests.beds.lab.node import ENVIRONMENT
+from tests.beds.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
 
 
 @pytest.fixture(scope="module")

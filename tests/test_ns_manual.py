@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.lab import CHECKOUT, Isp, Lab, debian_root
-from tests.lab.root import PACKAGES
+from tests.beds.lab import CHECKOUT, Isp, Lab, debian_root
+from tests.beds.lab.root import PACKAGES
+from tests.beds.two_links import BOTH, assert_shared, becomes
 from tests.test_ns_clients import PACKAGES as CLIENTS
 from tests.test_ns_daemons import DAEMONS, start_dbus, start_networkd
-from tests.two_links import BOTH, assert_shared, becomes
 
 MANUAL = (CHECKOUT / "doc" / "dhcp-lb.8").read_text()
 DHCP = "auto eth1\niface eth1 inet dhcp\n"

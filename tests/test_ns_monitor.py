@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests import box
-from tests.provider import HOST, Provider
+from tests.beds import box
+from tests.beds.provider import HOST, Provider
 
 WATCHED = box.STORE / "watched"
 FAST = "interval=0.25 down=1 up=2"

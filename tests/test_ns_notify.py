@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from dhcp_lb.monitor.handover import decode, encode
-from tests import box
+from tests.beds import box
 from tests.test_ns_monitor import FAST, balance, bed, until
 
 ETC, USR = Path("/etc/dhcp-lb-notify.d"), Path("/usr/lib/dhcp-lb/notify.d")

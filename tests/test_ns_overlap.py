@@ -7,7 +7,7 @@ from dhcp_lb.model import Link
 from dhcp_lb.pinning.nft import load, ruleset
 from dhcp_lb.pinning.overlap import overlaps
 from dhcp_lb.pinning.table import text
-from tests.netns import network, nft
+from tests.beds.netns import network, nft
 from tests.test_ns_pinning import MASK, ODD
 
 

@@ -15,8 +15,8 @@ from dhcp_lb.nfnetlink import table_there
 from dhcp_lb.pinning import conntrack
 from dhcp_lb.pinning.nft import ENVIRONMENT, load
 from dhcp_lb.pinning.table import REMOVE, text
-from tests.lab import root
-from tests.netns import LAN, SERVER, batch, network, nft, router, run
+from tests.beds.lab import root
+from tests.beds.netns import LAN, SERVER, batch, network, nft, router, run
 
 MASK = 0xff000000
 LINKS = (Link("eth0", "table-eth0", 200, 1), Link("eth1", "table-eth1", 201, 2))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Isp, Lab
-from tests.lab.node import wait_for
+from tests.beds.lab import Isp, Lab
+from tests.beds.lab.node import wait_for
 
 ROUTER = "10.0.0.1"
 

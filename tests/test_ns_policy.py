@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Isp, Lab
+from tests.beds.lab import Isp, Lab
 
 POLICY = """
 from 10.0.0.50 -> eth0

@@ -15,9 +15,9 @@ import pytest
 from dhcp_lb.monitor.asks import Ask, Way
 from dhcp_lb.monitor.probe import KEEP_S, MAX_STREAMS, Answer, Prober, counts
 from dhcp_lb.targets import DNS, GATEWAY, HTTP, PING, TCP
-from tests import box
-from tests.netns import network, run
-from tests.provider import HOST, Provider
+from tests.beds import box
+from tests.beds.netns import network, run
+from tests.beds.provider import HOST, Provider
 
 ROOT = Ask(DNS, HOST, 53, "", named=False)
 ECHO = Ask(PING, HOST)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Isp, Lab, wait_for
-from tests.lab.node import ENVIRONMENT
-from tests.two_links import assert_shared
+from tests.beds.lab import Isp, Lab, wait_for
+from tests.beds.lab.node import ENVIRONMENT
+from tests.beds.two_links import assert_shared
 
 NAME_SERVER = "198.51.100.53"
 BUSY_S = 2.0

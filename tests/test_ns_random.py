@@ -14,8 +14,8 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from tests import box
-from tests.box import CONFIG, Given, boxed, event, kernel, set_address, start_event
+from tests.beds import box
+from tests.beds.box import CONFIG, Given, boxed, event, kernel, set_address, start_event
 
 HISTORIES = int(os.environ.get("DHCP_LB_HISTORIES", "12"))
 LINKS = ("eth0", "eth1", "eth2", "eth3")

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Isp, Lab
-from tests.lab.lab import Counts
+from tests.beds.lab import Isp, Lab
+from tests.beds.lab.lab import Counts
 
 # The kernel deals connections out by a hash, so shares scatter like dice. With 1,000 connections, one run in twenty is
 # more than three percentage points off. With 6,000, it is not one in a hundred thousand.

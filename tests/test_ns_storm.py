@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import box
-from tests.box import Given, boxed, event, given, kernel, lookup, set_address, start_event
+from tests.beds import box
+from tests.beds.box import Given, boxed, event, given, kernel, lookup, set_address, start_event
 
 LINKS = 250
 EVENTS = int(os.environ.get("DHCP_LB_SOAK", "600"))

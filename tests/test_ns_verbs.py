@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import box
-from tests.box import boxed, event, given, kernel, run, set_address, verb
+from tests.beds import box
+from tests.beds.box import boxed, event, given, kernel, run, set_address, verb
 
 
 def links_up(number: int = 2) -> None:

@@ -9,8 +9,8 @@ from dhcp_lb.objections import RETRY_S, kept, learned, rehearsal, singles, stand
 from dhcp_lb.plan import changes
 from dhcp_lb.routing import Uplink, desired, judge
 from dhcp_lb.model import Settings
-from tests.examples import (BOTH, ETH0, ETH1, INTERFACES, LEASE0, LEASES, ONLY1, RULES0, SINGLE0, SINGLE1, TABLE0)
-from tests.model_kernel import ModelKernel
+from tests.beds.examples import BOTH, ETH0, ETH1, INTERFACES, LEASE0, LEASES, ONLY1, RULES0, SINGLE0, SINGLE1, TABLE0
+from tests.beds.model_kernel import ModelKernel
 
 NOTHING = Routing()
 UPLINKS: tuple[Uplink, ...] = judge((ETH0, ETH1), LEASES, {}, INTERFACES)

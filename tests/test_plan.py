@@ -7,9 +7,9 @@ import pytest
 from dhcp_lb.model import Change, Nexthop, Route, Routing, Rule, Settings, State
 from dhcp_lb.plan import changes
 from dhcp_lb.routing import desired, judge
-from tests.examples import (BOTH, COMMON_RULES, ETH0, ETH1, INTERFACES, LEASE0, LEASES, ONLY0, RULES0, RULES1, SINGLE0,
-                            SINGLE1, TABLE0, TABLE1, held)
-from tests.model_kernel import ModelKernel
+from tests.beds.examples import (BOTH, COMMON_RULES, ETH0, ETH1, INTERFACES, LEASE0, LEASES, ONLY0, RULES0, RULES1,
+                                 SINGLE0, SINGLE1, TABLE0, TABLE1, held)
+from tests.beds.model_kernel import ModelKernel
 
 NOTHING = Routing()
 ONE = Routing(TABLE0 | {ONLY0, SINGLE0}, RULES0 | COMMON_RULES)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dhcp_lb.model import Routing
-from tests.world import BOUND, World
+from tests.beds.world import BOUND, World
 
 CONFIG = b"eth0 table-eth0 200 1\neth1 table-eth1 201 2\neth2 table-eth2 202 300\n"
 NAMES = sorted(BOUND)

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.lab import CHECKOUT
+from tests.beds.lab import CHECKOUT
 
 
 def test_it_names_every_package_that_they_install() -> None:

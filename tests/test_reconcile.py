@@ -10,8 +10,8 @@ from dhcp_lb.model import LOADED, LOST, Change, Interface, Nexthop, Refusal, Rou
 from dhcp_lb.pinning import conntrack
 from dhcp_lb.pinning import pins as pinning
 from dhcp_lb.routing import PREF_PIN
-from tests.examples import BOTH, COMMON_RULES, ONLY0, ONLY1, RULES1, SINGLE0, SINGLE1, TABLE1
-from tests.world import World
+from tests.beds.examples import BOTH, COMMON_RULES, ONLY0, ONLY1, RULES1, SINGLE0, SINGLE1, TABLE1
+from tests.beds.world import World
 
 NOTHING = Routing()
 ALONE1 = Routing(TABLE1 | {ONLY1, SINGLE1}, RULES1 | COMMON_RULES)

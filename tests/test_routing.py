@@ -10,8 +10,8 @@ from dhcp_lb.plan import changes
 from dhcp_lb.policy import Policy
 from dhcp_lb.policy import rules as policy_rules
 from dhcp_lb.routing import PREF_PAUSE, PREF_PIN, Uplink, desired, judge, recovered, released, scaled
-from tests.examples import (BOTH, COMMON_RULES, ETH0, ETH1, INTERFACES, LEASE0, LEASE1, LEASES, ONLY0, ONLY1, RULES0,
-                            RULES1, SINGLE0, SINGLE1, TABLE0, TABLE1, held)
+from tests.beds.examples import (BOTH, COMMON_RULES, ETH0, ETH1, INTERFACES, LEASE0, LEASE1, LEASES, ONLY0, ONLY1,
+                                 RULES0, RULES1, SINGLE0, SINGLE1, TABLE0, TABLE1, held)
 
 LINKS = (ETH0, ETH1)
 

@@ -15,7 +15,7 @@ from dhcp_lb.model import Change, Nexthop, Refusal, Route, Routing, Rule
 from dhcp_lb.netlink import HEADER, attribute, attributes, message, messages, refusal
 from dhcp_lb.rtmessages import BODY, encode, route, routing, rule
 from dhcp_lb.rtnetlink import RTM_GETROUTE, Rtnetlink
-from tests.netns import network, run
+from tests.beds.netns import network, run
 
 little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="the literal messages are little-endian")
 

@@ -13,7 +13,7 @@ from dhcp_lb.model import (GIVEN_UP, MONITOR, NONE, ON_DEVICE, Checked, Hold, In
 from dhcp_lb.routing import desired, judge
 from dhcp_lb.sight import Sight
 from dhcp_lb.verbs.status import Status, as_json, as_text, shares
-from tests.examples import BOTH, CONFIG, INTERFACES, LEASES, ONLY0, SINGLE0, SINGLE1, held
+from tests.beds.examples import BOTH, CONFIG, INTERFACES, LEASES, ONLY0, SINGLE0, SINGLE1, held
 
 CARRIERS = {2: True, 3: True}
 

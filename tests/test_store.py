@@ -16,7 +16,7 @@ from dhcp_lb.model import (ADMINISTRATOR, GIVEN_UP, KERNEL, LOADED, LOST, MONITO
                            OUT, Checked, Hold, Lease, Objection, State)
 from dhcp_lb.sight import Sight
 from dhcp_lb.store import HELD, OBJECTIONS, PINNED, TUNED, WATCHED, Store, _decode, _encode, lives
-from tests.examples import LEASE0, LEASE1, held
+from tests.beds.examples import LEASE0, LEASE1, held
 
 BOTH = frozenset(("eth0", "eth1"))
 NOW = 5000

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from debian.deb822 import Deb822, PkgRelation
 
-from tests.lab.node import Node
-from tests.lab.root import CHECKOUT, NotOffered, debian_root, host_suite
-from tests.lab.steps import step
+from tests.beds.lab.node import Node
+from tests.beds.lab.root import CHECKOUT, NotOffered, debian_root, host_suite
+from tests.beds.lab.steps import step
 
 RELEASES = ("bookworm", "trixie")
 DIST = CHECKOUT / "dist"

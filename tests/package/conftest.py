@@ -1,5 +1,5 @@
-"""Machines of each Debian release to install the package on: roots in namespaces, see tests/lab/node.py; and virtual
-ones, see vm.py."""
+"""Machines of each Debian release to install the package on: roots in namespaces, see tests/beds/lab/node.py; and
+virtual ones, see vm.py."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from tests.lab.node import ENVIRONMENT, Node
-from tests.lab.root import CHECKOUT, debian_root
-from tests.lab.steps import step
+from tests.beds.lab.node import ENVIRONMENT, Node
+from tests.beds.lab.root import CHECKOUT, debian_root
+from tests.beds.lab.steps import step
 
 from .build import RELEASES, build
 

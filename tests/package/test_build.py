@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.node import Node
-from tests.lab.root import CHECKOUT, debian_root, host_suite
+from tests.beds.lab.node import Node
+from tests.beds.lab.root import CHECKOUT, debian_root, host_suite
 
 from .build import build, build_root, main
 from .conftest import Machine

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from tests.lab import NotOffered
-from tests.lab.steps import step
+from tests.beds.lab import NotOffered
+from tests.beds.lab.steps import step
 
 from .conftest import MACHINES, ON_AMD64
 

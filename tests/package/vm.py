@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.lab.root import CACHE, NotOffered, debian_root
+from tests.beds.lab.root import CACHE, NotOffered, debian_root
 
 from .build import RELEASES, build, copy_source
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-from tests.lab import Isp, Lab, debian_root
-from tests.lab.lab import Counts
-from tests.lab.root import PACKAGES
+from tests.beds.lab import Isp, Lab, debian_root
+from tests.beds.lab.lab import Counts
+from tests.beds.lab.root import PACKAGES
 
 from . import at_will, daemons, with_dhcp
 from .at_will import KINDS, Cost, Costs, Kills, Pairs

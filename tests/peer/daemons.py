@@ -7,8 +7,8 @@ import contextlib
 import time
 from typing import NamedTuple
 
-from tests.lab import Lab, wait_for
-from tests.lab.lab import Router
+from tests.beds.lab import Lab, wait_for
+from tests.beds.lab.lab import Router
 
 from .peer import Daemon
 from .with_dhcp import acknowledged

@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.lab import Isp
-from tests.lab.lab import Router
-from tests.lab.node import ENVIRONMENT
+from tests.beds.lab import Isp
+from tests.beds.lab.lab import Router
+from tests.beds.lab.node import ENVIRONMENT
 
 from .peer import Peer
 

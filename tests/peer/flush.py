@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.lab import Lab
+from tests.beds.lab import Lab
 
 from .peer import Peer, put_script
 

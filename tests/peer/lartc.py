@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.lab import Lab
-from tests.lab.lab import Router
+from tests.beds.lab import Lab
+from tests.beds.lab.lab import Router
 
 from .peer import Peer, put_script
 

@@ -1,8 +1,8 @@
 """systemd-networkd: one file a link, the faster link preferred by its metric. It takes the gateways of a multipath
 route only as addresses, not from two leases, so it balances nothing."""
 
-from tests.lab import Lab, wait_for
-from tests.lab.lab import Router
+from tests.beds.lab import Lab, wait_for
+from tests.beds.lab.lab import Router
 
 from .networkmanager import DAEMONS, start_dbus
 from .peer import Daemon, await_addresses, put

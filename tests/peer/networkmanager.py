@@ -1,8 +1,8 @@
 """NetworkManager: one connection a link, the faster link preferred by its metric. It makes no multipath route from two
 leases, so it balances nothing."""
 
-from tests.lab import Lab, wait_for
-from tests.lab.lab import Router
+from tests.beds.lab import Lab, wait_for
+from tests.beds.lab.lab import Router
 
 from .peer import Daemon, await_addresses, put
 

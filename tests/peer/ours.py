@@ -1,6 +1,6 @@
-"""dhcp-lb, as `tests/lab` installs it on every router."""
+"""dhcp-lb, as `tests/beds/lab` installs it on every router."""
 
-from tests.lab.lab import Router
+from tests.beds.lab.lab import Router
 
 from .peer import Peer
 

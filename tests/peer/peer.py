@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.lab import Isp, Lab, wait_for
-from tests.lab.lab import Router
+from tests.beds.lab import Isp, Lab, wait_for
+from tests.beds.lab.lab import Router
 
 
 class Peer:

@@ -4,8 +4,8 @@
 Its own `detect` reads the gateway in dhclient's lease file, which is written after the hooks have run. So the gateway
 comes from our hook, by the extension script `findgw`, which exists for such cases."""
 
-from tests.lab import Lab
-from tests.lab.lab import Router
+from tests.beds.lab import Lab
+from tests.beds.lab.lab import Router
 
 from .peer import Peer, put
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from tests.lab import Isp, Lab, wait_for
-from tests.lab.lab import Counts, Held, Router
+from tests.beds.lab import Isp, Lab, wait_for
+from tests.beds.lab.lab import Counts, Held, Router
 
 from .peer import Peer, await_addresses
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 STORE = Path("/run/dhcp-lb")
 CONFIG = Path("/etc/dhcp-lb")
@@ -288,3 +288,26 @@ def watched_lookups(sources: Mapping[str, str] = {}) -> Iterator[list[str]]:
         print(said)
         if not said.startswith("0 "):
             failures.append(said)
+
+
+def two_links() -> Kernel:
+    """Brings up eth0 and eth1 with leases. Returns the kernel's routing."""
+    add_links(2)
+    for number in range(2):
+        set_address(f"eth{number}", given(number))
+        event("BOUND", f"eth{number}", given(number))
+    found = kernel()
+    assert len(found.ours) == 15
+    return found
+
+
+def hook(**changes: object) -> "subprocess.CompletedProcess[str]":
+    """Calls the hook of a renewal with a new gateway of eth0 in another way."""
+    named: Any = {"env": environment("RENEW", "eth0", given(0, gateway=2)), "stdin": subprocess.DEVNULL, **changes}
+    return subprocess.run([PROGRAM], capture_output=True, text=True, timeout=60, **named)
+
+
+def assert_renewed(before: Kernel) -> None:
+    """That renewal is in force: every route by the old gateway goes by the new one."""
+    ours = [line.replace("via 10.100.0.1 ", "via 10.100.0.2 ") for line in before.ours]
+    assert kernel() == Kernel(tuple(sorted(ours)), before.foreign)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .steps import step
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 CACHE = CHECKOUT / ".cache"
 PACKAGES = (
     "dnsmasq-base", "ifupdown", "iproute2", "iputils-ping", "isc-dhcp-client", "nftables", "procps",

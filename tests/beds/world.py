@@ -12,8 +12,8 @@ from dhcp_lb.model import Change, Interface, Refusal, Routing
 from dhcp_lb.pinning import pins
 from dhcp_lb.rtmessages import encode
 from dhcp_lb.store import Store
-from tests import examples
-from tests.model_kernel import ModelKernel
+from tests.beds import examples
+from tests.beds.model_kernel import ModelKernel
 
 BOUND = {
     "eth0": {"new_ip_address": "192.0.2.34", "new_subnet_mask": "255.255.255.128", "new_routers": "192.0.2.1"},

@@ -3,7 +3,7 @@
 import re
 import time
 
-from tests.lab import Lab
+from tests.beds.lab import Lab
 
 ETH0 = """\
 19900: from ETH0 to 192.0.2.0/27 lookup 200
