@@ -289,6 +289,7 @@ def test_icmp_errors_of_the_lan_leave_by_the_link_that_was_asked() -> None:
                     asker.recv(1)
                 except ConnectionRefusedError:
                     told += 1
+            time.sleep(0.005)  # the whole machine says no more than a thousand a second: icmp_msgs_per_sec
         assert told == 100
 
 
