@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.beds.lab import CHECKOUT, Isp, Lab, debian_root
+from tests.beds.lab import CHECKOUT, Isp, Lab, debian_root, wait_for
 from tests.beds.lab.root import PACKAGES
 from tests.beds.two_links import BOTH, assert_shared, becomes
 from tests.test_ns_clients import PACKAGES as CLIENTS
@@ -105,5 +105,6 @@ def test_a_link_by_networkmanager() -> None:
             "[keyfile]\nunmanaged-devices=interface-name:eth0;interface-name:lan0\n")
         start_dbus(lab)
         lab.router.run("NetworkManager")
+        wait_for("NetworkManager", lambda: lab.router.try_run("nmcli", "general").returncode == 0)
         commands, = follow(lab, "A link by NetworkManager")
         lab.router.sh(re.sub("^# ", "", commands, flags=re.M))
