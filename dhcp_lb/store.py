@@ -151,31 +151,19 @@ class Store:
 
     def settled(self) -> bytes:
         """The fingerprint of the last run that had nothing left to do; b"" if it is not known."""
-        try:
-            return read(f"{self.path}/{SETTLED}", 1 << 24)
-        except (OSError, ValueError):
-            return b""
+        return self._facts(SETTLED)
 
     def settle(self, sight: bytes) -> None:
         """Writes the fingerprint of a run that had nothing left to do, if there is room."""
-        try:
-            replace(f"{self.path}/{SETTLED}", sight)
-        except OSError:
-            pass
+        self._remember(SETTLED, sight)
 
     def furnished(self) -> bytes:
         """What the names and sysctls were last seen to for; b"" if that is not known."""
-        try:
-            return read(f"{self.path}/{FURNISHED}", 1 << 24)
-        except (OSError, ValueError):
-            return b""
+        return self._facts(FURNISHED)
 
     def furnish(self, facts: bytes) -> None:
         """Keeps what the names and sysctls were seen to for, if there is room."""
-        try:
-            replace(f"{self.path}/{FURNISHED}", facts)
-        except OSError:
-            pass
+        self._remember(FURNISHED, facts)
 
     def flush(self) -> None:
         """Keeps that an administrator has flushed: the names and sysctls have gone, too."""
@@ -219,6 +207,18 @@ class Store:
                 rmdir(path)
             except OSError:
                 pass
+
+    def _facts(self, name: str) -> bytes:
+        try:
+            return read(f"{self.path}/{name}", 1 << 24)
+        except (OSError, ValueError):
+            return b""
+
+    def _remember(self, name: str, facts: bytes) -> None:
+        try:
+            replace(f"{self.path}/{name}", facts)
+        except OSError:
+            pass
 
     def _lines(self, name: str) -> list[str]:
         try:
