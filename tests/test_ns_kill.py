@@ -233,7 +233,7 @@ def test_killed_at_every_system_call_a_renewal_without_change_leaves_nothing_beh
 
 
 @boxed
-def test_killed_at_any_point_of_apply_the_routing_is_one_with_pins_or_without_and_the_next_one_makes_them() -> None:
+def test_killed_at_any_point_of_apply_the_routing_is_one_with_pins_or_without() -> None:
     def apply(pin: str) -> None:
         box.configure(["eth0", "eth1"])
         with box.CONFIG.open("a") as config:
