@@ -93,6 +93,11 @@ def within(quad: str, prefix: str) -> bool:
     return network(quad, int(prefix[prefix.index("/") + 1:])) == prefix
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether two prefixes have an address in common."""
+    return within(one[:one.index("/")], other) or within(other[:other.index("/")], one)
+
+
 def reserved(quad: str, prefix: str) -> bool:
     """Whether an address is the first (network) or the last (broadcast) of PREFIX/LENGTH. /31 and /32 have neither
     (RFC 3021)."""

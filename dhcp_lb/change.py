@@ -7,13 +7,14 @@ from .config import Invalid
 from .lock import Lock
 from .log import log
 from .marks import marks
-from .model import LOADED, LOST, NO, Change, Interface, Refusal, Route, Routing, Rule
+from .model import LOADED, LOOKUP, LOST, MAIN_TABLE, NO, Change, Interface, Refusal, Route, Routing, Rule
 from .objections import MULTIPATH, balances, kept, learned, rehearsal, singles, spoken
 from .plan import changes
 from .reconcile import News
 from .record import NamedTuple
-from .routing import KEPT, NO_INTERFACE, NO_LEASE, ROUTED, Uplink, desired, judge, recovered, released
-from .rtmessages import routing
+from .routing import (KEPT, NO_INTERFACE, NO_LEASE, PREF_DNS, ROUTED, Foreign, Uplink, desired, judge, recovered,
+                      released)
+from .rtmessages import routing, rule
 from .rtnetlink import Rtnetlink
 from .sight import Sight, look, now_s
 from .store import Store
@@ -22,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+PREF_KERNEL = 32766  # main, if nobody has moved it: net/ipv4/fib_rules.c
+DEFAULT_TABLE = 253  # RT_TABLE_DEFAULT: uapi/linux/rtnetlink.h
 ATTEMPTS = 8  # each but the last ends with a new objection, or with other interfaces
 
 
@@ -36,7 +39,7 @@ class View(NamedTuple):
 
 def judged(sight: Sight) -> View:
     """Pure: what a run wants, from what it has seen."""
-    config, state, interfaces, rules, routes = sight
+    config, state, interfaces, rules, routes, others, lan_metric = sight
     settings = config.settings
     have = routing(rules, routes)
     leases = state.leases
@@ -44,10 +47,16 @@ def judged(sight: Sight) -> View:
         leases = {**recovered(have, interfaces, settings), **leases}
     uplinks = judge(config.links, leases, state.holds(), interfaces)
     pins = marks(config.links, settings.marks) if pins_count(sight) else {}
-    want = desired(uplinks, settings, MULTIPATH not in state.objections, pins, config.policies, state.checked)
+    want = desired(uplinks, settings, MULTIPATH not in state.objections, pins, config.policies, state.checked,
+                   Foreign(lan_metric, any([_is_of_a_vpn(rule(message)) for message in others])))
     if oifs := frozenset([uplink.ifindex for uplink in uplinks if uplink.state == KEPT]):
-        want = kept(want, have, oifs, settings.balance_table)
-    return View(uplinks, have, want, changes(have, want, settings.balance_table))
+        want = kept(want, have, oifs, settings.shared())
+    return View(uplinks, have, want, changes(have, want, settings.shared()))
+
+
+def _is_of_a_vpn(other: Rule) -> bool:
+    return (PREF_DNS < other.pref < PREF_KERNEL and other.action == LOOKUP
+            and other.table not in (MAIN_TABLE, DEFAULT_TABLE))
 
 
 def explained(kernel: Rtnetlink, view: View) -> View:
@@ -73,13 +82,15 @@ def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News
     view = judged(sight)
     touched = {news.link} | _losers(view)
     before = sight.state.objections
-    if view.changes or news.edited:
+    if due := bool(view.changes) or news.edited:
         # Names and sysctls come before their routes. If a run is killed in between, the next run still finds changes
         # to make, and so comes here again.
         _furnish(kernel, store, sight, news.edited)
     sight, view = _written(kernel, store, lock, sight, view)
+    if due:
+        _unfurnish(kernel, store, sight)
     touched |= {name for name, objection in sight.state.objections.items() if objection != before.get(name)}
-    for uplink in explained(kernel, view).uplinks:
+    for uplink in explained(kernel, view).uplinks if sight.config.settings.enabled != NO else ():
         if uplink.link.interface in touched and uplink.state == KEPT:
             log(f"{uplink.link.interface} gets no new connections: {uplink.reason}")
         elif uplink.link.interface in touched and uplink.state not in (*ROUTED, NO_LEASE):
@@ -169,8 +180,19 @@ def _furnish(kernel: Rtnetlink, store: Store, sight: Sight, edited: bool) -> Non
     except OSError as error:
         log(f"{error.filename}: {error.strerror}: ip(8) shows our tables by number")
         facts = b""  # so that the next change tries again
-    sysctl.tune(kernel, store, sight.interfaces, sight.config.settings.balance)
+    if sight.config.settings.enabled != NO:
+        sysctl.tune(kernel, store, sight.interfaces, sight.config.settings.balance)
     store.furnish(facts)
+
+
+def _unfurnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
+    """Puts back what is not needed any more, after the rules that went by it."""
+    from . import groups, sysctl
+    if sight.config.settings.enabled != NO:
+        groups.leave(kernel, store, sight.config.interfaces)
+    else:
+        groups.leave(kernel, store)
+        sysctl.restore(store)
 
 
 def tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces: dict[str, Interface]) -> None:

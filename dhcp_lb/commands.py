@@ -42,6 +42,8 @@ def rule_text(rule: Rule) -> str:
     words.append(f"lookup {rule.table}" if rule.action == LOOKUP else ACTIONS.get(rule.action, f"type {rule.action}"))
     if rule.suppress_prefixlength >= 0:
         words.append(f"suppress_prefixlength {rule.suppress_prefixlength}")
+    if rule.suppress_group >= 0:
+        words.append(f"suppress_ifgroup {rule.suppress_group}")
     return " ".join(words)
 
 

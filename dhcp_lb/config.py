@@ -20,6 +20,7 @@ MAX_TEXT = 1 << 24  # bytes: 16 MiB; thousands of links need less than one
 TABLE_IDS = f"1 to 252, or 256 to {MAX_TABLE}"
 RESERVED_TABLES = {253: "default", 254: "main", 255: "local"}
 RESERVED_NAMES = ("unspec", "default", "main", "local", "all", "cache")  # ids 0, 253-255, and ip(8)'s words
+MAX_GROUP = 2**31 - 1  # to rules, a greater one is none: net/core/fib_rules.c
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_TIER = 9
 NONE_AT_ALL = "none"
@@ -62,7 +63,7 @@ def parse(text: bytes, path: str = PATH) -> Config:
     for number, line in enumerate(text.split(b"\n"), 1):
         lines.number = number
         lines.read(line)
-    lines.check_balance_table()
+    lines.check_shared_tables()
     lines.check_marks()
     lines.read_policies()
     lines.mistakes.sort(key=lambda mistake: mistake[0])
@@ -157,14 +158,16 @@ class _Lines:
         readers: dict[str, Callable[..., None]] = {
             "balance-table": self.read_balance_table, "balance": self.read_balance,
             "marks": self.read_marks, "pin": self.read_pin, "metrics": self.read_metrics,
+            "server-table": self.read_server_table,
+            "group": self.read_group, "main-default": self.read_main_default, "enabled": self.read_enabled,
         }
         if name not in readers and name not in SETTINGS:
             self.wrong(f"unknown setting {name}: must be one of {', '.join([*readers, *SETTINGS])}")
         elif name in self.setting_lines:
             self.wrong(f"{name} is already on line {self.setting_lines[name]}: must be set once")
-        elif len(values) != 1 + (name == "balance-table"):
+        elif len(values) != 1 + (name in ("balance-table", "server-table")):
             self.wrong(f"{name} has {len(values)} value{'s' * (len(values) != 1)}: must be "
-                       + ("two, a name and an id" if name == "balance-table" else "one")
+                       + ("two, a name and an id" if name in ("balance-table", "server-table") else "one")
                        + ", with commas and no spaces" * (name == "check"))
         else:
             self.setting_lines[name] = self.number
@@ -176,15 +179,25 @@ class _Lines:
     def read_balance_table(self, name: str, text: str) -> None:
         self.settings = self.settings._replace(balance_name=name, balance_table=self.table(name, text))
 
+    def read_server_table(self, name: str, text: str) -> None:
+        self.settings = self.settings._replace(server_name=name, server_table=self.table(name, text))
+
+    def read_group(self, text: str) -> None:
+        self.settings = self.settings._replace(group=self.read_number("group", text, MAX_GROUP, f"1 to {MAX_GROUP}"))
+
+    def read_main_default(self, text: str) -> None:
+        self.settings = self.settings._replace(main_default=self.yes_or_no("main-default", text))
+
+    def read_enabled(self, text: str) -> None:
+        self.settings = self.settings._replace(enabled=self.yes_or_no("enabled", text))
+
     def read_balance(self, text: str) -> None:
         if text not in (CONNECTION, PAIR, SOURCE):
             return self.wrong(f"balance {text}: must be {CONNECTION}, {PAIR} or {SOURCE}")
         self.settings = self.settings._replace(balance=text)
 
     def read_pin(self, text: str) -> None:
-        if text not in (YES, NO):
-            return self.wrong(f"pin {text}: must be yes or no")
-        self.settings = self.settings._replace(pin=text)
+        self.settings = self.settings._replace(pin=self.yes_or_no("pin", text))
 
     def read_metrics(self, text: str) -> None:
         directory, _, name = text.rpartition("/")
@@ -233,8 +246,21 @@ class _Lines:
             self.mistakes += [(number, mistake) for mistake in mistakes]
             self.policies.append(policy._replace(line=number))
 
-    def check_balance_table(self) -> None:
-        """If no line names the balance table, no other table may have its default name or id."""
+    def yes_or_no(self, name: str, text: str) -> str:
+        if text not in (YES, NO):
+            self.wrong(f"{name} {text}: must be yes or no")
+        return text
+
+    def check_shared_tables(self) -> None:
+        """If no line names the balance table, no other table may have its default name or id. The servers' table makes
+        room: files that were written before there was one stay valid."""
+        settings = self.settings
+        if "server-table" not in self.setting_lines:
+            used = {*self.tables, settings.balance_table}
+            table = next(number for number in range(settings.server_table, 0, -1) if number not in used)
+            names = {*self.table_names, settings.balance_name}
+            name = settings.server_name if settings.server_name not in names else f"{settings.server_name}-{table}"
+            self.settings = settings._replace(server_name=name, server_table=table)
         if "balance-table" in self.setting_lines:
             return
         hint = "is the balance table's: choose another, or move the balance table with `balance-table = NAME ID`"
@@ -283,6 +309,12 @@ def _tier(text: str) -> int:
     raise ValueError(f"must be 1 to {MAX_TIER}")
 
 
+def _dns(text: str) -> bool:
+    if text not in (YES, NO):
+        raise ValueError("must be yes or no")
+    return text == YES
+
+
 def _targets(text: str) -> object:
     from .targets import targets  # here: most configurations name none
     return targets(text)
@@ -305,6 +337,7 @@ SETTINGS: "dict[str, Option]" = {
 OPTIONS: "dict[str, Option]" = {
     "gateway": ("gateway", "ADDRESS", _gateway),
     "tier": ("tier", "TIER", _tier),
+    "dns": ("dns", "yes|no", _dns),
     **SETTINGS,
 }
 

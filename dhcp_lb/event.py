@@ -18,16 +18,18 @@ class Event(NamedTuple):
     interface: str  # "" = any link
     lease: Lease | None
     notes: tuple[str, ...] = ()  # the ignored parts of the lease, for the log
+    early: bool = False  # the client begins with this interface, and knows nothing yet
     sure: bool = True  # this is the link's lease; if not sure, only if nothing else is known of the link
 
 
 class Client(NamedTuple):
     """The words of one program that configures links: its reasons, and the variables with the fields of a lease. A
-    reason in none of the first three fields changes no IPv4 lease."""
+    reason in none of the first four fields changes no IPv4 lease."""
 
     comes: frozenset[bytes] = frozenset()  # there is a lease
     goes: frozenset[bytes] = frozenset()  # it has ended
     look: frozenset[bytes] = frozenset()  # see what the kernel has
+    early: frozenset[bytes] = frozenset()  # it begins with this interface
     reason: bytes = b"reason"
     interface: bytes = b"interface"
     address: bytes = b""  # the prefix length may follow, and a gateway
@@ -49,7 +51,7 @@ def _set(words: bytes) -> frozenset[bytes]:
 
 CLIENTS = {
     "dhclient": Client(  # dhclient-script(8)
-        _set(b"BOUND RENEW REBIND REBOOT TIMEOUT"), _set(b"EXPIRE FAIL RELEASE STOP"),
+        _set(b"BOUND RENEW REBIND REBOOT TIMEOUT"), _set(b"EXPIRE FAIL RELEASE STOP"), early=_set(b"PREINIT"),
         address=b"new_ip_address", mask=b"new_subnet_mask", routers=b"new_routers",
         server=b"new_dhcp_server_identifier", duration=b"new_dhcp_lease_time",
         classless=b"new_rfc3442_classless_static_routes", name_servers=(b"new_domain_name_servers",)),
@@ -57,6 +59,7 @@ CLIENTS = {
         _set(b"BOUND RENEW REBIND REBOOT TIMEOUT INFORM STATIC"),
         _set(b"EXPIRE FAIL NAK RELEASE STOP"),
         _set(b"CARRIER NOCARRIER STOPPED DEPARTED"),  # a daemon that stops may leave the address; Debian's does
+        _set(b"PREINIT"),
         address=b"new_ip_address", mask=b"new_subnet_cidr", routers=b"new_routers",
         server=b"new_dhcp_server_identifier", duration=b"new_dhcp_lease_time",
         classless=b"new_classless_static_routes", name_servers=(b"new_domain_name_servers",)),
@@ -114,11 +117,11 @@ def parse(environ: "Environ", now_s: int, name: str = "") -> Event | None:
         return None
     if reason in words.comes:
         found, notes = lease(environ, now_s, words)
-        return Event(interface, found, notes, not words.partial or not found.address or bool(found.gateway))
+        return Event(interface, found, notes, False, not words.partial or not found.address or bool(found.gateway))
     if reason in words.goes:
         return Event(interface, NONE)
-    if reason in words.look:
-        return Event(interface, None)
+    if reason in words.look or reason in words.early:
+        return Event(interface, None, early=reason in words.early)
     return None
 
 

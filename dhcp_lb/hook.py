@@ -5,7 +5,7 @@ from posix import F_OK, access, environ, umask
 from .config import Config, Invalid, read_config
 from .event import parse
 from .lock import Deadline
-from .model import NONE
+from .model import NO, NONE
 from .reconcile import News, reconcile
 from .sight import now_s
 from .store import Store
@@ -36,7 +36,7 @@ def _take(environ: "Environ", client: str) -> None:
     event = parse(environ, now_s(), client)
     if not event:
         return
-    interface, lease, notes, sure = event
+    interface, lease, notes, early, sure = event
     config = read_config()
     store = Store()
     if not interface:
@@ -47,6 +47,8 @@ def _take(environ: "Environ", client: str) -> None:
         interface = _called(interface)
         if interface not in config.interfaces:
             return
+    if early:
+        return _begin(config, store, interface)
     store.prepare()
     if lease is None:
         return _look(config, store, frozenset([interface]))
@@ -66,6 +68,16 @@ def _take(environ: "Environ", client: str) -> None:
         _log(f"{error.filename}: {error.strerror}: the lease of {interface} is used, but not saved")
         unsaved = {interface: lease}
     reconcile(config, store, News(interface if new else "", unsaved))
+
+
+def _begin(config: Config, store: Store, interface: str) -> None:
+    """Sees to it that the interface is in the links' group before it has a route. Mostly it is."""
+    from .rtnetlink import Rtnetlink
+    found = Rtnetlink().interfaces(frozenset([interface])).get(interface)
+    settings = config.settings
+    if found and found.group != settings.group and settings.enabled != NO and not store.flushed():
+        store.prepare()
+        reconcile(config, store)
 
 
 def _called(interface: str) -> str:

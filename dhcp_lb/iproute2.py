@@ -49,7 +49,10 @@ def clashes(config: Config, known: Known, path: str = PATH) -> tuple[str, ...]:
     for table, name in _ours(config):
         line = config.lines.get(table)
         place = f"{path}:{line}" if line else path
-        hint = "choose another" if line else "move the balance table with `balance-table = NAME ID`"
+        hint = "choose another"
+        if not line:
+            hint = ("move the servers' table with `server-table = NAME ID`" if table == config.settings.server_table
+                    else "move the balance table with `balance-table = NAME ID`")
         for other in known.tables:
             if other.number == table and other.name != name:
                 errors.append(f"{place}: table id {table} ({name}) is named {other.name} in {other.place}: {hint}")
@@ -81,7 +84,8 @@ def _ours(config: Config) -> list[tuple[int, str]]:
     if not config.links:
         return []
     return [*[(link.table, link.table_name) for link in config.links],
-            (config.settings.balance_table, config.settings.balance_name)]
+            (config.settings.balance_table, config.settings.balance_name),
+            (config.settings.server_table, config.settings.server_name)]
 
 
 def _write_drop_in(directory: str, ours: list[tuple[int, str]], theirs: list[Name]) -> bool:

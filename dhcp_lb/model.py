@@ -21,6 +21,7 @@ class Link(NamedTuple):
     interval_s: float = 2.0  # between two probes
     down_s: float = 4.0  # of silence, until it is dead
     up_s: float = 30.0  # of answers, until a dead link is up again
+    dns: bool = True  # its name servers are reached through it
 
 
 ON_DEVICE = "0.0.0.0"
@@ -112,7 +113,7 @@ class Interface(NamedTuple):
     carrier: bool
     addresses: tuple[str, ...]
     lengths: tuple[int, ...] = ()  # of the addresses' prefixes
-    shared: tuple[str, ...] = ()  # those that another network of this machine has, too: its LAN, for instance
+    group: int = 0  # `group` in ip-link(8)
 
 
 class Nexthop(NamedTuple):
@@ -165,6 +166,7 @@ class Rule(NamedTuple):
     sports: tuple[Range, ...] = ()  # of the source: none or one
     ports: tuple[Range, ...] = ()  # of the destination: none or one
     users: tuple[Range, ...] = ()  # whose socket: none or one
+    suppress_group: int = -1  # ignore a route by an interface of this group; -1 = of none
 
 
 class Routing(NamedTuple):
@@ -189,6 +191,7 @@ class Refusal(NamedTuple):
     words: str  # the kernel's own; "" = it gave only the number
 
 
+MAIN_TABLE = 254  # RT_TABLE_MAIN: uapi/linux/rtnetlink.h
 YES, NO = "yes", "no"
 CONNECTION, PAIR, SOURCE = "connection", "pair", "source"
 
@@ -202,6 +205,15 @@ class Settings(NamedTuple):
     pin: str = ""  # YES or NO; "" = where this machine forwards and has nft(8)
     marks: int = 0xff000000  # the bits of marks that are ours, a row of ones
     metrics: str = ""  # the file for prometheus-node-exporter; "none", or "" = in its directory if that is there
+    server_name: str = "dhcp-lb-servers"
+    server_table: int = 251
+    group: int = 109  # of the links' interfaces
+    main_default: str = YES  # or NO: no default of ours in table main
+    enabled: str = YES  # or NO: nothing of ours in the kernel
+
+    def shared(self) -> tuple[int, ...]:
+        """The tables with routes by all links."""
+        return self.balance_table, self.server_table, MAIN_TABLE
 
 
 PROTOCOL = 109

@@ -52,7 +52,7 @@ def singles(multipath: Route, want: Routing) -> tuple[Change, ...]:
     (fib_create_info in net/ipv4/fib_semantics.c)."""
     oifs = {nexthop.oif for nexthop in multipath.nexthops}
     return tuple([Change(True, route) for route in sorted(want.routes)
-                  if is_single(route) and route.nexthops[0].oif in oifs])
+                  if is_single(route) and route.table == multipath.table and route.nexthops[0].oif in oifs])
 
 
 def learned(refusals: tuple[Refusal, ...], uplinks: tuple[Uplink, ...], have: Routing, state: State,
@@ -78,10 +78,10 @@ def spoken(errno: int, words: str) -> str:
     return f"{words or 'no reason given'} ({errorcode.get(errno, errno)})"
 
 
-def kept(want: Routing, have: Routing, oifs: frozenset[int], balance_table: int) -> Routing:
-    """`want`, but in the balance table the links of these interfaces keep just the routes that they `have` there."""
+def kept(want: Routing, have: Routing, oifs: frozenset[int], tables: tuple[int, ...]) -> Routing:
+    """`want`, but in the shared `tables` the links of these interfaces keep just the routes that they `have` there."""
     def of_these(routing: Routing) -> frozenset[Route]:
-        return frozenset([route for route in routing.routes if route.table == balance_table and route.source
+        return frozenset([route for route in routing.routes if route.table in tables and route.source
                           and len(route.nexthops) == 1 and route.nexthops[0].oif in oifs])
     return want._replace(routes=want.routes - of_these(want) | of_these(have))
 

@@ -2,22 +2,28 @@
 
 from .model import Change, Route, Routing, Rule
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
 
-def changes(have: Routing, want: Routing, balance_table: int) -> tuple[Change, ...]:
-    """The changes from `have` to `want`, in an order in which every lookup on the way finds a link.
 
-    The links' tables come first, then the rules that point to them, then the balance table. Removals come last, in the
-    opposite order. A changed route is added behind the old one, which serves until it is deleted. A replacement would
-    leave a moment without either (doc/design.md, "Append and delete")."""
+def changes(have: Routing, want: Routing, shared: "Container[int]") -> tuple[Change, ...]:
+    """The changes from `have` to `want`, in an order in which every lookup on the way finds a link. `shared` are the
+    tables with routes by all links.
+
+    The links' tables come first, then the rules that point to them, then the shared tables: the kernel finds their
+    gateways by the rules. Removals come last, in the opposite order. A changed route is added behind the old one,
+    which serves until it is deleted. A replacement would leave a moment without either (doc/design.md, "Append and
+    delete")."""
     if have == want:
         return ()
-    return (*[Change(True, what) for what in _sorted(want, have, balance_table)],
-            *[Change(False, what) for what in reversed(_sorted(have, want, balance_table))])
+    return (*[Change(True, what) for what in _sorted(want, have, shared)],
+            *[Change(False, what) for what in reversed(_sorted(have, want, shared))])
 
 
-def _sorted(of: Routing, without: Routing, balance_table: int) -> list[Route | Rule]:
+def _sorted(of: Routing, without: Routing, shared: "Container[int]") -> list[Route | Rule]:
     # A prefix comes before the default whose gateway is in it.
     routes = sorted(of.routes - without.routes, key=lambda route: (route.table, -route.scope, route))
-    return [*[route for route in routes if route.table != balance_table],
+    return [*[route for route in routes if route.table not in shared],
             *sorted(of.rules - without.rules),
-            *[route for route in routes if route.table == balance_table]]
+            *[route for route in routes if route.table in shared]]

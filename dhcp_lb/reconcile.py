@@ -3,7 +3,7 @@ leases."""
 
 from .config import Config, Invalid, read_config
 from .lock import Lock, alone
-from .model import LOADED, LOST, NO, Lease, Routing, State
+from .model import LOADED, LOST, NO, Interface, Lease, Routing, Settings, State
 from .record import NamedTuple
 from .rtnetlink import Rtnetlink
 from .sight import Sight, look, now_s
@@ -38,6 +38,9 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
         kernel = Rtnetlink()
         state = _pinned(kernel, config, store, _state(config, store, news), news)
         seen = sight = look(kernel, config, state)
+        if _strays(config, sight.interfaces):  # before the rules that go by the group
+            from .groups import join
+            seen = sight = sight._replace(interfaces=join(kernel, store, config, sight.interfaces))
         # The decision depends on the sight alone. If the sight is the same as in a run that had nothing to do, there
         # is nothing to do. With hundreds of links this saves most of the work of a renewal.
         if not news.edited and not news.link and sight.fingerprint() == store.settled():
@@ -52,7 +55,7 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
 def flush(store: Store) -> None:
     """Removes everything of ours from the kernel and from iproute2's names. The leases stay for `apply` and for the
     clients' next event. Changes in the kernel bring nothing back."""
-    from . import iproute2, sysctl
+    from . import groups, iproute2, sysctl
     from .change import tell
     from .log import log
     from .pinning import pins
@@ -61,7 +64,8 @@ def flush(store: Store) -> None:
 
     def remove(lock: Lock) -> None:
         kernel = Rtnetlink()
-        planned = changes(routing(*kernel.ours()), Routing(), 0)
+        rules, routes, _ = kernel.ours()
+        planned = changes(routing(rules, routes), Routing(), Settings().shared())
         lock.check()
         try:
             store.flush()
@@ -71,15 +75,22 @@ def flush(store: Store) -> None:
             tell(planned, kernel.write(planned), {})
         pins.remove(store)
         sysctl.restore(store)
+        groups.leave(kernel, store)
         iproute2.remove_names()
 
     alone(store, remove, needed=True)
 
 
+def _strays(config: Config, interfaces: dict[str, Interface]) -> bool:
+    """Pure: whether one of the links' interfaces is not in the group."""
+    settings = config.settings
+    return settings.enabled != NO and any([one.group != settings.group for one in interfaces.values()])
+
+
 def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State, news: News) -> State:
     """The state, with what has become of the nft table. An event only looks whether it is there: to have nft make it
     takes longer than all the rest of an event."""
-    if news.edited:
+    if news.edited or state.pinned and config.settings.enabled == NO:
         from .pinning import pins
         return state._replace(pinned=pins.keep(kernel, config, store, state))
     if state.pinned not in (LOADED, LOST) or config.settings.pin == NO:

@@ -21,7 +21,8 @@ RTA_CACHEINFO, RTA_VIA, RTA_PREF, RTA_NH_ID = 12, 18, 20, 30
 RTN_UNICAST = 1
 RTNH_F_ONLINK = 4
 
-FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN = 1, 2, 3, 6, 10, 14
+FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_PRIORITY, FRA_FWMARK = 1, 2, 3, 6, 10
+FRA_SUPPRESS_IFGROUP, FRA_SUPPRESS_PREFIXLEN = 13, 14
 FRA_TABLE, FRA_FWMASK, FRA_OIFNAME, FRA_UID_RANGE, FRA_PROTOCOL = 15, 16, 17, 20, 21
 FRA_IP_PROTO, FRA_SPORT_RANGE, FRA_DPORT_RANGE, FRA_SPORT_MASK, FRA_DPORT_MASK = 22, 23, 24, 28, 29
 FIB_RULE_DETACHED = 0x8 | 0x10  # the rule's interface does not exist at the moment
@@ -108,6 +109,7 @@ def rule(message: bytes) -> Rule:
     mark, mask = found.pop(FRA_FWMARK, b""), found.pop(FRA_FWMASK, b"")
     protocol, users = found.pop(FRA_IP_PROTO, b"\0"), found.pop(FRA_UID_RANGE, b"")
     sports, ports = found.pop(FRA_SPORT_RANGE, b""), found.pop(FRA_DPORT_RANGE, b"")
+    group = found.pop(FRA_SUPPRESS_IFGROUP, b"")
     if FRA_TABLE in found:
         table = U32.unpack(found.pop(FRA_TABLE))[0]
     for added in FRA_SPORT_MASK, FRA_DPORT_MASK:  # by Linux 6.15 and later, to a range of one port
@@ -122,7 +124,8 @@ def rule(message: bytes) -> Rule:
                 f"{text(destination)}/{destination_length}" if destination else "", oif,
                 S32.unpack(suppress)[0] if suppress else -1, rest, family, action,
                 U32.unpack(mark)[0] if mark else 0, U32.unpack(mask)[0] if mask else 0, iif, protocol[0],
-                _range(PORTS, sports), _range(PORTS, ports), _range(USERS, users))
+                _range(PORTS, sports), _range(PORTS, ports), _range(USERS, users),
+                S32.unpack(group)[0] if group else -1)
 
 
 def _name(value: bytes) -> str:
@@ -202,6 +205,8 @@ def _rule_body(rule: Rule) -> bytes:
         parts.append(attribute(FRA_OIFNAME, oif.encode("utf-8", "surrogateescape") + b"\0"))
     if suppress >= 0:
         parts.append(attribute(FRA_SUPPRESS_PREFIXLEN, U32.pack(suppress)))
+    if rule.suppress_group >= 0:
+        parts.append(attribute(FRA_SUPPRESS_IFGROUP, U32.pack(rule.suppress_group)))
     if rule.mark:
         parts.append(attribute(FRA_FWMARK, U32.pack(rule.mark)))
     if rule.mask:

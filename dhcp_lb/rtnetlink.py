@@ -1,15 +1,14 @@
 """The only door to the kernel's routing: the program's questions and its changes.
 
 Numbers are from uapi/linux: rtnetlink.h (RTM_*, RTPROT_*, RTNH_F_*), if_link.h (IFLA_*), if_addr.h (IFA_*), netconf.h
-(NETCONFA_*), sockios.h (SIOC*), if.h (IFF_*)."""
+(NETCONFA_*), if.h (IFF_*)."""
 
 from _socket import AF_INET, inet_aton, inet_ntoa
 from errno import EEXIST, EMSGSIZE, ENODEV, ENOENT, ESRCH
-from fcntl import ioctl
 from posix import F_OK, access
 
-from .model import PROTOCOL, Change, Interface, Nexthop, Refusal, Route, Rule
-from .netlink import NLM_F_ACK, NLM_F_CREATE, S32, U16, U32, Netlink, attribute, attributes
+from .model import MAIN_TABLE, PROTOCOL, Change, Interface, Nexthop, Refusal, Route, Rule
+from .netlink import ATTRIBUTE, NLM_F_ACK, NLM_F_CREATE, S32, U32, Netlink, attribute, attributes
 from .record import NamedTuple
 
 TYPE_CHECKING = False
@@ -20,25 +19,27 @@ else:
 
 NETLINK_ROUTE = 0
 
-RTM_GETLINK, RTM_GETADDR = 18, 22
+RTM_GETLINK, RTM_SETLINK, RTM_GETADDR = 18, 19, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 RTM_GETRULE = 34
 RTM_GETNETCONF = 82
 
-RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY = 1, 2, 4, 5
+RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 2, 4, 5, 6, 9
 RTN_UNICAST = 1
 RTPROT_BOOT = 3
 RTNH_F_ONLINK = 4
 RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x1000, 0x2000
 FRA_PROTOCOL = 21
 
-IFLA_IFNAME, IFLA_ALT_IFNAME = 3, 53
+IFLA_IFNAME, IFLA_GROUP, IFLA_EXT_MASK, IFLA_ALT_IFNAME = 3, 27, 29, 53
+RTEXT_FILTER_SKIP_STATS = 8
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 NETCONFA_IFINDEX, NETCONFA_RP_FILTER, NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN = 1, 3, 6
-SIOCGIFFLAGS, SIOCGIFINDEX = 0x8913, 0x8933
-IFF_UP, IFF_RUNNING = 0x1, 0x40
+IFF_UP, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x1, 0x10, 0x40, 0x80
 
 BODY = Struct("=8BL")  # struct rtmsg and struct fib_rule_hdr: rtmessages.py
+LINK = Struct("=BxHlLL")  # struct ifinfomsg: family, type, index, flags, change
+NO_STATS = attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
 ADDRESS = Struct("=4BLHH4sHH4s")  # struct ifaddrmsg and two attributes
 ALL_IPV4 = BODY.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
 OUR_RULE = attribute(FRA_PROTOCOL, bytes([PROTOCOL]))
@@ -60,13 +61,45 @@ class Rtnetlink(Netlink):
     def __init__(self) -> None:
         super().__init__(NETLINK_ROUTE)
 
-    def ours(self) -> tuple[list[bytes], list[bytes]]:
-        """The messages of our rules and of our routes, without their headers. The rules are read first: the kernel
+    def ours(self) -> tuple[list[bytes], list[bytes], list[bytes]]:
+        """The messages of our rules, of our routes, and of others' rules, without their headers. The rules are read
+        first: the kernel
         dumps a multipath of more than some 230 nexthops only after a receive with a large buffer. Before that it
         silently leaves it out."""
         rules = self.dump(RTM_GETRULE, ALL_IPV4)
         routes = self.dump(RTM_GETROUTE, BODY.pack(AF_INET, 0, 0, 0, 0, PROTOCOL, 0, 0, 0))
-        return [message for message in rules if OUR_RULE in message], routes
+        return ([message for message in rules if OUR_RULE in message], routes,
+                [message for message in rules if OUR_RULE not in message])
+
+    def main_default(self) -> tuple[int, int]:
+        """The metric and the interface's index of main's best default that is not ours; the index is 0 if there is
+        none, or if it is an error.
+
+        A dump of main begins with its defaults, the best first (net/ipv4/fib_trie.c: the keys in their order), so that
+        one answer is enough even where main has a million routes."""
+        try:
+            wanted = BODY.pack(AF_INET, 0, 0, 0, MAIN_TABLE, 0, 0, 0, 0)
+            found = Rtnetlink().begin(RTM_GETROUTE, wanted, lambda _: True)
+        except FileNotFoundError:  # there is no such table yet
+            return 0, 0
+        for message in found:
+            if message[1] == message[3] == 0 and message[5] != PROTOCOL:  # rtm_dst_len, rtm_tos, rtm_protocol
+                values = attributes(message, BODY.size)
+                oif = values.get(RTA_OIF) or values.get(RTA_MULTIPATH, bytes(8))[4:8]  # struct rtnexthop: rtnh_ifindex
+                return U32.unpack(values.get(RTA_PRIORITY, bytes(4)))[0], S32.unpack(oif)[0]
+        return 0, 0
+
+    def has_neighbours(self, ifindex: int) -> bool:
+        """Whether the interface leads to a network with more than one other machine, as no tunnel does."""
+        flags = LINK.unpack_from(self.ask(RTM_GETLINK, 0, LINK.pack(0, 0, ifindex, 0, 0) + NO_STATS))[3]
+        return not flags & (IFF_POINTOPOINT | IFF_NOARP)
+
+    def set_group(self, ifindex: int, group: int) -> None:
+        """Puts an interface into a group."""
+        try:
+            self.ask(RTM_SETLINK, NLM_F_ACK, LINK.pack(0, 0, ifindex, 0, 0) + attribute(IFLA_GROUP, U32.pack(group)))
+        except PermissionError as error:
+            raise PermissionError(error.errno, "only root can change the routing") from None
 
     def rules(self) -> list[Rule]:
         """All rules, ours and others', in the kernel's order."""
@@ -103,8 +136,7 @@ class Rtnetlink(Netlink):
             pass
 
     def interfaces(self, names: "frozenset[str]") -> dict[str, Interface]:
-        """The interfaces with these names that exist. `shared` lists the addresses that another interface has, too,
-        with a prefix shorter than /32. A tunnel may borrow an address with /32."""
+        """The interfaces with these names that exist."""
         addresses: dict[int, list[str]] = {}
         lengths: dict[int, list[int]] = {}
         for message in self.dump(RTM_GETADDR, b"\x02" + bytes(7)):
@@ -115,30 +147,21 @@ class Rtnetlink(Netlink):
                 addresses.setdefault(ifindex, []).append(inet_ntoa(local if second == IFA_LOCAL else address))
                 lengths.setdefault(ifindex, []).append(length)
         interfaces: dict[str, Interface] = {}
-        descriptor = self.socket.fileno()
         for name in names:
-            # If it is asked for an interface that does not exist, the kernel looks for a module of that name and runs
-            # modprobe(8) twice (net/core/dev_ioctl.c, dev_load). Each interface with IPv4 has a directory.
+            # Each interface with IPv4 has a directory. The kernel would take another name of an interface, too.
             if not access(f"{IPV4_CONF}/{name}", F_OK):
                 continue
-            request = bytearray(name.encode("utf-8", "surrogateescape").ljust(40, b"\0"))  # struct ifreq
+            asked = attribute(IFLA_IFNAME, name.encode("utf-8", "surrogateescape") + b"\0")
             try:
-                ioctl(descriptor, SIOCGIFINDEX, request)
-                ifindex = S32.unpack_from(request, 16)[0]
-                ioctl(descriptor, SIOCGIFFLAGS, request)
-                flags = U16.unpack_from(request, 16)[0]
+                found = self.ask(RTM_GETLINK, 0, bytes(LINK.size) + asked + NO_STATS)
             except OSError as error:
                 if error.errno != ENODEV:
                     raise
             else:
+                _, _, ifindex, flags, _ = LINK.unpack_from(found)
                 interfaces[name] = Interface(ifindex, flags & IFF_UP != 0, flags & IFF_RUNNING != 0,
-                                             tuple(addresses.pop(ifindex, ())), tuple(lengths.pop(ifindex, ())))
-        others = frozenset([quad for ifindex, quads in addresses.items()
-                            for quad, length in zip(quads, lengths[ifindex]) if length < 32])
-        for name, interface in interfaces.items():
-            if not others.isdisjoint(interface.addresses):
-                shared = tuple([quad for quad in interface.addresses if quad in others])
-                interfaces[name] = interface._replace(shared=shared)
+                                             tuple(addresses.pop(ifindex, ())), tuple(lengths.pop(ifindex, ())),
+                                             _group(found))
         return interfaces
 
     def name_of(self, alias: str) -> str:
@@ -191,3 +214,14 @@ class Rtnetlink(Netlink):
             raise PermissionError(error.errno, "only root can change the routing") from None
         return tuple([Refusal(changes[place], errno, words) for place, errno, words in refusals
                       if errno not in ((EEXIST,) if changes[place].add else (ENOENT, ESRCH))])
+
+
+def _group(message: bytes) -> int:
+    """The group in a message about an interface. It is among the first of some forty attributes."""
+    start = LINK.size
+    while start < len(message):
+        length, kind = ATTRIBUTE.unpack_from(message, start)
+        if kind == IFLA_GROUP:
+            return int(U32.unpack_from(message, start + 4)[0])
+        start += length + 3 & ~3
+    return 0

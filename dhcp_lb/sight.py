@@ -17,6 +17,8 @@ class Sight(NamedTuple):
     interfaces: dict[str, Interface]
     rules: list[bytes]  # ours, from Rtnetlink.ours
     routes: list[bytes]
+    others: list[bytes] = []  # rules that are not ours
+    lan_metric: int = -1  # routing.Foreign
 
     def fingerprint(self) -> bytes:
         """Equal bytes for equal decisions. The age of the leases does not matter."""
@@ -28,8 +30,9 @@ class Sight(NamedTuple):
         checked = [(name, one.hold.reach if one.hold else "") for name, one in sorted(state.checked.items())]
         interfaces = [(name, *interface) for name, interface in sorted(self.interfaces.items())]
         facts = (f"{VERSION} {leases} {held} {checked} {sorted(state.objections.items())} {state.pinned} "
-                 f"{interfaces}")
-        return b"\n".join([facts.encode("utf-8", "surrogateescape"), self.config.text, *self.rules, *self.routes])
+                 f"{interfaces} {self.lan_metric}")
+        return b"\n".join([facts.encode("utf-8", "surrogateescape"), self.config.text, *self.rules, *self.routes,
+                           *self.others])
 
 
 def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
@@ -38,7 +41,19 @@ def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
     if state.objections:
         from .objections import standing
         state = state._replace(objections=standing(state, interfaces, now_s()))
-    return Sight(config, state, interfaces, *kernel.ours())
+    return Sight(config, state, interfaces, *kernel.ours(), _lan_metric(kernel, interfaces))
+
+
+def _lan_metric(kernel: Rtnetlink, interfaces: dict[str, Interface]) -> int:
+    """The metric of main's best default if it is by a device that is neither a link nor a tunnel: a LAN whose DHCP
+    server names a router. -1 if it is not."""
+    metric, oif = kernel.main_default()
+    if not oif or oif in [interface.ifindex for interface in interfaces.values()]:
+        return -1
+    try:
+        return metric if kernel.has_neighbours(oif) else -1
+    except OSError:  # it has gone meanwhile
+        return -1
 
 
 def now_s() -> int:

@@ -21,6 +21,7 @@ SETTLED = "settled"  # the fingerprint of a run that had nothing left to do
 FURNISHED = "furnished"  # what the names for ip(8) and the sysctls were last seen to for
 FLUSHED = "flushed"  # exists from `flush` until a run has something to do
 PINNED = "pinned"  # State.pinned
+GROUPED = "groups"  # lines `INTERFACE BEFORE OURS`: the interface's group
 TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 
 _LENGTHS = range(33)  # of prefixes; 0 = not known
@@ -148,6 +149,21 @@ class Store:
     def tune(self, before: dict[str, str]) -> None:
         """Writes what `tuned` returns."""
         self._keep(TUNED, [f"{key} {value}" for key, value in sorted(before.items())])
+
+    def grouped(self) -> dict[str, tuple[int, int]]:
+        """The groups of those interfaces that this program has put into its own: the one before, and ours then."""
+        try:
+            lines = [line.split(" ") for line in self._lines(GROUPED)]
+            return {name: (int(before), int(ours)) for name, before, ours in lines}
+        except (OSError, ValueError):
+            return {}
+
+    def group(self, grouped: dict[str, tuple[int, int]]) -> None:
+        """Writes what `grouped` returns."""
+        if grouped:
+            self._keep(GROUPED, [f"{name} {before} {ours}" for name, (before, ours) in sorted(grouped.items())])
+        else:
+            self.discard(f"{self.path}/{GROUPED}")
 
     def settled(self) -> bytes:
         """The fingerprint of the last run that had nothing left to do; b"" if it is not known."""

@@ -4,7 +4,7 @@ from posix import O_TRUNC, O_WRONLY, close, open, write
 
 from .config import Config
 from .log import log
-from .model import CONNECTION, PAIR, SOURCE, Interface
+from .model import CONNECTION, NO, PAIR, SOURCE, Interface
 from .rtnetlink import IPV4_CONF, Rtnetlink, Sysctl
 from .store import TUNED, Store, read
 
@@ -41,7 +41,7 @@ def hashed(balance: str) -> dict[str, str]:
 def tune(kernel: Rtnetlink, store: Store, interfaces: dict[str, Interface], balance: str) -> None:
     """Sets the sysctls that differ, and keeps their old values in the store."""
     before = store.tuned()
-    if not balance and HASH_POLICY in before:  # there was a `balance` until now
+    if not balance and not {HASH_POLICY, HASH_FIELDS}.isdisjoint(before):  # there was a `balance` until now
         for key in HASH_POLICY, HASH_FIELDS:
             _give_back(key, before.pop(key, ""))
         store.tune(before)
@@ -92,6 +92,15 @@ def _set(key: str, value: str) -> None:
     finally:
         close(descriptor)
     log(f"sysctl -w {_path(key).removeprefix('/proc/sys/')}={value}")
+
+
+def unset(kernel: Rtnetlink, config: Config, interfaces: dict[str, Interface]) -> tuple[str, ...]:
+    """What somebody has set back that the links need."""
+    if config.settings.enabled == NO:
+        return ()
+    return tuple([f"{_path(key).removeprefix('/proc/sys/')} is {now}, and the link needs {value}: "
+                  "`dhcp-lb apply` sets it"
+                  for key, (now, value) in sorted(wanted(interfaces, kernel.sysctls()).items())])
 
 
 def warnings(config: Config) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ import time
 from .address import link_local, network, within
 from .config import Config
 from .event import name_servers, parse
-from .model import NONE, ON_DEVICE, Interface, Lease, Link
-from .routing import MAIN_TABLE
+from .model import MAIN_TABLE, NONE, ON_DEVICE, Interface, Lease, Link
 from .rtmessages import by_ipv6
 from .rtnetlink import Rtnetlink
 from .sight import now_s

@@ -111,8 +111,9 @@ def test_the_balance_table_may_be_another() -> None:
 
 
 NAMES = "must be an ASCII name that does not start with a digit, and none of unspec, default, main, local, all, cache"
-OPTIONS = "must be gateway=ADDRESS, tier=TIER, check=TARGET,…, interval=SECONDS, down=SECONDS, up=SECONDS"
-SETTINGS = "must be one of balance-table, balance, marks, pin, metrics, check, interval, down, up"
+OPTIONS = "must be gateway=ADDRESS, tier=TIER, dns=yes|no, check=TARGET,…, interval=SECONDS, down=SECONDS, up=SECONDS"
+SETTINGS = ("must be one of balance-table, balance, marks, pin, metrics, server-table, group, main-default, enabled, "
+            "check, interval, down, up")
 GATEWAY = "must be the IPv4 address of a router"
 MOVE = "is the balance table's: choose another, or move the balance table with `balance-table = NAME ID`"
 

@@ -35,10 +35,14 @@ def test_these_reasons_take_a_link_out(reason: str) -> None:  # fault 25
     assert event(reason=reason) == Event("eth0", NONE)
 
 
-@pytest.mark.parametrize("reason", ["PREINIT", "MEDIUM", "ARPCHECK", "ARPSEND", "NBI", "BOUND6", "EXPIRE6", "PREINIT6",
+@pytest.mark.parametrize("reason", ["MEDIUM", "ARPCHECK", "ARPSEND", "NBI", "BOUND6", "EXPIRE6", "PREINIT6",
                                     "", "bound", "BOUND ", "WHATEVER", None])
 def test_other_reasons_are_nothing(reason: str | None) -> None:  # fault 26
     assert event(reason=reason) is None
+
+
+def test_a_client_that_begins_knows_nothing_yet() -> None:
+    assert event(reason="PREINIT") == Event("eth0", None, early=True)
 
 
 @pytest.mark.parametrize("interface", ["", None])

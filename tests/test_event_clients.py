@@ -160,7 +160,7 @@ def test_networkmanager_speaks_for_itself_and_not_as_ifupdown() -> None:
 
 
 @pytest.mark.parametrize("client, reasons", [
-    ("", "PREINIT ROUTERADVERT BOUND6 STOP6 EXPIRE6 IPV4LL RECONFIGURE TEST 3RDPARTY NOCARRIER_ROAMING"),
+    ("", "ROUTERADVERT BOUND6 STOP6 EXPIRE6 IPV4LL RECONFIGURE TEST 3RDPARTY NOCARRIER_ROAMING"),
     ("udhcpc", "leasefail nak"),
     ("networkmanager", "pre-up pre-down vpn-up dhcp6-change connectivity-change hostname device-add"),
     ("ifupdown", "pre-up pre-down"),

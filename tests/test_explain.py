@@ -9,7 +9,10 @@ from dhcp_lb.verbs.explain import chosen, explanation
 from tests.beds.examples import BOTH, COMMON_RULES, RULES0, RULES1, TABLE0
 
 LOCAL, MAIN, DEFAULT = Rule(0, 255), Rule(32766, 254), Rule(32767, 253)
+OURS = RULES0 | RULES1 | COMMON_RULES
 RULES = [LOCAL, *sorted(RULES0 | RULES1 | COMMON_RULES), MAIN, DEFAULT]
+BY_ETH0 = Route(254, "192.0.2.0/24", 0, "192.0.2.34", 253, (Nexthop("", 2),))
+TUNNEL = Route(254, "0.0.0.0/0", 50, "", 0, (Nexthop("", 7),))
 LAN = Route(254, "10.0.0.0/24", 0, "10.0.0.1", 253, (Nexthop("", 9),))
 PREFIX0, DEFAULT0 = sorted(TABLE0, key=lambda route: -route.scope)
 NAMES = {200: "table-eth0", 201: "table-eth1", 252: "dhcp-lb", 254: "main", 255: "local"}
@@ -18,18 +21,21 @@ INTERFACES = {2: "eth0", 3: "eth1", 9: "lan0"}
 
 @pytest.mark.parametrize("route, destination, source, oif, pref", [
     (BOTH, "203.0.113.1", "", "", 32765),
-    (LAN, "10.0.0.5", "", "", 20000),
-    (LAN, "10.0.0.5", "192.0.2.34", "", 20000),
+    (LAN, "10.0.0.5", "", "", 19900),
+    (LAN, "10.0.0.5", "192.0.2.34", "", 19900),
     (DEFAULT0, "203.0.113.1", "192.0.2.34", "", 20100),
     (DEFAULT0, "203.0.113.1", "", "eth0", 20200),
     (DEFAULT0, "203.0.113.1", "192.0.2.34", "eth0", 20100),
-    (PREFIX0, "192.0.2.9", "192.0.2.34", "", 19900),
+    (PREFIX0, "192.0.2.9", "192.0.2.34", "", 20100),
+    (BY_ETH0, "192.0.2.9", "", "", 30100),
+    (TUNNEL, "203.0.113.1", "", "", 30000),
     (Route(254, "0.0.0.0/0", 0, "", 0, (Nexthop("192.0.2.1", 2),)), "203.0.113.1", "", "", 32766),
     (Route(255, "10.0.0.1/32", 0, "10.0.0.1", 254, (Nexthop("", 1),)), "10.0.0.1", "", "", 0),
 ])
 def test_the_first_rule_that_can_have_led_there(route: Route, destination: str, source: str, oif: str,
                                                 pref: int) -> None:
-    rule = chosen(RULES, route, destination, source, oif)
+    group = 109 if route.nexthops[0].oif in (2, 3) else 0
+    rule = chosen(RULES, route, destination, source, oif, 0, group)
     assert rule and rule.pref == pref
 
 
@@ -49,8 +55,9 @@ def test_a_table_that_no_rule_names_has_no_rule() -> None:
 
 
 def text(route: Route, source: str = "", oif: str = "") -> str:
-    rule = chosen(RULES, route, "203.0.113.1", source, oif)
-    return "\n".join(explanation("203.0.113.1", source, oif, route, rule, NAMES, INTERFACES, {2: 1 / 3, 3: 2 / 3}))
+    rule = chosen(RULES, route, "203.0.113.1", source, oif, 0, 109)
+    return "\n".join(explanation("203.0.113.1", source, oif, route, rule, NAMES, INTERFACES, {2: 1 / 3, 3: 2 / 3},
+                                 ours=OURS))
 
 
 def test_a_balanced_connection() -> None:
@@ -120,7 +127,14 @@ def test_a_rule_whose_conditions_hold_is(condition: dict[str, Any]) -> None:
     assert chosen([*RULES, other], BOTH, "203.0.113.1", "", "", 34) == other
 
 
+def test_reasons_go_by_the_owner_of_a_rule_and_not_by_its_pref() -> None:
+    theirs = Rule(32765, 211)
+    lines = explanation("203.0.113.1", "", "", BOTH._replace(table=211), theirs, NAMES, INTERFACES, {}, ours=OURS)
+    assert lines[2] == "         because a rule of somebody else's says so"
+
+
 def test_a_policy_is_told_by_its_line() -> None:
     rule = Rule(21000, 200, destination="203.0.113.0/24")
-    lines = explanation("203.0.113.1", "", "", DEFAULT0, rule, {200: "table-eth0"}, {2: "eth0"}, {}, 12)
+    lines = explanation("203.0.113.1", "", "", DEFAULT0, rule, {200: "table-eth0"}, {2: "eth0"}, {}, 12,
+                        frozenset([rule]))
     assert lines[2] == "         because line 12 of /etc/dhcp-lb says so"

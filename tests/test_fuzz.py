@@ -143,7 +143,7 @@ def variables_of(words: event.Client) -> list[bytes]:
 def environments(draw: st.DrawFn) -> tuple[str, dict[bytes, bytes]]:
     name, called, environ = draw(st.sampled_from(CALLS))
     words, environ = event.CLIENTS[name], dict(environ)
-    reasons = sorted(words.comes | words.goes | words.look) * 3 + [b"", b"PREINIT"]
+    reasons = sorted(words.comes | words.goes | words.look | words.early) * 3 + [b"", b"PREINIT"]
     variables = variables_of(words)
     environ |= {words.reason: draw(st.sampled_from(reasons)),
                 words.interface: draw(st.sampled_from([b"eth0", b"\xff", b""]))}

@@ -41,6 +41,8 @@ def test_a_route_as_a_command(what: Route, text: str) -> None:
 
 
 @pytest.mark.parametrize("what, text", [
+    (Rule(19900, 254, suppress_prefixlength=7, suppress_group=109),
+     "pref 19900 from all lookup 254 suppress_prefixlength 7 suppress_ifgroup 109"),
     (Rule(20000, 254, suppress_prefixlength=0), "pref 20000 from all lookup 254 suppress_prefixlength 0"),
     (Rule(20100, 200, "192.0.2.34/32"), "pref 20100 from 192.0.2.34/32 lookup 200"),
     (Rule(19900, 200, "192.0.2.34/32", "192.0.2.0/24"), "pref 19900 from 192.0.2.34/32 to 192.0.2.0/24 lookup 200"),
@@ -169,6 +171,8 @@ MOVE = "move the balance table with `balance-table = NAME ID`"
     ("0xc8 isp", ["F:1: table id 200 (table-eth0) is named isp in etc/rt_tables:1: choose another"]),
     ("200 isp\r\n", ["F:1: table id 200 (table-eth0) is named isp in etc/rt_tables:1: choose another"]),
     ("252 isp", [f"F: table id 252 (dhcp-lb) is named isp in etc/rt_tables:1: {MOVE}"]),
+    ("251 isp", ["F: table id 251 (dhcp-lb-servers) is named isp in etc/rt_tables:1: move the servers' table with "
+                 "`server-table = NAME ID`"]),
     ("7 dhcp-lb", [f"F: table dhcp-lb (252) has the id 7 in etc/rt_tables:1: {MOVE}"]),
 ])
 def test_a_clash_names_both_places(files: Files, text: str, messages: list[str]) -> None:  # faults 46, 63
@@ -205,7 +209,7 @@ def test_our_names_are_in_drop_ins_that_everybody_can_read(files: Files) -> None
     finally:
         os.umask(umask)
     head = "# Written by dhcp-lb(8) from /etc/dhcp-lb; changes here are lost.\n"
-    assert files.text() == head + "200\ttable-eth0\n201\ttable-eth1\n252\tdhcp-lb\n"
+    assert files.text() == head + "200\ttable-eth0\n201\ttable-eth1\n252\tdhcp-lb\n251\tdhcp-lb-servers\n"
     assert files.text("rt_protos") == head + "109\tdhcp-lb\n"
     assert files.all() == sorted(WRITTEN)
     for name in WRITTEN:
@@ -223,14 +227,14 @@ def test_what_is_named_already_is_not_named_again(files: Files) -> None:  # faul
     files.write("etc/rt_tables", "200 table-eth0\n252 dhcp-lb")
     files.write("usr/rt_protos", "109 dhcp-lb")
     assert files.write_names(parse(CONFIG)) == WRITTEN[:1]
-    assert files.text().splitlines()[1:] == ["201\ttable-eth1"]
+    assert files.text().splitlines()[1:] == ["201\ttable-eth1", "251\tdhcp-lb-servers"]
     assert (files.etc / "rt_tables").read_text() == "200 table-eth0\n252 dhcp-lb"
 
 
 def test_the_names_of_links_that_left_are_removed(files: Files) -> None:
     files.write_names(parse(CONFIG))
     assert files.write_names(parse(b"eth0 table-eth0 200 1")) == WRITTEN[:1]
-    assert files.text().splitlines()[1:] == ["200\ttable-eth0", "252\tdhcp-lb"]
+    assert files.text().splitlines()[1:] == ["200\ttable-eth0", "252\tdhcp-lb", "251\tdhcp-lb-servers"]
     assert files.write_names(parse(b"")) == WRITTEN
     assert files.all() == []
 

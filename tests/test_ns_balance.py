@@ -85,10 +85,8 @@ def test_what_was_there_before_comes_back_with_the_line_or_with_a_flush(lab: Lab
 
 def test_what_somebody_else_has_set_is_told_and_set_back_only_where_the_line_is(lab: Lab) -> None:
     def warnings() -> list[str]:
-        *warnings, last = json.loads(lab.router.dhcp_lb("status", "--json"))["warnings"]
-        assert last.startswith("no monitor is running")
-        return warnings
-    lab.router.dhcp_lb("apply")
+        found = json.loads(lab.router.dhcp_lb("status", "--json"))["warnings"]
+        return [warning for warning in found if "no monitor" not in warning]
     lab.router.run("sysctl", "-w", f"{KEYS[0]}=0")
     assert warnings() == []
     lab.router.dhcp_lb("apply")

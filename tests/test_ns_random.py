@@ -47,18 +47,20 @@ def expected(lines: list[Line], leases: dict[str, Given], balance: int) -> set[s
         ends = "" if inside else " onlink"
         if lease.length == 24:
             found.add(f"1 {network}.0/24 dev {name} table {table} proto 109 scope 253 src {lease.address}")
-            found.add(f"19900: from {lease.address} to {network}.0/24 lookup {table} proto 109")
         found.add(f"1 default {way} table {table} proto 109 scope 0 src {lease.address}{ends}")
         found.add(f"20100: from {lease.address} lookup {table} proto 109")
         found.add(f"20200: from all oif {name} lookup {table} proto 109")
         found.add(f"1 default {way} table {balance} proto 109 scope 0 src {lease.address} metric {metric}{ends}")
+        found.add(f"1 default {way} proto 109 scope 0 src {lease.address} metric {metric + 7100}{ends}")
         if lease.length == 32 or lease.server.rpartition(".")[0] != network:
-            found.add(f"1 {lease.server} {way} table {balance} proto 109 scope 0 src {lease.address} "
-                      f"metric {metric}{ends}")
+            found.add(f"1 {lease.server} {way} table 251 proto 109 scope 0 src {lease.address} metric 67{ends}")
+            found.add("20300: from all ipproto udp dport 67 lookup 251 proto 109")
         hops = weight if most <= 256 else max(1, int(weight * 256 / most + 0.5))
         nexthops.append((table, f"{way} weight {hops}{ends}", f"{way}", ends))
     if nexthops:
-        found |= {"20000: from all lookup 254 suppress_prefixlength 0 proto 109",
+        found |= {"19900: from all lookup 254 suppress_prefixlength 7 suppress_ifgroup 109 proto 109",
+                  "30000: from all lookup 254 suppress_ifgroup 109 proto 109",
+                  "30100: from all lookup 254 suppress_prefixlength 0 proto 109",
                   f"32765: from all lookup {balance} proto 109"}
         head = f"1 default %s{'table'} {balance} proto 109 scope 0"
         if len(nexthops) == 1:
@@ -88,7 +90,7 @@ STEPS = st.one_of(
         "route add default dev peer-eth1 table 254 metric 900", "route add 10.51.0.0/16 dev peer-eth2 table 252"])),
     st.tuples(st.just("vandal"), st.sampled_from([
         "rule flush protocol 109", "route flush table 252 proto 109", "route flush table 300 proto 109",
-        "rule del pref 20000 protocol 109", "route del default table 252 proto 109"])),
+        "rule del pref 30100 protocol 109", "route del default table 252 proto 109"])),
     st.tuples(st.just("wipe"), st.sampled_from(["/run/dhcp-lb", "/run/dhcp-lb/leases", "/run/dhcp-lb/settled",
                                                 "/run/dhcp-lb/waiting", "/run/dhcp-lb/lock"])),
     st.tuples(st.just("garbage"), NAMES),

@@ -9,7 +9,8 @@ from dhcp_lb.objections import RETRY_S, kept, learned, rehearsal, singles, stand
 from dhcp_lb.plan import changes
 from dhcp_lb.routing import Uplink, desired, judge
 from dhcp_lb.model import Settings
-from tests.beds.examples import BOTH, ETH0, ETH1, INTERFACES, LEASE0, LEASES, ONLY1, RULES0, SINGLE0, SINGLE1, TABLE0
+from tests.beds.examples import (BOTH, ETH0, ETH1, INTERFACES, LEASE0, LEASES, MAIN0, ONLY1, RULES0, SHARED, SINGLE0,
+                                 SINGLE1, TABLE0)
 from tests.beds.model_kernel import ModelKernel
 
 NOTHING = Routing()
@@ -31,11 +32,11 @@ def said(*refusals: Refusal, have: Routing = NOTHING, state: State = STATE) -> d
 
 
 def test_a_rehearsal_adds_copies_and_takes_all_of_them_back() -> None:
-    asked, stands_for = rehearsal(changes(NOTHING, WANT, 252))
+    asked, stands_for = rehearsal(changes(NOTHING, WANT, SHARED))
     half = len(asked) // 2
     assert [change.what for change in asked[half:]] == [change.what for change in reversed(asked[:half])]
     assert [change.add for change in asked] == [True] * half + [False] * half
-    assert [stands_for[change] for change in asked[:half]] == list(changes(NOTHING, WANT, 252))
+    assert [stands_for[change] for change in asked[:half]] == list(changes(NOTHING, WANT, SHARED))
     metrics = [change.what.metric for change in asked[:half] if isinstance(change.what, Route)]
     assert len(set(metrics)) == len(metrics) and min(metrics) > 2**32 - 100
 
@@ -43,9 +44,9 @@ def test_a_rehearsal_adds_copies_and_takes_all_of_them_back() -> None:
 def test_a_rehearsal_leaves_nothing_and_no_lookup_takes_it() -> None:
     kernel = ModelKernel(INTERFACES, 25)
     alone = desired(judge((ETH1,), LEASES, {}, INTERFACES), Settings())
-    kernel.write(changes(NOTHING, alone, 252))
+    kernel.write(changes(NOTHING, alone, SHARED))
     before, lookups = kernel.routing(), set()
-    asked, _ = rehearsal(changes(before, WANT, 252))
+    asked, _ = rehearsal(changes(before, WANT, SHARED))
     for change in asked:
         kernel.make(change, 109)
         lookups.add(kernel.lookup())
@@ -53,7 +54,7 @@ def test_a_rehearsal_leaves_nothing_and_no_lookup_takes_it() -> None:
 
 
 def test_what_is_only_deleted_is_not_asked_for() -> None:
-    assert rehearsal(changes(WANT, NOTHING, 252)) == ((), {})
+    assert rehearsal(changes(WANT, NOTHING, SHARED)) == ((), {})
 
 
 def test_whose_fault_a_refused_multipath_is_tell_the_single_defaults_by_its_nexthops() -> None:
@@ -119,6 +120,6 @@ def test_an_objection_outlives_what_happens_to_other_links() -> None:
 
 def test_a_link_that_is_kept_keeps_what_it_has_in_the_balance_table() -> None:
     have = Routing(TABLE0 | {SINGLE0._replace(metric=1007), SINGLE1})
-    found = kept(WANT, have, frozenset([2]), 252)
+    found = kept(WANT, have, frozenset([2]), SHARED)
     assert found.rules == WANT.rules
-    assert found.routes == WANT.routes - {SINGLE0} | {SINGLE0._replace(metric=1007)}
+    assert found.routes == WANT.routes - {SINGLE0, MAIN0} | {SINGLE0._replace(metric=1007)}

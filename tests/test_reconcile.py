@@ -10,11 +10,11 @@ from dhcp_lb.model import LOADED, LOST, Change, Interface, Nexthop, Refusal, Rou
 from dhcp_lb.pinning import conntrack
 from dhcp_lb.pinning import pins as pinning
 from dhcp_lb.routing import PREF_PIN
-from tests.beds.examples import BOTH, COMMON_RULES, ONLY0, ONLY1, RULES1, SINGLE0, SINGLE1, TABLE1
+from tests.beds.examples import (BOTH, COMMON_RULES, MAIN1, ONLY0, ONLY1, RULES1, SINGLE0, SINGLE1, TABLE1)
 from tests.beds.world import World
 
 NOTHING = Routing()
-ALONE1 = Routing(TABLE1 | {ONLY1, SINGLE1}, RULES1 | COMMON_RULES)
+ALONE1 = Routing(TABLE1 | {ONLY1, SINGLE1, MAIN1}, RULES1 | COMMON_RULES)
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def bound(world: World) -> World:
 
 def test_every_change_is_in_the_log_as_a_command_and_nothing_else_is(world: World) -> None:
     lines = world.event("BOUND", "eth0")
-    assert len(lines) == len(world.routing.rules) + len(world.routing.routes) == 9
+    assert len(lines) == len(world.routing.rules) + len(world.routing.routes) == 11
     assert lines[0] == "ip -4 route append 192.0.2.0/25 dev eth0 table 200 proto 109 scope link src 192.0.2.34"
-    assert lines[-1] == ("ip -4 route append default via 192.0.2.1 dev eth0 table 252 proto 109 src 192.0.2.34 "
-                         "metric 1001")
+    assert lines[-1] == ("ip -4 route append default via 192.0.2.1 dev eth0 table 254 proto 109 src 192.0.2.34 "
+                         "metric 8101")
 
 
 @pytest.mark.parametrize("reason", ["BOUND", "RENEW", "REBIND", "REBOOT"])
@@ -55,7 +55,7 @@ def test_a_lease_that_ends_takes_its_link_out(bound: World, reason: str) -> None
     assert bound.routing == NOTHING
 
 
-@pytest.mark.parametrize("reason, interface", [("PREINIT", "eth0"), ("", "eth0"), ("BOUND", ""), ("BOUND", "eth9"),
+@pytest.mark.parametrize("reason, interface", [("", "eth0"), ("BOUND", ""), ("BOUND", "eth9"),
                                                ("BOUND", "../../etc/passwd"), ("STOP", "eth2")])
 def test_what_concerns_no_link_changes_nothing(bound: World, reason: str, interface: str) -> None:  # fault 26
     before = bound.routing
@@ -169,7 +169,7 @@ def test_a_link_that_left_the_configuration_goes_at_the_next_run(bound: World) -
     bound.config = b"eth1 table-eth1 201 2\n"
     bound.event("RENEW", "eth1")
     single = SINGLE1
-    assert bound.routing == Routing(TABLE1 | {ONLY1, single}, RULES1 | COMMON_RULES)
+    assert bound.routing == Routing(TABLE1 | {ONLY1, single, MAIN1}, RULES1 | COMMON_RULES)
     assert not Path(bound.store.path, "leases/eth0").exists()
     bound.config = b""
     bound.apply()

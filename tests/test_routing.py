@@ -9,11 +9,13 @@ from dhcp_lb.model import (ADMINISTRATOR, BLACKHOLE, GIVEN_UP, GONE, KERNEL, MON
 from dhcp_lb.plan import changes
 from dhcp_lb.policy import Policy
 from dhcp_lb.policy import rules as policy_rules
-from dhcp_lb.routing import PREF_PAUSE, PREF_PIN, Uplink, desired, judge, recovered, released, scaled
-from tests.beds.examples import (BOTH, COMMON_RULES, ETH0, ETH1, INTERFACES, LEASE0, LEASE1, LEASES, ONLY0, ONLY1,
-                                 RULES0, RULES1, SINGLE0, SINGLE1, TABLE0, TABLE1, held)
+from dhcp_lb.routing import PREF_PAUSE, PREF_PIN, Foreign, Uplink, desired, judge, recovered, released, scaled
+from tests.beds.examples import (BOTH, COMMON_RULES, ETH0, ETH1, INTERFACES, LEASE0, LEASE1, LEASES, MAIN0, MAIN1,
+                                 ONLY0, ONLY1, RULES0, RULES1, SHARED, SINGLE0, SINGLE1, TABLE0, TABLE1, held)
 
 LINKS = (ETH0, ETH1)
+DHCP = Rule(20300, 251, protocol=17, ports=((67, 67),))
+DNS = {Rule(30200, 251, protocol=17, ports=((53, 53),)), Rule(30201, 251, protocol=6, ports=((53, 53),))}
 
 
 def states(leases: dict[str, Lease] = LEASES, interfaces: dict[str, Interface] = INTERFACES,
@@ -78,14 +80,6 @@ def test_an_address_that_is_another_link_s_gateway_takes_no_link_out() -> None: 
     assert states({"eth0": LEASE0._replace(gateway="198.51.100.7"), "eth1": LEASE1}) == ["up", "up"]
 
 
-def test_an_address_of_the_machine_in_another_network_takes_no_traffic_of_that_network() -> None:  # promise 4
-    shared = {**INTERFACES, "eth0": Interface(2, True, True, ("192.0.2.34",), (24,), ("192.0.2.34",))}
-    both = routing()
-    assert routing(interfaces=shared) == both._replace(
-        rules=both.rules - {Rule(19900, 200, "192.0.2.34/32", "192.0.2.0/24")})
-    assert states(interfaces=shared) == ["up", "up"]
-
-
 def test_what_the_kernel_refused_is_unusable() -> None:
     assert states(holds={"eth1": Hold(KERNEL, OUT, "the kernel refuses it")}) == [
         "up", "unusable: the kernel refuses it"]
@@ -122,7 +116,8 @@ def test_nothing_is_nothing() -> None:  # fault 48
 
 
 def test_two_links() -> None:
-    assert routing() == Routing(TABLE0 | TABLE1 | {BOTH, SINGLE0, SINGLE1}, RULES0 | RULES1 | COMMON_RULES)
+    assert routing() == Routing(TABLE0 | TABLE1 | {BOTH, SINGLE0, SINGLE1, MAIN0, MAIN1},
+                                RULES0 | RULES1 | COMMON_RULES)
 
 
 @pytest.mark.parametrize("leases, interfaces, holds", [
@@ -136,7 +131,7 @@ def test_one_link_of_two(leases: dict[str, Lease], interfaces: dict[str, Interfa
                          holds: dict[str, Hold] | None) -> None:
     """Whatever takes the other link out, this link has the same routes and rules as with both, except for the
     multipath."""
-    assert routing(leases, interfaces, holds) == Routing(TABLE0 | {ONLY0, SINGLE0}, RULES0 | COMMON_RULES)
+    assert routing(leases, interfaces, holds) == Routing(TABLE0 | {ONLY0, SINGLE0, MAIN0}, RULES0 | COMMON_RULES)
 
 
 def test_a_link_without_carrier_keeps_its_routes() -> None:  # fault 32: the kernel leaves its nexthop out by itself
@@ -144,7 +139,7 @@ def test_a_link_without_carrier_keeps_its_routes() -> None:  # fault 32: the ker
 
 
 def test_a_draining_link_gets_no_new_connections_and_keeps_the_rest() -> None:
-    assert routing(holds=held(eth0="draining")) == Routing(TABLE0 | TABLE1 | {ONLY1, SINGLE0, SINGLE1},
+    assert routing(holds=held(eth0="draining")) == Routing(TABLE0 | TABLE1 | {ONLY1, SINGLE0, SINGLE1, MAIN1},
                                                            RULES0 | RULES1 | COMMON_RULES)
 
 
@@ -159,6 +154,7 @@ def test_a_slash_32_has_no_prefix_and_an_onlink_gateway() -> None:  # fault 3
         Route(200, "0.0.0.0/0", 0, "203.0.113.5", 0, (Nexthop("192.0.2.1", 2, 1, True),)),
         Route(252, "0.0.0.0/0", 1001, "203.0.113.5", 0, (Nexthop("192.0.2.1", 2, 1, True),)),
         Route(252, "0.0.0.0/0", 0, "", 0, (Nexthop("192.0.2.1", 2, 1, True),)),
+        Route(254, "0.0.0.0/0", 8101, "203.0.113.5", 0, (Nexthop("192.0.2.1", 2, 1, True),)),
     )), frozenset((Rule(20100, 200, "203.0.113.5/32"), Rule(20200, 200, oif="eth0"))) | COMMON_RULES)
 
 
@@ -167,16 +163,90 @@ def test_two_links_with_the_same_subnet_and_gateway_differ_by_address_and_table(
     interfaces = {"eth0": Interface(2, True, True, ("192.168.1.2",)),
                   "eth1": Interface(3, True, True, ("192.168.1.3",))}
     found = routing(leases, interfaces)
-    assert {rule for rule in found.rules if rule.pref == 19900} == {
-        Rule(19900, 200, "192.168.1.2/32", "192.168.1.0/24"), Rule(19900, 201, "192.168.1.3/32", "192.168.1.0/24")}
+    assert {rule for rule in found.rules if rule.pref == 20100} == {
+        Rule(20100, 200, "192.168.1.2/32"), Rule(20100, 201, "192.168.1.3/32")}
     assert Route(252, "0.0.0.0/0", 0, "", 0,
                  (Nexthop("192.168.1.1", 2, 1), Nexthop("192.168.1.1", 3, 2))) in found.routes
 
 
 def test_a_dhcp_server_that_is_not_on_link_is_reached_through_its_own_link() -> None:
-    host = Route(252, "203.0.113.67/32", 1001, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),))
-    found = routing({**LEASES, "eth0": LEASE0._replace(server="203.0.113.67")})
-    assert found == Routing(routing().routes | {host}, routing().rules)
+    host = Route(251, "203.0.113.67/32", 67, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),))
+    for words in {}, {"eth0": "draining"}:
+        without = routing(holds=held(**words))
+        found = routing({**LEASES, "eth0": LEASE0._replace(server="203.0.113.67")}, holds=held(**words))
+        assert found == Routing(without.routes | {host}, without.rules | {DHCP})
+
+
+def named(*servers: str, interfaces: dict[str, Interface] = INTERFACES, lease: Lease = LEASE1, link: Link = ETH0,
+          **words: str) -> set[str]:
+    """The routes of the table of servers where eth0's lease has these name servers, and the prefs of its rules."""
+    found = routing({"eth0": LEASE0._replace(name_servers=servers), "eth1": lease}, interfaces, held(**words),
+                    (link, ETH1))
+    return {f"{route.destination} {route.nexthops[0].oif}" for route in found.routes if route.table == 251} | {
+        str(rule.pref) for rule in found.rules if rule.table == 251}
+
+
+def test_the_name_servers_of_a_link_are_reached_through_it_and_no_other_traffic_is() -> None:
+    host = Route(251, "203.0.113.53/32", 53, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),))
+    found = routing({**LEASES, "eth0": LEASE0._replace(name_servers=("203.0.113.53",))})
+    assert found == Routing(routing().routes | {host}, routing().rules | DNS)
+    assert named("203.0.113.53", "203.0.113.54") == {"203.0.113.53/32 2", "203.0.113.54/32 2", "30200", "30201"}
+
+
+def test_a_name_server_that_another_link_names_too_or_that_is_in_a_network_of_ours_is_no_matter() -> None:
+    assert named("203.0.113.53", lease=LEASE1._replace(name_servers=("203.0.113.53",))) == set()
+    assert named("192.0.2.1", "192.0.2.53", "198.51.100.9") == set()  # the gateway, and each link's own network
+    modem = INTERFACES["eth1"]._replace(addresses=("198.51.100.7", "192.168.100.2"), lengths=(25, 24))
+    assert named("192.168.100.1", interfaces={**INTERFACES, "eth1": modem}) == set()
+    assert named("192.168.100.1") == {"192.168.100.1/32 2", "30200", "30201"}
+
+
+def test_a_link_that_gets_no_new_connections_or_has_dns_no_answers_no_queries() -> None:
+    assert named("203.0.113.53", eth0="draining") == set()
+    assert named("203.0.113.53", eth0="disabled") == set()
+    assert named("203.0.113.53", link=ETH0._replace(dns=False)) == set()
+
+
+def test_queries_do_not_leave_the_tunnel_of_a_vpn_that_was_there_first() -> None:
+    uplinks = judge(LINKS, {**LEASES, "eth0": LEASE0._replace(name_servers=("203.0.113.53",))}, {}, INTERFACES)
+    assert DNS <= desired(uplinks, Settings()).rules
+    assert not DNS & desired(uplinks, Settings(), foreign=Foreign(vpn=True)).rules
+
+
+def test_main_s_default_by_a_lan_does_not_take_all_and_one_behind_ours_is_no_matter() -> None:
+    uplinks = judge(LINKS, LEASES, {}, INTERFACES)
+    for metric, there in ((-1, True), (0, False), (8099, False), (8100, True), (20100, True)):
+        rules = desired(uplinks, Settings(), foreign=Foreign(metric)).rules
+        assert (Rule(30000, 254, suppress_group=109) in rules) == there
+        assert rules | {Rule(30000, 254, suppress_group=109)} == RULES0 | RULES1 | COMMON_RULES
+    assert Rule(30000, 254, suppress_group=109) not in desired(
+        uplinks, Settings(main_default="no"), foreign=Foreign(20100)).rules
+
+
+def test_main_gets_a_default_by_each_link_that_works() -> None:
+    def mains(**words: str) -> set[Route]:
+        return {route for route in routing(holds=held(**words)).routes if route.table == 254}
+    assert mains() == {MAIN0, MAIN1}
+    assert mains(eth1="draining") == mains(eth1="disabled") == {MAIN0}
+    without = desired(judge(LINKS, LEASES, {}, INTERFACES), Settings(main_default="no"))
+    assert without == Routing(routing().routes - {MAIN0, MAIN1}, routing().rules)
+
+
+def test_a_network_beside_the_lease_is_in_all_links_tables_if_it_is_clear_where_it_is() -> None:
+    both = INTERFACES["eth0"]._replace(addresses=("192.0.2.34", "192.168.100.2", "10.9.9.9"), lengths=(24, 24, 32))
+    routes = [Route(table, "192.168.100.0/24", 0, "192.168.100.2", 253, (Nexthop("", 2),)) for table in (200, 201)]
+    assert routing(interfaces={**INTERFACES, "eth0": both}).routes == routing().routes | set(routes)
+    twin = INTERFACES["eth1"]._replace(addresses=("198.51.100.7", "192.168.100.2"), lengths=(25, 24))
+    assert routing(interfaces={"eth0": both, "eth1": twin}).routes == routing().routes | {
+        routes[0], routes[1]._replace(nexthops=(Nexthop("", 3),))}
+    inside = INTERFACES["eth0"]._replace(addresses=("192.0.2.34", "198.51.100.9"), lengths=(24, 28))
+    assert routing(interfaces={**INTERFACES, "eth0": inside}).routes == routing().routes | {
+        Route(200, "198.51.100.0/28", 0, "198.51.100.9", 253, (Nexthop("", 2),))}
+
+
+def test_of_a_program_that_is_not_enabled_nothing_is_wanted() -> None:
+    assert desired(judge(LINKS, LEASES, {}, INTERFACES), Settings(enabled="no"), True, MARKS,
+                   (Policy(("eth0",), True),)) == Routing()
 
 
 def test_nexthops_are_in_the_order_of_the_tables_whatever_the_order_of_the_lines() -> None:
@@ -189,7 +259,7 @@ def test_a_link_that_comes_or_goes_leaves_the_metrics_of_the_others() -> None:
     leases = {f"eth{n}": Lease(f"10.{n}.0.2", 24, f"10.{n}.0.1") for n in range(6)}
     interfaces = {f"eth{n}": Interface(10 + n, True, True, (f"10.{n}.0.2",)) for n in range(6)}
     full = routing(leases, interfaces, links=links)
-    singles = {route.metric: route.nexthops[0].oif for route in full.routes if route.metric}
+    singles = {route.metric: route.nexthops[0].oif for route in full.routes if 0 < route.metric < 8100}
     assert singles == {1000: 12, 1001: 15, 1002: 11, 1003: 14, 1004: 10, 1005: 13}  # the heaviest first
     for out in leases:
         fewer = routing({name: lease for name, lease in leases.items() if name != out}, interfaces, links=links)
@@ -225,7 +295,8 @@ def test_scaled_weights_are_the_kernels_and_keep_their_ratios(weights: list[int]
 
 @pytest.mark.parametrize("holds", [{}, held(eth1="draining")])
 @pytest.mark.parametrize("lease", [
-    LEASE0, LEASE0._replace(server="203.0.113.67"), LEASE0._replace(gateway="203.0.113.1"),
+    LEASE0, LEASE0._replace(server="203.0.113.67"), LEASE0._replace(name_servers=("203.0.113.53",)),
+    LEASE0._replace(gateway="203.0.113.1"),
     Lease("192.0.2.34", 32, "203.0.113.1"),
 ])
 def test_a_lost_store_is_read_off_the_kernels_routes(lease: Lease, holds: dict[str, Hold]) -> None:  # faults 60, 61
@@ -411,7 +482,7 @@ def test_where_no_link_works_connections_stay_where_they_are() -> None:
 
 def test_connections_of_a_link_that_is_out_are_released_if_there_is_another() -> None:
     def after(have: Routing, want: Routing) -> list[int]:
-        return released(changes(have, want, 252), want)
+        return released(changes(have, want, SHARED), want)
     assert after(pinned(), pinned(eth1="disabled")) == [0xc9000000]
     assert after(pinned(), pinned(ETH0)) == [0xc9000000]
     assert after(pinned(), pinned(eth1="draining")) == after(pinned(eth1="draining"), pinned()) == []

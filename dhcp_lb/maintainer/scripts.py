@@ -19,8 +19,8 @@ from dhcp_lb.change import judged  # noqa: E402
 from dhcp_lb.config import read_config  # noqa: E402
 from dhcp_lb.iproute2 import clashes, known, write_names  # noqa: E402
 from dhcp_lb.maintainer.edit import edit  # noqa: E402
-from dhcp_lb.model import Nexthop, Route, Settings  # noqa: E402
-from dhcp_lb.routing import DRAINING, MAIN_TABLE, UP, Uplink, desired  # noqa: E402
+from dhcp_lb.model import MAIN_TABLE, Nexthop, Route, Settings  # noqa: E402
+from dhcp_lb.routing import DRAINING, UP, Uplink, desired  # noqa: E402
 from dhcp_lb.rtnetlink import Rtnetlink  # noqa: E402
 from dhcp_lb.sight import look, now_s  # noqa: E402
 from dhcp_lb.store import Store  # noqa: E402

@@ -48,7 +48,8 @@ def remove(store: Store) -> None:
 def are_wanted(config: Config) -> bool:
     """Whether connections should be pinned."""
     pin = config.settings.pin
-    return pin != NO and bool(marks(config.links, config.settings.marks)) and (pin == YES or _forwards())
+    return (config.settings.enabled != NO and pin != NO and bool(marks(config.links, config.settings.marks))
+            and (pin == YES or _forwards()))
 
 
 def foreign_rules(kernel: Rtnetlink, mask: int) -> list[Rule]:

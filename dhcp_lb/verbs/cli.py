@@ -11,7 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from shutil import get_terminal_size
 
-from .. import VERSION, address, iproute2
+from .. import VERSION, address, groups, iproute2
 from ..change import explained, interface_names, judged
 from ..commands import command
 from ..config import PATH, Config, Invalid, parse, read_config
@@ -21,11 +21,13 @@ from ..monitor.instance import nudge
 from ..pinning import advice
 from ..policy import line_of
 from ..reconcile import News, flush, reconcile
+from ..rtmessages import rule
 from ..rtnetlink import Rtnetlink
 from ..sight import Sight, look, now_s
 from ..store import Store
-from ..sysctl import warnings
+from ..sysctl import unset, warnings
 from ..takeup import current, take_up
+from .counts import in_the_way, short, unused
 from .explain import chosen, explanation, printable
 from .holds import drain, hold, seconds
 from .status import Status, as_json, as_text, shares
@@ -123,10 +125,17 @@ def status(options: Namespace) -> int | None:
     sight, known = _sight(config)
     commands = _commands(sight) if known and not mistakes else ()
     kernel = Rtnetlink()
-    notes = warnings(config) + (advice.now(kernel, config, sight.state) if known else ())
+    view = explained(kernel, judged(sight))
+    defaults = kernel.default_routes(0)
+    ways = in_the_way(config, view, [rule(message) for message in sight.others], defaults)
+    notes = (*ways, *unused(view, defaults, frozenset([one.ifindex for one in sight.interfaces.values()]),
+                            interface_names(defaults)), *warnings(config))
+    if known:
+        notes += (*unset(kernel, config, sight.interfaces), *groups.warnings(Store(), config, sight.interfaces),
+                  *short(view), *advice.now(kernel, config, sight.state))
     if known and config.links and not sight.state.checked and not Store().flushed():
         notes = (*notes, "no monitor is running, so a provider that does not work keeps its share")
-    report = Status(VERSION, sight, explained(kernel, judged(sight)), commands, notes, now_s(), known, mistakes)
+    report = Status(VERSION, sight, view, commands, notes, now_s(), known, mistakes, not ways)
     if options.json:
         print(json.dumps(as_json(report), indent=2))
     else:
@@ -161,7 +170,8 @@ def check(options: Namespace) -> None:
     config = _valid(read_config() if path == PATH else parse(Path(path).read_bytes(), path), path)
     for hint in _hints(config):
         print(f"{path}:{hint}")
-    for warning in advice.before(config):
+    there = Rtnetlink().interfaces(config.interfaces)
+    for warning in (*groups.warnings(Store(), config, there), *advice.before(config)):
         print(f"{path}: warning: {warning}")
     count = len(config.links)
     print(f"{path}: {count} link{'s' * (count != 1)}" + ("" if count else ", so nothing is balanced"))
@@ -200,14 +210,19 @@ def explain(options: Namespace) -> int | None:
         route = kernel.lookup(options.destination, options.source, oif.ifindex if oif else 0)
     except OSError as error:
         return _fail(f"the kernel has no route to {options.destination}: {_what(error)}", FAILED)
-    rule = chosen(kernel.rules(), route, options.destination, options.source, options.oif, os.getuid())
+    group = next((one.group for nexthop in route.nexthops[:1] for one in kernel.interfaces(
+        frozenset(interface_names([route]).values())).values() if one.ifindex == nexthop.oif), 0)
+    by = chosen(kernel.rules(), route, options.destination, options.source, options.oif, os.getuid(), group)
     balance = sight.config.settings.balance_table
     carriers = {interface.ifindex: interface.carrier for interface in sight.interfaces.values()}
     names = {name.number: name.name for name in iproute2.names("rt_tables")}
-    ours = {link.table: link.table_name for link in sight.config.links} | {balance: sight.config.settings.balance_name}
-    for line in explanation(options.destination, options.source, options.oif, route, rule, names | ours,
-                            interface_names([route]), shares(judged(sight).have, balance, carriers),
-                            line_of(sight.config.policies, rule.pref) if rule else 0):
+    view = judged(sight)
+    settings = sight.config.settings
+    ours = {link.table: link.table_name for link in sight.config.links} | {
+        balance: settings.balance_name, settings.server_table: settings.server_name}
+    for line in explanation(options.destination, options.source, options.oif, route, by, names | ours,
+                            interface_names([route]), shares(view.have, balance, carriers),
+                            line_of(sight.config.policies, by.pref) if by else 0, view.have.rules):
         print(printable(line))
     return None
 

@@ -5,34 +5,41 @@ from __future__ import annotations
 from .. import address
 from ..commands import rule_text
 from ..config import PATH
-from ..model import LOOKUP, Route, Rule
+from ..model import LOOKUP, MAIN_TABLE, Route, Rule
 from ..policy import OWN
-from ..routing import MAIN_TABLE, PREF_BALANCE, PREF_DEVICE, PREF_MAIN, PREF_PREFIX, PREF_SOURCE
+from ..routing import (PREF_BALANCE, PREF_BY_LINK, PREF_DEVICE, PREF_DHCP, PREF_DNS, PREF_LAN, PREF_MAIN, PREF_PIN,
+                       PREF_SOURCE)
 
 RTN_LOCAL, RTN_BROADCAST = b"\2", b"\3"  # the second byte of a route's `rest`: linux/rtnetlink.h
 PREF_KERNEL = 32766  # main, if nobody has moved it: net/ipv4/fib_rules.c
 
 REASONS = {
-    PREF_PREFIX: "it goes from a link's address to that link's own network",
-    PREF_MAIN: "table main has a route for it that is not a default: the LAN, a VPN or a static route",
+    PREF_LAN: "table main has a route for it that does not lead by a link: the LAN, a VPN or a static route",
+    PREF_PIN: "its connection has been on this link before",
     PREF_SOURCE: "it comes from a link's address, like the replies to connections that came in by that link",
     PREF_DEVICE: "its socket is bound to a link's interface",
+    PREF_DHCP: "a lease is renewed by its own link",
+    PREF_MAIN: "table main has a default route that does not lead by a link: a VPN that takes all",
+    PREF_BY_LINK: "table main has a route for it by a link: the link's own network or a static route",
+    PREF_DNS: "the name servers of a link are reached by that link",
+    PREF_DNS + 1: "the name servers of a link are reached by that link",
     PREF_BALANCE: "no rule before it has a route for it, so it is balanced",
-    PREF_KERNEL: "no rule before it has a route for it; this one is the kernel's own",
 }
+KERNEL_RULES = (Rule(32766, MAIN_TABLE), Rule(32767, 253))  # net/ipv4/fib_rules.c, fib_default_rules_init
+KERNELS = "no rule before it has a route for it; this one is the kernel's own"
 
 
 def chosen(rules: list[Rule], route: Route, destination: str, source: str, oif: str,
-           uid: int = 0) -> Rule | None:
+           uid: int = 0, group: int = 0) -> Rule | None:
     """The first rule, in the kernel's order, that can have led a lookup to `route`. The kernel names the route, but
-    not the rule. `uid`: who looks up."""
+    not the rule. `uid`: who looks up; `group`: that of the route's first interface."""
     length = int(route.destination.partition("/")[2])
     fitting = [rule for rule in sorted(rules, key=lambda rule: rule.pref)
                if rule.action == LOOKUP and rule.table == route.table
                and (not rule.source or bool(source) and address.within(source, rule.source))
                and (not rule.destination or address.within(destination, rule.destination))
                and rule.oif in ("", oif)
-               and length > rule.suppress_prefixlength
+               and length > rule.suppress_prefixlength and group != rule.suppress_group
                and rule.iif in ("", OWN)
                and all(low <= uid <= high for low, high in rule.users)
                and not (rule.mark or rule.protocol or rule.sports or rule.ports)]  # the lookup has none of these
@@ -49,9 +56,10 @@ def printable(line: str) -> str:
 
 def explanation(destination: str, source: str, oif: str, route: Route, rule: Rule | None,
                 tables: dict[int, str], interfaces: dict[int, str], parts: dict[int, float],
-                line: int = 0) -> list[str]:
+                line: int = 0, ours: frozenset[Rule] = frozenset()) -> list[str]:
     """The lines of `explain`. `tables` and `interfaces` map numbers to names, `parts` an interface's index to its
-    share of the new connections. `line`: the number of the policy line that the rule is of; 0 = of none."""
+    share of the new connections. `line`: the number of the policy line that the rule is of; 0 = of none. `ours`: the
+    rules that are dhcp-lb's."""
     connection = f"A connection to {destination}"
     if source:
         connection += f" from {source}"
@@ -65,8 +73,9 @@ def explanation(destination: str, source: str, oif: str, route: Route, rule: Rul
     lines = [f"{connection}:"]
     if rule:
         lines.append(f"  rule   {rule_text(rule)}{' and more conditions' if rule.rest else ''}")
-        reason = f"line {line} of {PATH} says so" if line else REASONS.get(
-            rule.pref, "a rule of the administrator says so")
+        reason = KERNELS if rule in KERNEL_RULES else "a rule of somebody else's says so"
+        if rule in ours:
+            reason = f"line {line} of {PATH} says so" if line else REASONS.get(rule.pref, "a rule of dhcp-lb says so")
         lines.append(f"         because {reason}")
     where = "default" if route.destination == address.EVERYWHERE else route.destination
     lines.append(f"  table  {name} ({route.table}), route {where}")

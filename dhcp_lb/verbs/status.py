@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..address import EVERYWHERE
 from ..change import View
-from ..model import LOADED, ON_DEVICE, OUT, Lease, Routing
+from ..model import LOADED, NO, ON_DEVICE, OUT, Lease, Routing
 from ..routing import DEAD, DISABLED, DRAINING, NO_LEASE, UNUSABLE, UP, Uplink
 from ..sight import Sight
 
@@ -28,6 +28,7 @@ class Status(NamedTuple):
     now_s: int
     ages_known: bool  # whether the store could be read
     mistakes: tuple[str, ...] = ()  # of the configuration; then `sight` has the links that are without
+    counts: bool = True  # nothing of somebody else's comes in the place of ours
 
 
 def shares(routing: Routing, balance_table: int, carriers: dict[int, bool]) -> dict[int, float]:
@@ -73,7 +74,7 @@ def as_json(status: Status) -> dict[str, Any]:
         } for uplink in view.uplinks],
         "balance": {"table_name": config.settings.balance_name, "table": config.settings.balance_table},
         "pinned": status.sight.state.pinned == LOADED if status.ages_known else None,
-        "in_order": not view.changes if status.ages_known and not status.mistakes else None,
+        "in_order": not view.changes and status.counts if status.ages_known and not status.mistakes else None,
         "commands": list(status.commands),
         "warnings": list(status.warnings),
         "mistakes": list(status.mistakes),
@@ -170,6 +171,10 @@ def _verdict(status: Status) -> list[str]:
         return [*lines, "The kernel's routing as it is; nothing is changed until the configuration is corrected."]
     if not status.ages_known:
         return [*lines, "This is the kernel's routing. Only root sees the leases, and whether it is as it should be."]
+    if status.sight.config.settings.enabled == NO:
+        lines.append("/etc/dhcp-lb says `enabled = no`: nothing of dhcp-lb is to be in the kernel.")
+    if not status.commands and not status.counts:
+        return [*lines, "dhcp-lb's own routing is as it should be, and something else counts."]
     if not status.commands:
         return [*lines, "The kernel's routing is as it should be."]
     return [*lines, "The kernel's routing is not as it should be. `dhcp-lb apply` would run:",

@@ -30,16 +30,22 @@ TABLE1 = frozenset((
     Route(201, "0.0.0.0/0", 0, "198.51.100.7", 0, (Nexthop("198.51.100.1", 3),)),
 ))
 RULES0 = frozenset((
-    Rule(19900, 200, "192.0.2.34/32", "192.0.2.0/24"),
     Rule(20100, 200, "192.0.2.34/32"),
     Rule(20200, 200, oif="eth0"),
 ))
 RULES1 = frozenset((
-    Rule(19900, 201, "198.51.100.7/32", "198.51.100.0/25"),
     Rule(20100, 201, "198.51.100.7/32"),
     Rule(20200, 201, oif="eth1"),
 ))
-COMMON_RULES = frozenset((Rule(20000, 254, suppress_prefixlength=0), Rule(32765, 252)))
+COMMON_RULES = frozenset((
+    Rule(19900, 254, suppress_prefixlength=7, suppress_group=109),
+    Rule(30000, 254, suppress_group=109),
+    Rule(30100, 254, suppress_prefixlength=0),
+    Rule(32765, 252),
+))
+MAIN0 = Route(254, "0.0.0.0/0", 8101, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),))
+MAIN1 = Route(254, "0.0.0.0/0", 8100, "198.51.100.7", 0, (Nexthop("198.51.100.1", 3),))
+SHARED = (252, 251, 254)  # the tables with routes by all links
 SINGLE0 = Route(252, "0.0.0.0/0", 1001, "192.0.2.34", 0, (Nexthop("192.0.2.1", 2),))
 SINGLE1 = Route(252, "0.0.0.0/0", 1000, "198.51.100.7", 0, (Nexthop("198.51.100.1", 3),))
 BOTH = Route(252, "0.0.0.0/0", 0, "", 0, (Nexthop("192.0.2.1", 2, 1), Nexthop("198.51.100.1", 3, 2)))

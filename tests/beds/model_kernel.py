@@ -86,7 +86,7 @@ class ModelKernel:
     def lookup(self) -> Route | None:
         """The route of a new connection to the Internet from an unbound socket."""
         for rule, _ in self.rules:
-            if rule.source or rule.oif or rule.suppress_prefixlength >= 0:
+            if rule.source or rule.oif or rule.suppress_prefixlength >= 0 or rule.suppress_group >= 0:
                 continue
             for route, _ in self.routes:
                 if route.table == rule.table and route.destination == "0.0.0.0/0":

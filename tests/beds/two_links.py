@@ -6,20 +6,22 @@ import time
 from tests.beds.lab import Lab
 
 ETH0 = """\
-19900: from ETH0 to 192.0.2.0/27 lookup 200
-20000: from all lookup 254 suppress_prefixlength 0
+19900: from all lookup 254 suppress_prefixlength 7 suppress_ifgroup 109
 20100: from ETH0 lookup 200
 20200: from all oif eth0 lookup 200
+30000: from all lookup 254 suppress_ifgroup 109
+30100: from all lookup 254 suppress_prefixlength 0
 32765: from all lookup 252
 192.0.2.0/27 dev eth0 table 200 scope 253 src ETH0
 default via 192.0.2.1 dev eth0 table 200 src ETH0
 default via 192.0.2.1 dev eth0 table 252
 default via 192.0.2.1 dev eth0 table 252 src ETH0 metric 1001
+default via 192.0.2.1 dev eth0 src ETH0 metric 8101
 """
 BOTH = """\
-19900: from ETH0 to 192.0.2.0/27 lookup 200
-19900: from ETH1 to 192.0.2.32/27 lookup 201
-20000: from all lookup 254 suppress_prefixlength 0
+19900: from all lookup 254 suppress_prefixlength 7 suppress_ifgroup 109
+30000: from all lookup 254 suppress_ifgroup 109
+30100: from all lookup 254 suppress_prefixlength 0
 20100: from ETH0 lookup 200
 20100: from ETH1 lookup 201
 20200: from all oif eth0 lookup 200
@@ -32,6 +34,8 @@ default via 192.0.2.1 dev eth0 table 200 src ETH0
 default via 192.0.2.1 dev eth0 table 252 src ETH0 metric 1001
 default via 192.0.2.33 dev eth1 table 201 src ETH1
 default via 192.0.2.33 dev eth1 table 252 src ETH1 metric 1000
+default via 192.0.2.1 dev eth0 src ETH0 metric 8101
+default via 192.0.2.33 dev eth1 src ETH1 metric 8100
 """
 
 

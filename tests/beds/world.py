@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dhcp_lb import change, hook, iproute2, log, reconcile, sight, sysctl
+from dhcp_lb import change, groups, hook, iproute2, log, reconcile, sight, sysctl
 from dhcp_lb.config import Config, parse
 from dhcp_lb.model import Change, Interface, Refusal, Routing
 from dhcp_lb.pinning import pins
@@ -26,7 +26,7 @@ class World:
     """A sequence of events, and the routing after each."""
 
     def __init__(self, path: Path, patch: pytest.MonkeyPatch, name: str = "dhcp-lb") -> None:
-        self.interfaces = {name: Interface(2 + number, True, True, (BOUND[name]["new_ip_address"],))
+        self.interfaces = {name: Interface(2 + number, True, True, (BOUND[name]["new_ip_address"],), group=109)
                            for number, name in enumerate(BOUND)}
         self.kernel = ModelKernel(self.interfaces, 25)
         self.config = examples.CONFIG
@@ -34,7 +34,7 @@ class World:
         self.now_s = 1000
         self.held: dict[str, str] = {}
         self.store = Store(str(path / name))
-        for module in change, sysctl:
+        for module in change, groups, sysctl:
             patch.setattr(module, "log", self.log.append)
         patch.setattr(log, "log", self.log.append)
         for module in hook, reconcile, change, sight:
@@ -80,7 +80,7 @@ class World:
     def has(self, name: str, *addresses: str, up: bool = True, carrier: bool = True) -> None:
         """Changes an interface. The kernel deletes the routes that need what the interface no longer has."""
         before = self.interfaces[name]
-        self.interfaces[name] = Interface(before.ifindex, up, carrier, addresses)
+        self.interfaces[name] = Interface(before.ifindex, up, carrier, addresses, group=before.group)
         gone = set(before.addresses) - set(addresses) if up else set(before.addresses)
         self.kernel.routes = [
             (route, owner) for route, owner in self.kernel.routes
@@ -104,13 +104,24 @@ class FakeRtnetlink:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def ours(self) -> tuple[list[bytes], list[bytes]]:
+    def ours(self) -> tuple[list[bytes], list[bytes], list[bytes]]:
         routing = self.world.kernel.routing()
         return ([encode(Change(True, rule))[2] for rule in sorted(routing.rules)],
-                [encode(Change(True, route))[2] for route in sorted(routing.routes)])
+                [encode(Change(True, route))[2] for route in sorted(routing.routes)], [])
+
+    def main_default(self) -> tuple[int, int]:
+        return 0, 0
 
     def interfaces(self, names: frozenset[str]) -> dict[str, Interface]:
         return {name: self.world.interfaces[name] for name in names if name in self.world.interfaces}
+
+    def has_neighbours(self, ifindex: int) -> bool:
+        raise AssertionError
+
+    def set_group(self, ifindex: int, group: int) -> None:
+        for name, interface in self.world.interfaces.items():
+            if interface.ifindex == ifindex:
+                self.world.interfaces[name] = interface._replace(group=group)
 
     def name_of(self, alias: str) -> str:
         return ""

@@ -1,0 +1,55 @@
+"""The group of the links' interfaces (ip-link(8), `group`), by which rules and firewalls can tell them from others,
+and their groups from before."""
+
+from .config import Config
+from .log import log
+from .model import Interface
+from .rtnetlink import Rtnetlink
+from .store import Store
+
+
+def join(kernel: Rtnetlink, store: Store, config: Config, interfaces: dict[str, Interface]) -> dict[str, Interface]:
+    """Puts the links' interfaces into the group, and keeps in the store what was there before. Returns them as they
+    are now."""
+    wanted = config.settings.group
+    noted = store.grouped()
+    outside = {name: one for name, one in interfaces.items() if one.group != wanted}
+    for name, one in outside.items():
+        before, ours = noted.get(name, (one.group, wanted))
+        # A device that was plugged in anew, or that somebody has put elsewhere, is there for a reason of its own.
+        noted[name] = (before if one.group == ours else one.group, wanted)
+    store.group(noted)
+    for name, one in outside.items():
+        try:
+            _put(kernel, name, one, wanted)
+        except PermissionError:
+            raise
+        except OSError as error:  # it has gone meanwhile
+            log(f"{name} is not put into group {wanted}: {error.strerror}")
+    return {**interfaces, **{name: one._replace(group=wanted) for name, one in outside.items()}}
+
+
+def leave(kernel: Rtnetlink, store: Store, keep: frozenset[str] = frozenset()) -> None:
+    """Puts all interfaces but those to `keep` back into the groups where they were, unless somebody has put them
+    elsewhere since."""
+    noted = store.grouped()
+    gone = {name: noted[name] for name in noted.keys() - keep}
+    for name, one in kernel.interfaces(frozenset(gone)).items() if gone else ():
+        before, ours = gone[name]
+        if one.group == ours:
+            _put(kernel, name, one, before)
+    if gone:
+        store.group({name: noted[name] for name in noted.keys() & keep})
+
+
+def warnings(store: Store, config: Config, interfaces: dict[str, Interface]) -> tuple[str, ...]:
+    """A group that somebody has given a link's interface for a reason, it may be for a firewall to go by."""
+    noted, ours = store.grouped(), config.settings.group
+    found = {name: one.group if one.group != ours else noted.get(name, (0, 0))[0] for name, one in interfaces.items()}
+    return tuple([f"{name} was in group {group}, and is in {ours} for dhcp-lb: if a firewall goes by that group, say "
+                  f"`group = {group}`" for name, group in sorted(found.items()) if group not in (0, ours)])
+
+
+def _put(kernel: Rtnetlink, name: str, interface: Interface, group: int) -> None:
+    kernel.set_group(interface.ifindex, group)
+    log(f"ip link set dev {name} group {group}")
