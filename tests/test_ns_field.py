@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests import box
+from tests.beds import box
 from tests.beds.box import Given, boxed, event, given, kernel, set_address
 
 HOST = "198.51.100.1"  # somewhere in the Internet

@@ -297,7 +297,7 @@ def two_links() -> Kernel:
         set_address(f"eth{number}", given(number))
         event("BOUND", f"eth{number}", given(number))
     found = kernel()
-    assert len(found.ours) == 15
+    assert len(found.ours) == 17
     return found
 
 
