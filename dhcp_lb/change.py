@@ -82,10 +82,14 @@ def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News
     view = judged(sight)
     touched = {news.link} | _losers(view)
     before = sight.state.objections
-    if due := bool(view.changes) or news.edited:
-        # Names and sysctls come before their routes. If a run is killed in between, the next run still finds changes
-        # to make, and so comes here again.
+    astray = _astray(sight)
+    if due := bool(view.changes) or astray or news.edited:
+        # Names, sysctls and the group come before their routes and rules. If a run is killed in between, the next run
+        # still finds changes to make, and so comes here again.
         _furnish(kernel, store, sight, news.edited)
+    if astray:
+        from .groups import join
+        sight = sight._replace(interfaces=join(kernel, store, sight.config, sight.interfaces))
     sight, view = _written(kernel, store, lock, sight, view)
     if due:
         _unfurnish(kernel, store, sight)
@@ -183,6 +187,12 @@ def _furnish(kernel: Rtnetlink, store: Store, sight: Sight, edited: bool) -> Non
     if sight.config.settings.enabled != NO:
         sysctl.tune(kernel, store, sight.interfaces, sight.config.settings.balance)
     store.furnish(facts)
+
+
+def _astray(sight: Sight) -> bool:
+    """Whether one of the links' interfaces is not in the group."""
+    settings = sight.config.settings
+    return settings.enabled != NO and any([one.group != settings.group for one in sight.interfaces.values()])
 
 
 def _unfurnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:

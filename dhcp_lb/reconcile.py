@@ -3,7 +3,7 @@ leases."""
 
 from .config import Config, Invalid, read_config
 from .lock import Lock, alone
-from .model import LOADED, LOST, NO, Interface, Lease, Routing, Settings, State
+from .model import LOADED, LOST, NO, Lease, Routing, Settings, State
 from .record import NamedTuple
 from .rtnetlink import Rtnetlink
 from .sight import Sight, look, now_s
@@ -38,9 +38,6 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
         kernel = Rtnetlink()
         state = _pinned(kernel, config, store, _state(config, store, news), news)
         seen = sight = look(kernel, config, state)
-        if _strays(config, sight.interfaces):  # before the rules that go by the group
-            from .groups import join
-            seen = sight = sight._replace(interfaces=join(kernel, store, config, sight.interfaces))
         # The decision depends on the sight alone. If the sight is the same as in a run that had nothing to do, there
         # is nothing to do. With hundreds of links this saves most of the work of a renewal.
         if not news.edited and not news.link and sight.fingerprint() == store.settled():
@@ -79,12 +76,6 @@ def flush(store: Store) -> None:
         iproute2.remove_names()
 
     alone(store, remove, needed=True)
-
-
-def _strays(config: Config, interfaces: dict[str, Interface]) -> bool:
-    """Pure: whether one of the links' interfaces is not in the group."""
-    settings = config.settings
-    return settings.enabled != NO and any([one.group != settings.group for one in interfaces.values()])
 
 
 def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State, news: News) -> State:

@@ -17,8 +17,8 @@ from tests.beds.box import (CONFIG, ENVIRONMENT, PROGRAM, Syslog, add_links, box
      "2: interface eth0 is already on line 1: each interface must have one line"),  # 45
     (b"eth0 a 253 1\n", "1: table id 253 is the kernel's table default: must be 1 to 252, or 256 to 4294967295"),
     (b"eth0 a 4294967296 1\n", "1: table id 4294967296: must be 1 to 252, or 256 to 4294967295"),  # 46
-    (b"eth0 a 1000 1 fast=1\n", "1: unknown option fast=1: must be gateway=ADDRESS, tier=TIER, check=TARGET,…, "
-                                "interval=SECONDS, down=SECONDS, up=SECONDS"),  # 47
+    (b"eth0 a 1000 1 fast=1\n", "1: unknown option fast=1: must be gateway=ADDRESS, tier=TIER, dns=yes|no, "
+                                "check=TARGET,…, interval=SECONDS, down=SECONDS, up=SECONDS"),  # 47
     (b"eth0 a 1000 1\r\n", "1: the line ends with a carriage return: save the file with Unix line ends"),  # 47
     (b"eth0 a 1000 1\n\0\n", "2: the line has control characters: must be printable characters and tabs"),  # 47
 ], ids=["fields", "weight", "twice", "kernel's table", "number", "option", "CRLF", "NUL"])
@@ -86,6 +86,6 @@ def test_a_link_that_is_taken_out_of_the_file_goes_at_the_next_run() -> None:  #
     box.configure(["eth1"])
     event("RENEW", "eth1", given(1))
     after = kernel()
-    assert len(after.ours) == 9 and after.foreign == before.foreign
+    assert len(after.ours) == 11 and after.foreign == before.foreign
     assert not any("10.100.0." in line for line in after.ours)
     assert run("ip", "route", "show", "table", "table-eth1").startswith("default via 10.100.1.1 dev eth1")

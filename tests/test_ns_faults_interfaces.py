@@ -19,7 +19,7 @@ def test_an_interface_may_have_any_name(name: str) -> None:  # 27
     run("ip", "link", "set", "dev", name, "up")
     CONFIG.write_text(f"{name} one 1000 1\n")
     event("BOUND", name, given(0))
-    assert len(kernel().ours) == 9
+    assert len(kernel().ours) == 11
     assert json.loads(verb("status", "--json"))["links"][0]["interface"] == name
     assert name in verb("status")
     verb("drain", "--", name)
@@ -49,7 +49,7 @@ def test_the_old_name_of_an_interface_is_pruned() -> None:  # 30
     ip("link set eth0 down", "link set eth0 name other0", "link set other0 up")
     event("RENEW", "eth1", given(1))
     assert not any("eth0" in line or "10.100.0." in line for line in kernel().ours)
-    assert len(kernel().ours) == 9
+    assert len(kernel().ours) == 11
 
 
 @boxed
@@ -69,7 +69,7 @@ def test_down_and_up_is_put_right_by_the_next_event() -> None:  # 33
     ip("link set eth0 down")
     assert box.lookup()
     event("RENEW", "eth1", given(1))
-    assert len(kernel().ours) == 9
+    assert len(kernel().ours) == 11
     ip("link set eth0 up")
     event("RENEW", "eth1", given(1))
     assert kernel() == before
@@ -83,4 +83,4 @@ def test_all_down_and_one_back() -> None:  # 34
     assert kernel().ours == ()
     ip("link set eth1 up")
     event("RENEW", "eth1", given(1))
-    assert len(kernel().ours) == 9 and box.lookup()
+    assert len(kernel().ours) == 11 and box.lookup()
