@@ -274,7 +274,7 @@ def _server_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], ta
             nexthop = nexthops.get(uplink.link.table)
             if nexthop and (metric == METRIC_DHCP or uplink.balanced and uplink.link.dns):
                 found += [Route(table, f"{server}/32", metric, uplink.lease.address, SCOPE_UNIVERSE, (nexthop,))
-                          for server in servers if all_named.count(server) == 1 and server != uplink.lease.gateway
+                          for server in servers if all_named.count(server) == 1
                           and not any([address.within(server, prefix) for prefix in networks])]
     return found
 

@@ -220,14 +220,15 @@ def link(running: Running) -> Iterator[Running]:
 
 
 def test_a_renewal_without_change_writes_nothing_whatever_main_has(link: Running) -> None:
-    link.router.sh("ip route flush exact default; ip route add default via 10.0.0.2 metric 5")
+    link.router.sh("ip route add default via 10.0.0.2 metric 5; dhcp-lb apply")
     logged = len(link.router.log())
     with link.router.capture("ip", "-4", "monitor", "route", "rule") as changes:
         with link.renewal():
             pass
-    link.router.run("ip", "route", "del", "default", "metric", "5")
+    log = link.router.log()[logged:]
+    link.router.sh("ip route del default metric 5; dhcp-lb apply")
     assert [line for line in changes if "dhcp-lb" in line] == []
-    assert [line for line in link.router.log()[logged:] if " dhcp-lb[" in line] == []
+    assert [line for line in log if " dhcp-lb[" in line] == []
 
 
 def test_a_new_gateway_is_used_from_the_renewal_on(link: Running) -> None:

@@ -8,6 +8,13 @@ from tests.beds.lab import Isp, Lab, debian_root, wait_for
 from tests.beds.lab.root import PACKAGES
 from tests.beds.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
 
+ASKED = """\
+30200: from all ipproto ipproto-17 dport 53 lookup 251
+30201: from all ipproto ipproto-6 dport 53 lookup 251
+9.9.9.9 via 192.0.2.33 dev eth1 table 251 src ETH1 metric 53
+198.51.100.53 via 192.0.2.33 dev eth1 table 251 src ETH1 metric 53
+"""  # what comes to BOTH with eth1's name servers
+
 DAEMONS = ["dbus", "network-manager", "networkd-dispatcher", "ppp", "systemd"]
 
 
@@ -120,7 +127,7 @@ def test_a_link_of_networkd_s_has_its_name_servers(lab: Lab) -> None:
     start_networkd(lab)
     lab.router.sh("while ! ip route show default dev eth1 | grep -q via; do sleep 0.1; done")
     lab.router.dhcp_lb("apply")
-    becomes(lab, BOTH)
+    becomes(lab, BOTH + ASKED)
     assert name_servers(lab) == "198.51.100.53,9.9.9.9"
     lab.isp("eth1").hand_out(options={6: "198.51.100.54"})
     wait_for("a renewal", lambda: "198.51.100.54" in lab.router.sh("cat /run/systemd/netif/leases/*"))
@@ -132,7 +139,7 @@ def test_a_link_of_networkmanager_s_has_its_name_servers(lab: Lab) -> None:
     lab.isp("eth1").hand_out(options={6: "198.51.100.53,9.9.9.9"})
     start_dbus(lab)
     start_networkmanager(lab)
-    becomes(lab, BOTH)
+    becomes(lab, BOTH + ASKED)
     wait_for("its `up`", lambda: name_servers(lab) == "198.51.100.53,9.9.9.9")
     lab.router.sh("reason=look dhcp-lb hook networkd")  # which the kernel says nothing about
     assert name_servers(lab) == "198.51.100.53,9.9.9.9"

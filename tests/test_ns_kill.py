@@ -171,6 +171,7 @@ def test_killed_at_every_system_call_of_the_very_first_event_the_next_one_does_a
         box.run("ip", "route", "flush", "table", "all", "proto", "109")
         box.run("sh", "-c", "rm -rf /run/dhcp-lb /etc/iproute2/rt_*.d; "
                 "for each in /proc/sys/net/ipv4/conf/eth*/ignore_routes_with_linkdown; do echo 0 >$each; done")
+        box.ip(*[f"link set {name} group 0" for name in names])
         assert kernel() == nothing
 
     there = points(first)
