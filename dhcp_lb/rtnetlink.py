@@ -24,7 +24,8 @@ RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 RTM_GETRULE = 34
 RTM_GETNETCONF = 82
 
-RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 2, 4, 5, 6, 9
+RTA_DST, RTA_SRC, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 2, 3, 4, 5, 6, 9
+RTA_MARK, RTA_IP_PROTO, RTA_DPORT = 16, 27, 29
 RTN_UNICAST = 1
 RTPROT_BOOT = 3
 RTNH_F_ONLINK = 4
@@ -179,15 +180,25 @@ class Rtnetlink(Netlink):
         return {S32.unpack(one[NETCONFA_IFINDEX])[0]:
                 Sysctl(one[NETCONFA_RP_FILTER][0], one[NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN][0]) for one in found}
 
-    def lookup(self, destination: str, source: str, oif: int) -> Route:
-        """The route that a connection of this machine takes, with its table and all its nexthops. A `source` of "" and
-        an `oif` of 0 mean an unbound socket."""
+    def lookup(self, destination: str, source: str = "", oif: int = 0, iif: int = 0, protocol: int = 0, port: int = 0,
+               mark: int = 0) -> Route:
+        """The route that a connection takes, with its table and all its nexthops: a connection of this machine, or
+        what comes in by the interface with the index `iif`. A `source` of "" and an `oif` of 0 mean an unbound
+        socket. `port`: of the destination.
+
+        Without a protocol the kernel takes what comes in for UDP (net/ipv4/route.c,
+        inet_rtm_getroute_build_skb)."""
         from .rtmessages import route
         asked = attribute(RTA_DST, inet_aton(destination))
         if source:
             asked += attribute(RTA_SRC, inet_aton(source))
-        if oif:
-            asked += attribute(RTA_OIF, U32.pack(oif))
+        for kind, value in (RTA_OIF, oif), (RTA_IIF, iif), (RTA_MARK, mark):
+            if value:
+                asked += attribute(kind, U32.pack(value))
+        if protocol:
+            asked += attribute(RTA_IP_PROTO, bytes([protocol]))
+        if port:
+            asked += attribute(RTA_DPORT, port.to_bytes(2, "big"))
 
         def ask(flags: int) -> Route:
             body = BODY.pack(AF_INET, 32, 32 if source else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE | flags)

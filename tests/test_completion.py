@@ -39,10 +39,12 @@ def test_every_verb_and_every_option() -> None:
 
 @pytest.mark.parametrize("words, want", [
     (["st"], {"status"}),
-    (["explain", ""], {"--from", "--dev"}),
+    (["explain", ""], {"--from", "--dev", "--in", "--tcp", "--udp", "--mark"}),
     (["explain", "192.0.2.1", "--f"], {"--from"}),
     (["explain", "192.0.2.1", "--from", ""], set()),
     (["explain", "--from", "192.0.2.1", "--d"], {"--dev"}),
+    (["explain", "192.0.2.1", "--tcp", ""], set()),
+    (["explain", "192.0.2.1", "--in", "lo"], {"lo"}),
     (["plan", ""], set()),
     (["status", "--json", ""], set()),
 ])

@@ -30,7 +30,10 @@ def test_what_nobody_reads_is_no_traceback() -> None:
 
 @pytest.mark.parametrize("arguments, status", [
     (["nonsense"], 2), ([], 2), (["explain"], 2), (["explain", "fritz.box"], 2),
-    (["explain", "1.2.3.4", "--dev", "no0"], 2), (["drain", "lan0"], 2),
+    (["explain", "1.2.3.4", "--dev", "no0"], 2), (["explain", "1.2.3.4", "--in", "lo"], 2),
+    (["explain", "1.2.3.4", "--in", "no0", "--from", "1.2.3.5"], 2), (["explain", "1.2.3.4", "--tcp", "0"], 2),
+    (["explain", "1.2.3.4", "--mark", "x"], 2), (["explain", "1.2.3.4", "--from", "1.2.3.5"], 2),
+    (["drain", "lan0"], 2),
     (["check", "/nowhere"], 1), (["--version"], 0), (["--help"], 0),
 ])
 @boxed

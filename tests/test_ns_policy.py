@@ -1,5 +1,6 @@
 """Lines `SELECTOR… -> LINK… [only]`: whose connections go by which link (doc/design.md, "Policy")."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -121,3 +122,55 @@ def test_explain_names_the_line_that_decides(lab: Lab) -> None:
     assert lines[2] == "         because line 6 of /etc/dhcp-lb says so"
     assert lines[-1] == "  link   eth2 via 192.0.2.65"
     assert "balanced" in lab.router.dhcp_lb("explain", "198.51.100.11")
+
+
+def explained(lab: Lab, *arguments: str) -> set[str]:
+    """The links that `explain` names."""
+    return set(re.findall(r"^  link   (\S+)", lab.router.dhcp_lb("explain", *arguments), re.MULTILINE))
+
+
+@pytest.mark.parametrize("source, to", [
+    ("50", "198.51.100.1"), ("60", "198.51.100.1"), ("70", "198.51.100.1"), ("71", "198.51.100.1"),
+    ("2", "198.51.100.1"), ("2", "198.51.100.10"), ("2", "198.51.100.20"), ("2", "198.51.100.30"),
+    ("2", "198.51.100.31"),
+])
+def test_explain_says_of_a_machine_of_the_lan_what_its_packets_do(lab: Lab, source: str, to: str) -> None:
+    assert explained(lab, to, "--from", f"10.0.0.{source}", "--tcp", "80") == set(by(lab, source, to))
+
+
+def test_explain_goes_by_protocols_and_ports_and_marks_and_interfaces(lab: Lab) -> None:
+    every = {"eth0", "eth1", "eth2"}
+    of_lan = "--from", "10.0.0.2"
+    assert explained(lab, "198.51.100.30", *of_lan, "--tcp", "81") == {"eth0"}  # the last line
+    assert explained(lab, "198.51.100.1", *of_lan, "--tcp", "91") == every
+    assert explained(lab, "198.51.100.1", *of_lan, "--udp", "81") == every
+    assert explained(lab, "198.51.100.30", *of_lan) == every  # no line for TCP is meant
+    assert explained(lab, "198.51.100.20", "--tcp", "80") == {"eth1"} == set(by(lab, "", "198.51.100.20", own=True))
+    marked = explained(lab, "198.51.100.40", *of_lan, "--mark", "0x310")
+    assert marked == {"eth2"} == set(by(lab, "2", "198.51.100.40"))
+    assert explained(lab, "10.0.0.2", "--from", "198.51.100.9", "--in", "eth1", "--tcp", "80") == {"lan0"}
+    assert "eth0 or eth1 or eth2: --in must say" in lab.router.try_run(
+        "dhcp-lb", "explain", "10.0.0.2", "--from", "198.51.100.9").stderr
+    assert "stays on this machine" in lab.router.dhcp_lb("explain", "10.0.0.1", *of_lan)
+    assert "line 2 of /etc/dhcp-lb" in lab.router.dhcp_lb("explain", "198.51.100.1", "--from", "10.0.0.50")
+
+
+def test_explain_names_the_line_that_lets_nothing_out(lab: Lab) -> None:
+    lab.router.dhcp_lb("disable", "eth1")
+    lost = lab.connect(lab.lan, 5, source="10.0.0.60", timeout_s=2)
+    assert set(lost) <= {"ENETUNREACH", "ETIMEDOUT"}
+    done = lab.router.try_run("dhcp-lb", "explain", "198.51.100.1", "--from", "10.0.0.60")
+    assert done.returncode == 1 and done.stderr == (
+        "dhcp-lb: there is no way to 198.51.100.1 from 10.0.0.60 that comes in by lan0: line 3 of /etc/dhcp-lb says "
+        "so, and none of its links takes new connections (rule pref 21003 from 10.0.0.60/32 unreachable)\n")
+
+
+def test_explain_says_what_the_kernel_drops(lab: Lab) -> None:
+    lab.router.run("sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=1")
+    try:
+        done = lab.router.try_run("dhcp-lb", "explain", "10.0.0.2", "--from", "10.0.0.7", "--in", "eth0")
+    finally:
+        lab.router.run("sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=2")
+    assert (done.returncode, done.stderr) == (
+        1, "dhcp-lb: the kernel drops a connection to 10.0.0.2 from 10.0.0.7 that comes in by eth0: 10.0.0.7 must not "
+        "be an address of this machine, and where rp_filter is 1, a route to it must lead by eth0\n")

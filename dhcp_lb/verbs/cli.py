@@ -6,7 +6,8 @@ import json
 import math
 import os
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from shutil import get_terminal_size
@@ -16,10 +17,11 @@ from ..change import explained, interface_names, judged
 from ..commands import command
 from ..config import PATH, Config, Invalid, parse, read_config
 from ..lock import Deadline
+from ..marks import parse_mark
 from ..model import NO_NEW, OUT, State
 from ..monitor.instance import nudge
 from ..pinning import advice
-from ..policy import line_of
+from ..policy import PROTOCOLS, line_of
 from ..reconcile import News, flush, reconcile
 from ..rtmessages import rule
 from ..rtnetlink import Rtnetlink
@@ -28,7 +30,7 @@ from ..store import Store
 from ..sysctl import unset, warnings
 from ..takeup import current, take_up
 from .counts import in_the_way, short, unused
-from .explain import chosen, explanation, printable
+from .explain import ANY, RTN_LOCAL, Packet, chosen, ended, explanation, no_way, printable
 from .holds import drain, hold, seconds
 from .status import Status, as_json, as_text, shares
 
@@ -98,9 +100,17 @@ def _parser() -> ArgumentParser:
     child = verb("explain", explain, "say which link a connection takes, and why")
     child.add_argument("destination", metavar="DESTINATION", help="an IPv4 address")
     child.add_argument("--from", dest="source", metavar="ADDRESS", default="",
-                       help="for a socket that is bound to this address")
-    child.add_argument("--dev", dest="oif", metavar="INTERFACE", default="",
-                       help="for a socket that is bound to this interface")
+                       help="for a socket that is bound to this address, or for a machine of the LAN that has it")
+    way = child.add_mutually_exclusive_group()
+    way.add_argument("--dev", dest="oif", metavar="INTERFACE", default="",
+                     help="for a socket that is bound to this interface")
+    way.add_argument("--in", dest="iif", metavar="INTERFACE", default="",
+                     help="for what comes in by this interface")
+    protocol = child.add_mutually_exclusive_group()
+    for name, number in PROTOCOLS.items():
+        protocol.add_argument(f"--{name}", dest="wanted", metavar="PORT", type=partial(_port, number),
+                              default=(ANY, 0), help=f"for {name.upper()} to this port")
+    child.add_argument("--mark", metavar="MARK", type=_mark, default=0, help="for packets with this fwmark")
     for name, text in (("disable", "take a link out at once, until enable or a reboot"),
                        ("drain", "give a link no new connections, until enable or a reboot"),
                        ("enable", "bring a disabled or drained link back")):
@@ -201,30 +211,70 @@ def explain(options: Namespace) -> int | None:
             setattr(options, name, address.parse(quad))
         except ValueError as error:
             raise Invalid(f"{quad or name} {error}") from None
+    if options.iif and not options.source:
+        raise Invalid("--in needs --from: must name the address of the machine that the connection comes from")
     sight, _ = _sight(_valid(read_config()))
     kernel = Rtnetlink()
-    oif = kernel.interfaces(frozenset([options.oif])).get(options.oif) if options.oif else None
-    if options.oif and not oif:
-        raise Invalid(f"{options.oif} is not an interface of this machine")
+    if options.source and not options.oif and not options.iif:
+        options.iif = _way_in(kernel, options.source)
+    there = kernel.interfaces(frozenset([options.oif, options.iif]))
+    for name in options.oif, options.iif:
+        if name and name not in there:
+            raise Invalid(f"{name} is not an interface of this machine")
+    protocol, port = options.wanted
+    packet = Packet(options.destination, options.source, options.oif, options.iif, protocol, port, options.mark,
+                    0 if options.iif else os.getuid())
+    view = judged(sight)
+    policies = sight.config.policies
+    oif, iif = (there[name].ifindex if name else 0 for name in (packet.oif, packet.iif))
     try:
-        route = kernel.lookup(options.destination, options.source, oif.ifindex if oif else 0)
+        route = kernel.lookup(packet.destination, packet.source, oif, iif, packet.protocol, packet.port, packet.mark)
     except OSError as error:
-        return _fail(f"the kernel has no route to {options.destination}: {_what(error)}", FAILED)
+        rule = ended(kernel.rules(), error.errno or 0, packet)
+        return _fail(no_way(packet, error.errno or 0, _what(error), rule, line_of(policies, rule.pref) if rule else 0,
+                            view.have), FAILED)
     group = next((one.group for nexthop in route.nexthops[:1] for one in kernel.interfaces(
         frozenset(interface_names([route]).values())).values() if one.ifindex == nexthop.oif), 0)
-    by = chosen(kernel.rules(), route, options.destination, options.source, options.oif, os.getuid(), group)
-    balance = sight.config.settings.balance_table
+    by = chosen(kernel.rules(), route, packet, group)
+    settings = sight.config.settings
     carriers = {interface.ifindex: interface.carrier for interface in sight.interfaces.values()}
     names = {name.number: name.name for name in iproute2.names("rt_tables")}
-    view = judged(sight)
-    settings = sight.config.settings
     ours = {link.table: link.table_name for link in sight.config.links} | {
-        balance: settings.balance_name, settings.server_table: settings.server_name}
-    for line in explanation(options.destination, options.source, options.oif, route, by, names | ours,
-                            interface_names([route]), shares(view.have, balance, carriers),
-                            line_of(sight.config.policies, by.pref) if by else 0, view.have.rules):
+        settings.balance_table: settings.balance_name, settings.server_table: settings.server_name}
+    for line in explanation(packet, route, by, names | ours, interface_names([route]),
+                            shares(view.have, settings.balance_table, carriers),
+                            line_of(policies, by.pref) if by else 0, view.have):
         print(printable(line))
     return None
+
+
+def _way_in(kernel: Rtnetlink, source: str) -> str:
+    """The interface by which a connection from this address comes in; "" if it is this machine's own."""
+    try:
+        back = kernel.lookup(source)
+    except OSError as error:
+        raise Invalid(f"no route leads to {source} ({_what(error)}): --in must say by which interface it comes"
+                      ) from None
+    names = sorted(interface_names([back]).values())
+    if back.rest[1:2] == RTN_LOCAL:
+        return ""
+    if len(names) != 1:
+        raise Invalid(f"{source} is behind {' or '.join(names)}: --in must say by which of them it comes")
+    return names[0]
+
+
+def _port(protocol: int, text: str) -> tuple[int, int]:
+    """A protocol and a port of it."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535):
+        raise ArgumentTypeError(f"{text} must be a port, 1 to 65535")
+    return protocol, int(text)
+
+
+def _mark(text: str) -> int:
+    try:
+        return parse_mark(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text} {error}") from None
 
 
 def monitor(_: Namespace) -> int:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from errno import EACCES, EINVAL, ENETUNREACH, EXDEV
+from typing import NamedTuple
+
 from .. import address
-from ..commands import rule_text
+from ..commands import PROTOCOLS, rule_text
 from ..config import PATH
-from ..model import LOOKUP, MAIN_TABLE, Route, Rule
+from ..model import BLACKHOLE, LOOKUP, MAIN_TABLE, UNREACHABLE, Route, Routing, Rule
 from ..policy import OWN
-from ..routing import (PREF_BALANCE, PREF_BY_LINK, PREF_DEVICE, PREF_DHCP, PREF_DNS, PREF_LAN, PREF_MAIN, PREF_PIN,
-                       PREF_SOURCE)
+from ..routing import (PREF_BALANCE, PREF_BY_LINK, PREF_DEVICE, PREF_DHCP, PREF_DNS, PREF_LAN, PREF_MAIN, PREF_PAUSE,
+                       PREF_PIN, PREF_SOURCE)
 
 RTN_LOCAL, RTN_BROADCAST = b"\2", b"\3"  # the second byte of a route's `rest`: linux/rtnetlink.h
-PREF_KERNEL = 32766  # main, if nobody has moved it: net/ipv4/fib_rules.c
+PROHIBIT = 8  # FR_ACT_PROHIBIT: uapi/linux/fib_rules.h
+ENDS = {ENETUNREACH: UNREACHABLE, EINVAL: BLACKHOLE, EACCES: PROHIBIT}  # net/ipv4/fib_rules.c, fib4_rule_action
+ANY = 1  # IPPROTO_ICMP, as no protocol was named: no line of a policy for TCP or UDP is meant
 
 REASONS = {
     PREF_LAN: "table main has a route for it that does not lead by a link: the LAN, a VPN or a static route",
     PREF_PIN: "its connection has been on this link before",
+    PREF_PAUSE: "its connection has been on a link whose cable is out, and waits for a moment",
     PREF_SOURCE: "it comes from a link's address, like the replies to connections that came in by that link",
     PREF_DEVICE: "its socket is bound to a link's interface",
     PREF_DHCP: "a lease is renewed by its own link",
@@ -29,22 +36,47 @@ KERNEL_RULES = (Rule(32766, MAIN_TABLE), Rule(32767, 253))  # net/ipv4/fib_rules
 KERNELS = "no rule before it has a route for it; this one is the kernel's own"
 
 
-def chosen(rules: list[Rule], route: Route, destination: str, source: str, oif: str,
-           uid: int = 0, group: int = 0) -> Rule | None:
+class Packet(NamedTuple):
+    """What a lookup is for: the first packet of a connection of this machine, or, with `iif`, of another one."""
+
+    destination: str
+    source: str = ""  # "" = the kernel chooses this machine's
+    oif: str = ""  # the interface that its socket is bound to
+    iif: str = ""  # the interface by which it comes in
+    protocol: int = ANY
+    port: int = 0  # of the destination
+    mark: int = 0
+    uid: int = 0  # whose socket; what is forwarded is root's to the kernel: net/ipv4/route.c
+
+
+def chosen(rules: list[Rule], route: Route, packet: Packet, group: int = 0) -> Rule | None:
     """The first rule, in the kernel's order, that can have led a lookup to `route`. The kernel names the route, but
-    not the rule. `uid`: who looks up; `group`: that of the route's first interface."""
+    not the rule. `group`: that of the route's first interface."""
     length = int(route.destination.partition("/")[2])
-    fitting = [rule for rule in sorted(rules, key=lambda rule: rule.pref)
+    fitting = [rule for rule in _fitting(rules, packet)
                if rule.action == LOOKUP and rule.table == route.table
-               and (not rule.source or bool(source) and address.within(source, rule.source))
-               and (not rule.destination or address.within(destination, rule.destination))
-               and rule.oif in ("", oif)
-               and length > rule.suppress_prefixlength and group != rule.suppress_group
-               and rule.iif in ("", OWN)
-               and all(low <= uid <= high for low, high in rule.users)
-               and not (rule.mark or rule.protocol or rule.sports or rule.ports)]  # the lookup has none of these
+               and length > rule.suppress_prefixlength and group != rule.suppress_group]
     # It is not known whether a rule's further conditions hold.
     return next((rule for rule in fitting if not rule.rest), next(iter(fitting), None))
+
+
+def ended(rules: list[Rule], errno: int, packet: Packet) -> Rule | None:
+    """The first rule, in the kernel's order, that can have ended a lookup with this error."""
+    return next((rule for rule in _fitting(rules, packet)
+                 if rule.action == ENDS.get(errno) and not rule.rest), None)
+
+
+def _fitting(rules: list[Rule], packet: Packet) -> Iterator[Rule]:
+    """Those whose conditions hold, as far as they are known."""
+    for rule in sorted(rules, key=lambda rule: rule.pref):
+        if ((not rule.source or bool(packet.source) and address.within(packet.source, rule.source))
+                and (not rule.destination or address.within(packet.destination, rule.destination))
+                and rule.oif in ("", packet.oif) and rule.iif in ("", packet.iif or OWN)
+                and rule.protocol in (0, packet.protocol) and packet.mark & rule.mask == rule.mark
+                and not rule.sports  # the lookup has none
+                and all(low <= packet.port <= high for low, high in rule.ports)
+                and all(low <= packet.uid <= high for low, high in rule.users)):
+            yield rule
 
 
 def printable(line: str) -> str:
@@ -54,17 +86,28 @@ def printable(line: str) -> str:
     return "".join([char if 32 <= code < 127 or code >= 160 else f"\\x{code:02x}" for char, code in codes])
 
 
-def explanation(destination: str, source: str, oif: str, route: Route, rule: Rule | None,
-                tables: dict[int, str], interfaces: dict[int, str], parts: dict[int, float],
-                line: int = 0, ours: frozenset[Rule] = frozenset()) -> list[str]:
+def named(packet: Packet) -> str:
+    """The connection in words."""
+    words = f"to {packet.destination}"
+    if packet.port:
+        words = f"by {PROTOCOLS[packet.protocol].upper()} to port {packet.port} of {packet.destination}"
+    if packet.source:
+        words += f" from {packet.source}"
+    if packet.iif:
+        words += f" that comes in by {packet.iif}"
+    if packet.oif:
+        words += f" of a socket bound to {packet.oif}"
+    if packet.mark:
+        words += f" with mark {packet.mark:#x}"
+    return words
+
+
+def explanation(packet: Packet, route: Route, rule: Rule | None, tables: dict[int, str], interfaces: dict[int, str],
+                parts: dict[int, float], line: int = 0, ours: Routing = Routing()) -> list[str]:
     """The lines of `explain`. `tables` and `interfaces` map numbers to names, `parts` an interface's index to its
-    share of the new connections. `line`: the number of the policy line that the rule is of; 0 = of none. `ours`: the
-    rules that are dhcp-lb's."""
-    connection = f"A connection to {destination}"
-    if source:
-        connection += f" from {source}"
-    if oif:
-        connection += f" of a socket bound to {oif}"
+    share of the new connections. `line`: the number of the policy line that the rule is of; 0 = of none. `ours`: what
+    is dhcp-lb's in the kernel."""
+    connection = f"A connection {named(packet)}"
     name = tables.get(route.table, str(route.table))
     if route.rest[1:2] == RTN_BROADCAST:
         return [f"{connection} is not possible: that is the broadcast address of a network of this machine."]
@@ -73,10 +116,7 @@ def explanation(destination: str, source: str, oif: str, route: Route, rule: Rul
     lines = [f"{connection}:"]
     if rule:
         lines.append(f"  rule   {rule_text(rule)}{' and more conditions' if rule.rest else ''}")
-        reason = KERNELS if rule in KERNEL_RULES else "a rule of somebody else's says so"
-        if rule in ours:
-            reason = f"line {line} of {PATH} says so" if line else REASONS.get(rule.pref, "a rule of dhcp-lb says so")
-        lines.append(f"         because {reason}")
+        lines.append(f"         because {reason(rule, line, ours)}")
     where = "default" if route.destination == address.EVERYWHERE else route.destination
     lines.append(f"  table  {name} ({route.table}), route {where}")
     for nexthop in route.nexthops:
@@ -86,6 +126,30 @@ def explanation(destination: str, source: str, oif: str, route: Route, rule: Rul
         lines.append(f"  link   {way}")
     if len(route.nexthops) > 1:
         lines.append("         A hash of its addresses and ports chooses one of them for each connection.")
-    if route.table == MAIN_TABLE and where == "default":
+    if route.table == MAIN_TABLE and where == "default" and route not in ours.routes:
         lines.append("         This default route is not dhcp-lb's.")
     return lines
+
+
+def reason(rule: Rule, line: int, ours: Routing) -> str:
+    """Why this rule is there, by whose it is. The other arguments are those of `explanation`."""
+    if rule in KERNEL_RULES:
+        return KERNELS
+    if rule not in ours.rules:
+        return "a rule of somebody else's says so"
+    if line:
+        return (f"line {line} of {PATH} says so"
+                + (", and none of its links takes new connections" if rule.action == UNREACHABLE else ""))
+    return REASONS.get(rule.pref, "a rule of dhcp-lb says so")
+
+
+def no_way(packet: Packet, errno: int, words: str, rule: Rule | None, line: int = 0,
+           ours: Routing = Routing()) -> str:
+    """Why the kernel has no route for a packet. `words` are the kernel's, `rule` is the one that ended the lookup;
+    the others are those of `explanation`."""
+    if rule:
+        return f"there is no way {named(packet)}: {reason(rule, line, ours)} (rule {rule_text(rule)})"
+    if packet.iif and errno in (EINVAL, EXDEV):  # net/ipv4/fib_frontend.c, fib_validate_source
+        return (f"the kernel drops a connection {named(packet)}: {packet.source} must not be an address of this "
+                f"machine, and where rp_filter is 1, a route to it must lead by {packet.iif}")
+    return f"the kernel has no route to {packet.destination}: {words}"
