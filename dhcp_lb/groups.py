@@ -1,9 +1,10 @@
 """The group of the links' interfaces (ip-link(8), `group`), by which rules and firewalls can tell them from others,
 and their groups from before."""
 
+from .commands import quoted
 from .config import Config
 from .log import log
-from .model import Interface
+from .model import NO, Interface
 from .rtnetlink import Rtnetlink
 from .store import Store
 
@@ -13,7 +14,7 @@ def join(kernel: Rtnetlink, store: Store, config: Config, interfaces: dict[str, 
     are now."""
     wanted = config.settings.group
     noted = store.grouped()
-    outside = {name: one for name, one in interfaces.items() if one.group != wanted}
+    outside = {name: one for name, one in sorted(interfaces.items()) if one.group != wanted}
     for name, one in outside.items():
         before, ours = noted.get(name, (one.group, wanted))
         # A device that was plugged in anew, or that somebody has put elsewhere, is there for a reason of its own.
@@ -42,6 +43,18 @@ def leave(kernel: Rtnetlink, store: Store, keep: frozenset[str] = frozenset()) -
         store.group({name: noted[name] for name in noted.keys() & keep})
 
 
+def commands(kernel: Rtnetlink, store: Store, config: Config,
+             interfaces: dict[str, Interface]) -> tuple[list[str], list[str]]:
+    """What `join` does before the routing is written, and `leave` afterwards, as commands of ip(8)."""
+    ours = config.settings.group if config.settings.enabled != NO else 0
+    comes = [_command(name, ours) for name, one in sorted(interfaces.items()) if ours and one.group != ours]
+    noted = store.grouped()
+    gone = noted.keys() - (config.interfaces if ours else frozenset())
+    there = kernel.interfaces(frozenset(gone)) if gone else {}
+    goes = [(name, noted[name][0]) for name, one in sorted(there.items()) if one.group == noted[name][1]]
+    return comes, [_command(name, before) for name, before in goes]
+
+
 def warnings(store: Store, config: Config, interfaces: dict[str, Interface]) -> tuple[str, ...]:
     """A group that somebody has given a link's interface for a reason, it may be for a firewall to go by."""
     noted, ours = store.grouped(), config.settings.group
@@ -52,4 +65,8 @@ def warnings(store: Store, config: Config, interfaces: dict[str, Interface]) -> 
 
 def _put(kernel: Rtnetlink, name: str, interface: Interface, group: int) -> None:
     kernel.set_group(interface.ifindex, group)
-    log(f"ip link set dev {name} group {group}")
+    log(_command(name, group))
+
+
+def _command(name: str, group: int) -> str:
+    return f"ip link set dev {quoted(name)} group {group}"

@@ -2,6 +2,7 @@
 
 from posix import O_TRUNC, O_WRONLY, close, open, write
 
+from .commands import quoted
 from .config import Config
 from .log import log
 from .model import CONNECTION, NO, PAIR, SOURCE, Interface
@@ -13,6 +14,7 @@ LOOSE = "2"
 ALL = -1  # the index of `all`
 IPV4 = "/proc/sys/net/ipv4"
 HASH_POLICY, HASH_FIELDS = "fib_multipath_hash_policy", "fib_multipath_hash_fields"  # of all interfaces
+HASH = (HASH_POLICY, HASH_FIELDS)
 BY_FIELDS = "3"
 # Source 1, destination 2, protocol 4, ports 0x10 and 0x20.
 FIELDS = {CONNECTION: str(0x37), PAIR: str(0x3), SOURCE: str(0x1)}
@@ -21,7 +23,7 @@ FIELDS = {CONNECTION: str(0x37), PAIR: str(0x3), SOURCE: str(0x1)}
 def wanted(interfaces: dict[str, Interface], now: dict[int, Sysctl]) -> dict[str, tuple[str, str]]:
     """INTERFACE/KEY → (the value now, the value that it needs), for those that differ."""
     need = {}
-    for name, interface in interfaces.items():
+    for name, interface in sorted(interfaces.items()):
         values = now.get(interface.ifindex)
         if not values:
             continue
@@ -41,14 +43,11 @@ def hashed(balance: str) -> dict[str, str]:
 def tune(kernel: Rtnetlink, store: Store, interfaces: dict[str, Interface], balance: str) -> None:
     """Sets the sysctls that differ, and keeps their old values in the store."""
     before = store.tuned()
-    if not balance and not {HASH_POLICY, HASH_FIELDS}.isdisjoint(before):  # there was a `balance` until now
-        for key in HASH_POLICY, HASH_FIELDS:
-            _give_back(key, before.pop(key, ""))
+    if not balance and not before.keys().isdisjoint(HASH):  # there was a `balance` until now
+        for key, value in _former({key: before.pop(key, "") for key in HASH}):
+            _set(key, value)
         store.tune(before)
-    need = wanted(interfaces, kernel.sysctls())
-    for key, value in hashed(balance).items():
-        if (now := _get(key)) != value:
-            need[key] = (now, value)
+    need = _needed(kernel, interfaces, balance)
     if not need:
         return
     try:
@@ -61,16 +60,35 @@ def tune(kernel: Rtnetlink, store: Store, interfaces: dict[str, Interface], bala
 
 def restore(store: Store) -> None:
     """Puts back the values that `tune` has changed, unless somebody has changed them since."""
-    for key, before in store.tuned().items():
-        _give_back(key, before)
+    for key, value in _former(store.tuned()):
+        _set(key, value)
     store.discard(f"{store.path}/{TUNED}")
 
 
-def _give_back(key: str, before: str) -> None:
-    ours = {HASH_POLICY: (BY_FIELDS,), HASH_FIELDS: tuple(FIELDS.values())}.get(
-        key, (LOOSE if key.endswith("/rp_filter") else "1",))
-    if before and _get(key) in ours:
-        _set(key, before)
+def commands(kernel: Rtnetlink, store: Store, config: Config, interfaces: dict[str, Interface]) -> list[str]:
+    """What `tune` does, or `restore` where nothing of ours is to be there, as commands of sysctl(8)."""
+    before, balance = store.tuned(), config.settings.balance
+    if config.settings.enabled == NO:
+        return [_command(key, value) for key, value in _former(before)]
+    former = {} if balance else {key: before[key] for key in HASH if key in before}
+    return [_command(key, value) for key, value in [
+        *_former(former), *[(key, value) for key, (_, value) in _needed(kernel, interfaces, balance).items()]]]
+
+
+def _needed(kernel: Rtnetlink, interfaces: dict[str, Interface], balance: str) -> dict[str, tuple[str, str]]:
+    """What `wanted` returns, and the same of the hash."""
+    need = wanted(interfaces, kernel.sysctls())
+    for key, value in hashed(balance).items():
+        if (now := _get(key)) != value:
+            need[key] = (now, value)
+    return need
+
+
+def _former(tuned: dict[str, str]) -> list[tuple[str, str]]:
+    """The values from before, of those that are still as we set them."""
+    ours = {HASH_POLICY: (BY_FIELDS,), HASH_FIELDS: tuple(FIELDS.values())}
+    return [(key, before) for key, before in tuned.items()
+            if before and _get(key) in ours.get(key, (LOOSE if key.endswith("/rp_filter") else "1",))]
 
 
 def _path(key: str) -> str:
@@ -91,7 +109,11 @@ def _set(key: str, value: str) -> None:
         write(descriptor, value.encode())
     finally:
         close(descriptor)
-    log(f"sysctl -w {_path(key).removeprefix('/proc/sys/')}={value}")
+    log(_command(key, value))
+
+
+def _command(key: str, value: str) -> str:
+    return f"sysctl -w {quoted(_path(key).removeprefix('/proc/sys/'))}={value}"
 
 
 def unset(kernel: Rtnetlink, config: Config, interfaces: dict[str, Interface]) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def test_every_verb_and_every_option() -> None:
     (["explain", "--from", "192.0.2.1", "--d"], {"--dev"}),
     (["explain", "192.0.2.1", "--tcp", ""], set()),
     (["explain", "192.0.2.1", "--in", "lo"], {"lo"}),
-    (["plan", ""], set()),
+    (["plan", "CONTRIB"], {"CONTRIBUTING.md"}),
     (["status", "--json", ""], set()),
 ])
 def test_what_has_been_typed_is_completed(words: list[str], want: set[str]) -> None:

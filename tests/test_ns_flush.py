@@ -69,6 +69,7 @@ def test_apply_brings_back_what_flush_took_and_then_has_nothing_to_do(lab: Lab) 
 
 def test_the_commands_of_plan_make_what_apply_makes(lab: Lab) -> None:
     lab.router.ifup()
+    lab.router.dhcp_lb("apply")
     applied = kernel(lab.router)
     lab.router.dhcp_lb("flush")
     lab.router.sh(lab.router.dhcp_lb("plan"))

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import struct
 import subprocess
 import termios
@@ -46,13 +47,68 @@ def test_what_apply_would_take_up_is_seen_beforehand() -> None:
         ("up", given(place).address, given(place).gateway) for place in range(2)]
     assert "not as it should be" in verb("status")
     planned = verb("plan").splitlines()
-    assert planned == said["commands"] != []
+    assert [line for line in planned if "sysctl" not in line] == said["commands"] != []
+    assert planned[:2] == [f"ip link set dev {name} group 109" for name in names]
+    assert "sysctl -w net/ipv4/conf/eth0/ignore_routes_with_linkdown=1" in planned[2:]
     log = box.Syslog()
     verb("apply")
     assert [line for line in log.lines() if line in planned] == planned
     assert verb("plan") == "" and json.loads(verb("status", "--json"))["in_order"] is True
     box.ip("address flush dev eth1")  # what was taken up ends in the same way
     assert json.loads(verb("status", "--json"))["links"][1]["state"] == "unusable"
+
+
+@boxed
+def test_the_plan_for_another_file_is_what_apply_does_once_that_is_the_configuration() -> None:
+    names = box.add_links(3)
+    box.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    for place, name in enumerate(names):
+        set_address(name, given(place))
+        box.ip(f"route add default via {given(place).gateway} dev {name} metric {10 + place}")
+    verb("apply")
+    before = kernel(), box.state()
+    new = Path("/run/new")
+    new.write_text("eth1 table-eth1 1001 7\neth2 table-eth2 1002 3\ngroup = 77\nbalance = pair\npin = no\n"
+                   "in lan0 -> eth2\n")
+    done = subprocess.run([box.PROGRAM, "plan", new], env=box.ENVIRONMENT, capture_output=True, text=True)
+    assert done.stderr == "dhcp-lb: apply would have nft remove the table inet dhcp-lb\n"
+    assert (kernel(), box.state()) == before and verb("plan") == ""
+    planned = done.stdout.splitlines()
+    assert "ip link set dev eth0 group 0" == planned[-1] and "ip link set dev eth1 group 77" in planned
+    assert "sysctl -w net/ipv4/fib_multipath_hash_fields=3" in planned
+    assert [line for line in planned if "pref 21000 from all iif lan0 lookup 1002" in line]
+    box.CONFIG.write_text(new.read_text())
+    log = box.Syslog()
+    verb("apply")
+    assert [line for line in log.lines() if line.partition(" ")[0] in ("ip", "sysctl")] == planned
+    assert verb("plan") == ""
+    box.CONFIG.write_text(new.read_text() + "enabled = no\n")
+    off = verb("plan").splitlines()
+    assert off[-2:] == [f"ip link set dev {name} group 0" for name in names[1:]]
+    verb("apply")
+    assert set(off) == {line for line in log.lines() if line.partition(" ")[0] in ("ip", "sysctl")}
+    assert verb("plan") == ""
+
+
+@boxed
+def test_the_plan_has_the_pins_that_apply_would_make() -> None:
+    links_up()
+    box.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    done = subprocess.run([box.PROGRAM, "plan"], env=box.ENVIRONMENT, capture_output=True, text=True)
+    assert done.stderr == "dhcp-lb: apply would have nft make the table inet dhcp-lb\n"
+    assert len(re.findall(r"^ip -4 rule add pref 20000 .* lookup 100[01] protocol 109$", done.stdout, re.M)) == 2
+    verb("apply")
+    done = subprocess.run([box.PROGRAM, "plan"], env=box.ENVIRONMENT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@boxed
+def test_the_plan_for_a_file_with_mistakes_names_them() -> None:
+    links_up()
+    Path("/run/new").write_text("eth0 t0 1000 0\n")
+    done = subprocess.run([box.PROGRAM, "plan", "/run/new"], env=box.ENVIRONMENT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "dhcp-lb: /run/new:1: weight 0: must be 1 to 100000000\n"
 
 
 @boxed

@@ -175,7 +175,7 @@ def test_json() -> None:
              "lease_ends_in_s": 2846, "tier": 1, "check": None}],
         "balance": {"table_name": "dhcp-lb", "table": 252},
         "pinned": False,
-        "in_order": True,
+        "in_order": False,
         "commands": ["ip -4 rule add x"],
         "warnings": ["mind this"],
         "mistakes": []}

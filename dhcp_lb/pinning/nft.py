@@ -3,6 +3,7 @@
 import json
 import subprocess
 from errno import EIO, ETIMEDOUT
+from shutil import which
 
 from typing import Any
 
@@ -21,6 +22,11 @@ def ruleset() -> list[dict[str, Any]]:
     where a rule has the name of an interface that is not UTF-8."""
     found: list[dict[str, Any]] = json.loads(_run("nft", "-j", "list", "ruleset"))["nftables"]
     return found
+
+
+def installed() -> bool:
+    """Whether there is an nft."""
+    return which("nft", path=ENVIRONMENT["PATH"]) is not None
 
 
 def _run(*argv: str, text: bytes = b"") -> bytes:

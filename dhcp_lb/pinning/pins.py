@@ -14,7 +14,7 @@ from ..rtmessages import rule
 from ..rtnetlink import OUR_RULE, RTM_GETRULE, Rtnetlink
 from ..store import Store, read, replace
 from .conntrack import seed
-from .nft import load
+from .nft import installed, load
 from .table import REMOVE, text
 
 DIRECTORY = "/var/lib/dhcp-lb"
@@ -37,6 +37,23 @@ def keep(kernel: Rtnetlink, config: Config, store: Store, state: State) -> str:
     if pinned != state.pinned:
         store.pin(pinned)
     return pinned
+
+
+def planned(kernel: Rtnetlink, config: Config) -> str:
+    """What `keep` would return, if nft does as it is told."""
+    if not are_wanted(config) or foreign_rules(kernel, config.settings.marks):
+        return ""
+    return LOADED if installed() else NO_NFT
+
+
+def differs(config: Config, pinned: str) -> bool:
+    """Whether nft has another table to make, or one to remove, for State.pinned to be so."""
+    if pinned != LOADED or not table_there():
+        return table_there() is not (pinned == LOADED)
+    try:
+        return read(FILE, 1 << 20) != _bytes(_table(config))
+    except OSError:
+        return True
 
 
 def remove(store: Store) -> None:
@@ -72,7 +89,7 @@ def _made(kernel: Rtnetlink, config: Config, state: State) -> str:
             "give us others with `marks = MASK`")
         return ""
     try:
-        load(new := text(marks(config.links, settings.marks), settings.marks))
+        load(new := _table(config))
     except FileNotFoundError:
         if state.pinned != NO_NFT:
             log(f"{NOT_PINNED}: there is no nft: install nftables and run `dhcp-lb apply`, or set `pin = no`")
@@ -82,12 +99,21 @@ def _made(kernel: Rtnetlink, config: Config, state: State) -> str:
         return ""
     try:
         os.makedirs(DIRECTORY, 0o755, exist_ok=True)
-        replace(FILE, new.encode("utf-8", "surrogateescape"), ".new", 0o644)
+        replace(FILE, _bytes(new), ".new", 0o644)
     except OSError as error:
         log(f"{error.filename}: {error.strerror}: after `flush ruleset`, /etc/nftables.conf has no table to include")
     if state.pinned != LOADED:
         log("nft table inet dhcp-lb keeps connections on their links from now on")
     return LOADED
+
+
+def _table(config: Config) -> str:
+    """What makes the table, in nft's language."""
+    return text(marks(config.links, config.settings.marks), config.settings.marks)
+
+
+def _bytes(table: str) -> bytes:
+    return table.encode("utf-8", "surrogateescape")
 
 
 def _unmake() -> None:

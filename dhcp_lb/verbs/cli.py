@@ -12,22 +12,21 @@ from io import TextIOWrapper
 from pathlib import Path
 from shutil import get_terminal_size
 
-from .. import VERSION, address, groups, iproute2
+from .. import VERSION, address, groups, iproute2, sysctl
 from ..change import explained, interface_names, judged
 from ..commands import command
 from ..config import PATH, Config, Invalid, parse, read_config
 from ..lock import Deadline
 from ..marks import parse_mark
-from ..model import NO_NEW, OUT, State
+from ..model import LOADED, NO_NEW, OUT, State
 from ..monitor.instance import nudge
-from ..pinning import advice
+from ..pinning import advice, pins
 from ..policy import PROTOCOLS, line_of
 from ..reconcile import News, flush, reconcile
 from ..rtmessages import rule
 from ..rtnetlink import Rtnetlink
 from ..sight import Sight, look, now_s
 from ..store import Store
-from ..sysctl import unset, warnings
 from ..takeup import current, take_up
 from .counts import in_the_way, short, unused
 from .explain import ANY, RTN_LOCAL, Packet, chosen, ended, explanation, no_way, printable
@@ -93,7 +92,8 @@ def _parser() -> ArgumentParser:
 
     verb("status", status, "show the links, and whether the kernel is as it should be").add_argument(
         "--json", action="store_true", help="for programs; dhcp-lb(8) has the fields")
-    verb("plan", plan, "print the ip(8) commands that apply would run")
+    verb("plan", plan, "print the commands of ip(8) and sysctl(8) that do what apply would do").add_argument(
+        "file", nargs="?", default=PATH, metavar="FILE", help=f"as if this were {PATH}")
     verb("apply", apply, "bring the kernel's routing in line now, as after an edit of /etc/dhcp-lb")
     verb("check", check, "check a configuration, and name every mistake").add_argument(
         "file", nargs="?", default=PATH, metavar="FILE", help=f"the configuration, instead of {PATH}")
@@ -133,15 +133,15 @@ def status(options: Namespace) -> int | None:
     config = read_config()
     mistakes = _mistakes(config)
     sight, known = _sight(config)
-    commands = _commands(sight) if known and not mistakes else ()
     kernel = Rtnetlink()
+    commands = tuple(sum(_commands(kernel, sight), [])) if known and not mistakes else ()
     view = explained(kernel, judged(sight))
     defaults = kernel.default_routes(0)
     ways = in_the_way(config, view, [rule(message) for message in sight.others], defaults)
     notes = (*ways, *unused(view, defaults, frozenset([one.ifindex for one in sight.interfaces.values()]),
-                            interface_names(defaults)), *warnings(config))
+                            interface_names(defaults)), *sysctl.warnings(config))
     if known:
-        notes += (*unset(kernel, config, sight.interfaces), *groups.warnings(Store(), config, sight.interfaces),
+        notes += (*sysctl.unset(kernel, config, sight.interfaces), *groups.warnings(Store(), config, sight.interfaces),
                   *short(view), *advice.now(kernel, config, sight.state))
     if known and config.links and not sight.state.checked and not Store().flushed():
         notes = (*notes, "no monitor is running, so a provider that does not work keeps its share")
@@ -156,12 +156,19 @@ def status(options: Namespace) -> int | None:
     return _fail("\n".join(mistakes), WRONG) if mistakes else None
 
 
-def plan(_: Namespace) -> None:
-    """Prints the changes to rules and routes that `apply` would make."""
-    sight, known = _sight(_valid(read_config()))
+def plan(options: Namespace) -> None:
+    """Prints the changes that `apply` would make."""
+    config = _config(options.file)
+    sight, known = _sight(config)
     if not known:
         raise PermissionError(1, "Permission denied", Store().path)
-    for line in _commands(sight):
+    kernel = Rtnetlink()
+    pinned = pins.planned(kernel, config)
+    if pins.differs(config, pinned):
+        _fail(f"apply would have nft {'make' if pinned == LOADED else 'remove'} the table inet dhcp-lb", 0)
+    sight = sight._replace(state=sight.state._replace(pinned=pinned))
+    comes, changes, goes = _commands(kernel, sight)
+    for line in (*comes, *sysctl.commands(kernel, Store(), config, sight.interfaces), *changes, *goes):
         print(line)
 
 
@@ -176,8 +183,7 @@ def apply(_: Namespace) -> None:
 def check(options: Namespace) -> None:
     """Prints every mistake, or what may be one, what is in the way of pins, and the number of links."""
     path = options.file
-    # Another file than the configuration may be a pipe, whose writer takes its time.
-    config = _valid(read_config() if path == PATH else parse(Path(path).read_bytes(), path), path)
+    config = _config(path)
     for hint in _hints(config):
         print(f"{path}:{hint}")
     there = Rtnetlink().interfaces(config.interfaces)
@@ -299,10 +305,17 @@ def _sight(config: Config) -> tuple[Sight, bool]:
     return look(Rtnetlink(), config, state), known
 
 
-def _commands(sight: Sight) -> tuple[str, ...]:
+def _commands(kernel: Rtnetlink, sight: Sight) -> tuple[list[str], list[str], list[str]]:
+    """What a run would do: to interfaces beforehand, to the routing, to interfaces afterwards."""
+    comes, goes = groups.commands(kernel, Store(), sight.config, sight.interfaces)
     changes = judged(sight).changes
     names = interface_names([change.what for change in changes])
-    return tuple(command(change, names) for change in changes)
+    return comes, [command(change, names) for change in changes], goes
+
+
+def _config(path: str) -> Config:
+    """The configuration, or another file. That may be a pipe, whose writer takes its time."""
+    return _valid(read_config() if path == PATH else parse(Path(path).read_bytes(), path), path)
 
 
 def _mistakes(config: Config, path: str = PATH) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def as_json(status: Status) -> dict[str, Any]:
         } for uplink in view.uplinks],
         "balance": {"table_name": config.settings.balance_name, "table": config.settings.balance_table},
         "pinned": status.sight.state.pinned == LOADED if status.ages_known else None,
-        "in_order": not view.changes and status.counts if status.ages_known and not status.mistakes else None,
+        "in_order": not status.commands and status.counts if status.ages_known and not status.mistakes else None,
         "commands": list(status.commands),
         "warnings": list(status.warnings),
         "mistakes": list(status.mistakes),

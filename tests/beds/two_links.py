@@ -1,5 +1,6 @@
 """A router with two links, and our routing in the kernel. It is the same however the links came up."""
 
+import json
 import re
 import time
 
@@ -64,9 +65,9 @@ def becomes(lab: Lab, want: str, timeout_s: float = 20) -> None:
 def settles(lab: Lab, timeout_s: float = 20) -> None:
     """Waits until dhcp-lb has nothing to do. Between a client's change and its call it may have something."""
     end = time.monotonic() + timeout_s
-    while (plan := lab.router.dhcp_lb("plan")) and time.monotonic() < end:
+    while (left := json.loads(lab.router.dhcp_lb("status", "--json"))["commands"]) and time.monotonic() < end:
         time.sleep(0.05)
-    assert plan == "", "\n".join(lab.router.log()[-40:])
+    assert left == [], "\n".join(lab.router.log()[-40:])
 
 
 def assert_all_by(lab: Lab, interface: str) -> None:
