@@ -3,8 +3,10 @@
 strace kills the process with SIGKILL at the entry of a system call, one run for each call. The interpreter's own calls
 before the hook are the same for every event; the test of one event kills at these, too."""
 
+import errno
 import re
 import signal
+import socket
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from dhcp_lb.rtnetlink import Rtnetlink
 from tests.beds import box
 from tests.beds.box import Given, Kernel, boxed, event, given, kernel, lookup, set_address
 
@@ -275,3 +278,40 @@ def test_killed_at_any_point_of_apply_the_routing_is_one_with_pins_or_without() 
         assert (kernel(), has_table()) == (pinned, True), (name, count)
     print(f"{kills} kills at one in 37 of {len(calls)} system calls")
     assert kills > 20
+
+
+@boxed
+def test_killed_at_every_system_call_only_lets_nothing_out_elsewhere() -> None:
+    links_up(2)
+    box.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    box.ip("link add lan0 type veth peer name peer-lan0", "link set lan0 up", "link set peer-lan0 up",
+           "address add 10.0.0.1/24 dev lan0")
+    box.CONFIG.write_text(box.CONFIG.read_text() + "in lan0 -> eth1 only\n")
+    box.verb("apply")
+    lan0 = socket.if_nametoindex("lan0")
+
+    def way() -> str:
+        try:
+            route = Rtnetlink().lookup("198.51.100.1", "10.0.0.60", iif=lan0)
+        except OSError as error:
+            return errno.errorcode[error.errno or 0]
+        return socket.if_indextoname(route.nexthops[0].oif)
+
+    expire, bound = Step("EXPIRE", "eth1", None), Step("BOUND", "eth1", given(1))
+    kills = 0
+    for before, step, after in (bound, expire, "ENETUNREACH"), (expire, bound, "eth1"):
+        there: list[Point] = []
+        for _ in range(2):  # once to settle, once to trace
+            before.prepare()
+            before.happen()
+            step.prepare()
+            there = points(step)
+            assert way() == after
+        for point in there:
+            before.prepare()
+            before.happen()
+            step.prepare()
+            kills += killed_at(step, point)
+            assert way() in ("ENETUNREACH", "eth1"), point
+    print(f"only: {kills} kills")
+    assert kills > 400
