@@ -19,8 +19,8 @@ from .build import RELEASES, build, copy_source
 
 PACKAGES = (
     "apt-utils", "bsdextrautils", "dbus", "dnsmasq-base", "dpkg-dev", "dpkg-repack", "e2fsprogs", "ifupdown", "init",
-    "iproute2", "iputils-ping", "kmod", "linux-image-amd64", "network-manager", "passwd", "procps", "python3",
-    "systemd-sysv", "ucf", "udev",
+    "iproute2", "iputils-ping", "kmod", "linux-image-amd64", "network-manager", "nftables", "passwd", "procps",
+    "python3", "systemd-sysv", "ucf", "udev",
 )
 CLIENTS = {"bookworm": "isc-dhcp-client", "trixie": "dhcpcd-base"}  # what comes with each one's ifupdown
 
