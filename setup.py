@@ -51,6 +51,7 @@ setup(
         ("/usr/lib/systemd/system", ["etc/systemd/system/dhcp-lb-boot.service"] + [
             f"etc/systemd/system/dhcp-lb-{name}.{kind}" for name in ("monitor", "notify")
             for kind in ("socket", "service")]),
+        ("/usr/lib/nagios/plugins", ["etc/nagios/plugins/check_dhcp_lb"]),
         ("/usr/lib/sysctl.d", ["etc/sysctl.d/10-dhcp-lb.conf"]),
         ("/usr/share/dhcp-lb", ["etc/dhcp-lb"]),
         ("/usr/share/bash-completion/completions", ["doc/completion/dhcp-lb"]),

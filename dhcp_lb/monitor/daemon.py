@@ -14,16 +14,20 @@ from ..change import judged
 from ..config import MAX_TIER, Config, Invalid, read_config
 from ..lock import Busy, Deadline
 from ..log import log
-from ..model import LOADED, LOST, ON_DEVICE, Checked
+from ..model import LOADED, LOST, MAIN_TABLE, ON_DEVICE, Checked
 from ..nfnetlink import table_there
 from ..reconcile import News, reconcile
 from ..routing import STATES, Uplink
 from ..sight import Sight
+from ..rtmessages import rule
+from ..rtnetlink import Rtnetlink
 from ..store import Store
 from ..takeup import take_up
+from ..verbs.counts import in_the_way
 from . import health as machine
 from . import metrics, systemd
 from .asks import Ask
+from .brief import MISTAKES, announce, brief, silence
 from .changes import Changes, drain, tables
 from .health import ANSWERING, DEAD, NEVER, RETURNING, UP, verdict
 from .handover import Handover
@@ -99,6 +103,8 @@ class Monitor:
         self.next_s: dict[str, float] = {}  # when a link is to be asked, or judged
         self.verdicts: dict[str, str] = {}
         self.seen: tuple[object, ...] = ()  # what the watches were made from
+        self.sight: Sight | None = None  # of the last look that was a whole one
+        self.counts = True  # whether nothing of somebody else's came in the place of ours
         self.uplinks: tuple[Uplink, ...] = ()  # as they were seen last
         self.carriers: dict[str, bool] = {}
         self.standings: dict[str, Standing] | None = None  # that were told; None = nothing has been seen yet
@@ -123,6 +129,7 @@ class Monitor:
         self.edited = False
         self.ready = False
         self.failure = ""  # of the last look
+        self.mistaken = False  # it found mistakes in the configuration
         self.locked_out = False
 
     def loop(self) -> int:
@@ -140,6 +147,7 @@ class Monitor:
         """Nobody is there any more to say when a dead link works again, so all links are as good as any."""
         try:
             self.store.unwatch()
+            silence(self.store)
             if not self.store.flushed():
                 reconcile(self.config, self.store)
         except (Invalid, Deadline, OSError) as error:
@@ -175,6 +183,7 @@ class Monitor:
         if self.publish_s <= moment_s:
             self.publish_s = moment_s + PUBLISH_S
             self.publish(moment_s)
+            self.announce()
             self.expose()
         if self.alive_s and moment_s >= self.told_alive_s + self.alive_s:
             self.told_alive_s = moment_s
@@ -313,6 +322,27 @@ class Monitor:
         except OSError as error:
             self.complain(f"{error.filename}: {error.strerror}: the monitor's findings are not kept")
 
+    def announce(self) -> None:
+        """Has `status --brief` know of other users."""
+        if not self.ready:
+            return
+        try:
+            announce(self.store, self.brief(), int(now_s()))
+        except OSError as error:
+            self.complain(f"{error.filename}: {error.strerror}: nobody but root sees how the links are")
+
+    def brief(self) -> tuple[int, str]:
+        """How the links are."""
+        if self.mistaken:
+            return MISTAKES
+        if self.sight and not (view := judged(self.sight)).changes:  # what was changed is seen by the next look
+            kernel, tables = Rtnetlink(), (MAIN_TABLE, self.config.settings.balance_table)
+            self.counts = not in_the_way(
+                self.config, view, [rule(message) for message in self.sight.others],
+                [route for table in tables if table <= MAIN_TABLE for route in kernel.default_routes(table)])
+        held = self.sight.state.held if self.sight else {}
+        return brief(self.config, self.uplinks, held, not self.sight, self.counts and not self.failure)
+
     def expose(self) -> None:
         """Writes the metrics, if somebody reads them."""
         if file := metrics.path(self.config.settings.metrics):
@@ -340,10 +370,11 @@ class Monitor:
         """Has the kernel's routing brought in line, and learns which links there are."""
         taking_up = self.take_up_s <= moment_s
         self.looked_s = moment_s
+        failure = self.failure
         self.look_s, self.take_up_s = moment_s + LOOK_S, NEVER if taking_up else self.take_up_s
         try:
             self.see(taking_up)
-            self.failure = ""
+            self.failure, self.mistaken = "", False
             self.retry_s = RETRY_S
             self.edited = False
         except Busy:
@@ -351,6 +382,7 @@ class Monitor:
             self.retry_s = min(2 * self.retry_s, MAX_RETRY_S)
             return
         except Invalid as error:
+            self.mistaken = True
             self.complain(f"{error}\nthe monitor goes on with what was there before")
         except (Deadline, OSError) as error:
             self.again(moment_s, FAILED_S, taking_up)
@@ -358,6 +390,8 @@ class Monitor:
             # The next monitor gets a new one.
             self.locked_out = isinstance(error, OSError) and error.errno == EROFS
             self.complain(f"the monitor could not see to the routing: {_words(error)}")
+        if self.failure != failure:
+            self.publish_s = moment_s
         if not self.ready:
             self.ready = True
             systemd.notify("READY=1")
@@ -388,6 +422,7 @@ class Monitor:
 
     def stock(self, sight: Sight | None) -> None:
         """Takes what was seen of the links into the watches."""
+        self.sight = sight
         facts = _facts(sight)
         if facts == self.seen:
             return

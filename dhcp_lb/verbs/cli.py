@@ -1,4 +1,4 @@
-"""The verbs. Exit status: 0 done, 1 it failed, 2 usage or configuration."""
+"""The verbs. Exit status: 0 done, 1 it failed, 2 usage or configuration. `status --brief` has its own."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ..config import PATH, Config, Invalid, parse, read_config
 from ..lock import Deadline
 from ..marks import parse_mark
 from ..model import LOADED, NO_NEW, OUT, State
+from ..monitor.brief import MISTAKES, UNKNOWN, announced, brief
 from ..monitor.instance import nudge
 from ..pinning import advice, pins
 from ..policy import PROTOCOLS, line_of
@@ -90,8 +91,11 @@ def _parser() -> ArgumentParser:
         child.set_defaults(run=run)
         return child
 
-    verb("status", status, "show the links, and whether the kernel is as it should be").add_argument(
-        "--json", action="store_true", help="for programs; dhcp-lb(8) has the fields")
+    child = verb("status", status, "show the links, and whether the kernel is as it should be")
+    forms = child.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="for programs; dhcp-lb(8) has the fields")
+    forms.add_argument("--brief", action="store_true",
+                       help="one line; exit 0: all links work, 1: not all, 2: none, 3: it is not known")
     verb("plan", plan, "print the commands of ip(8) and sysctl(8) that do what apply would do").add_argument(
         "file", nargs="?", default=PATH, metavar="FILE", help=f"as if this were {PATH}")
     verb("apply", apply, "bring the kernel's routing in line now, as after an edit of /etc/dhcp-lb")
@@ -130,6 +134,38 @@ def _parser() -> ArgumentParser:
 
 def status(options: Namespace) -> int | None:
     """Shows the links, whether the kernel's routing is as it should be, and what is wrong with the configuration."""
+    if options.brief:
+        number, words = _brief()
+        print(printable(words))
+        return number
+    report = _report()
+    if options.json:
+        print(json.dumps(as_json(report), indent=2))
+    else:
+        tty = sys.stdout.isatty()
+        block = "█" if tty and (sys.stdout.encoding or "").lower() == "utf-8" else "#"
+        print(as_text(report, colour=tty and not os.environ.get("NO_COLOR"), block=block,
+                      width=get_terminal_size().columns if tty else 0), end="")
+    return _fail("\n".join(report.mistakes), WRONG) if report.mistakes else None
+
+
+def _brief() -> tuple[int, str]:
+    """For root, how the links are; other users learn what the monitor has found out."""
+    try:
+        if os.geteuid():
+            return announced(Store(), now_s())
+        report = _report()
+    except OSError as error:
+        return UNKNOWN, _what(error)
+    if report.mistakes:
+        return MISTAKES
+    state = report.sight.state
+    in_order = not report.view.changes and report.counts
+    return brief(report.sight.config, report.view.uplinks, state.held, Store().flushed(), in_order)
+
+
+def _report() -> Status:
+    """All that `status` tells."""
     config = read_config()
     mistakes = _mistakes(config)
     sight, known = _sight(config)
@@ -145,15 +181,7 @@ def status(options: Namespace) -> int | None:
                   *short(view), *advice.now(kernel, config, sight.state))
     if known and config.links and not sight.state.checked and not Store().flushed():
         notes = (*notes, "no monitor is running, so a provider that does not work keeps its share")
-    report = Status(VERSION, sight, view, commands, notes, now_s(), known, mistakes, not ways)
-    if options.json:
-        print(json.dumps(as_json(report), indent=2))
-    else:
-        tty = sys.stdout.isatty()
-        block = "█" if tty and (sys.stdout.encoding or "").lower() == "utf-8" else "#"
-        print(as_text(report, colour=tty and not os.environ.get("NO_COLOR"), block=block,
-                      width=get_terminal_size().columns if tty else 0), end="")
-    return _fail("\n".join(mistakes), WRONG) if mistakes else None
+    return Status(VERSION, sight, view, commands, notes, now_s(), known, mistakes, not ways)
 
 
 def plan(options: Namespace) -> None:

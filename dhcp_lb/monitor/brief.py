@@ -1,0 +1,73 @@
+"""How the links are in one line, and a number beside it, as monitoring plugins and keepalived expect it. The monitor
+keeps both in a file that everybody can read, so neither has an address."""
+
+from posix import chmod, unlink
+
+from ..config import Config
+from ..model import NO
+from ..routing import UP, Uplink
+from ..store import Store, read, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+WELL, LACKING, BROKEN, UNKNOWN = range(4)  # exit statuses: those of monitoring plugins
+FILE = "brief"  # one line: NUMBER TIME WORDS, and CLOCK_BOOTTIME in seconds
+VALID_S = 120
+NO_MONITOR = UNKNOWN, "the monitor does not tell: `systemctl status dhcp-lb-monitor`, or ask as root"
+MISTAKES = UNKNOWN, "/etc/dhcp-lb has mistakes: `dhcp-lb check` names them"
+
+
+def brief(config: Config, uplinks: tuple[Uplink, ...], held: "Collection[str]", flushed: bool,
+          in_order: bool) -> tuple[int, str]:
+    """Pure: the number and the line. `held` are the links that the administrator holds. `in_order` says whether
+    the kernel's routing is as it should be, and counts."""
+    if config.errors:
+        return MISTAKES
+    if not config.links:
+        return UNKNOWN, "no links are configured"
+    if config.settings.enabled == NO:
+        return BROKEN, "nothing is balanced: /etc/dhcp-lb says `enabled = no`"
+    if flushed:
+        return BROKEN, "nothing is balanced: flushed; `dhcp-lb apply` brings the routing back"
+    states = {uplink.link.interface: uplink.state for uplink in uplinks}
+    out = [name for name, state in states.items() if state != UP]
+    count = len(states) - len(out)
+    words = "; ".join([f"{count} of {len(states)} links {'works' if count == 1 else 'work'}",
+                       *[f"{name}: {states[name]}" for name in out],
+                       *["the kernel's routing is not as it should be"] * (not in_order)])
+    if not count or not in_order:
+        return BROKEN, words
+    return LACKING if set(out) - set(held) else WELL, words
+
+
+def announce(store: Store, found: tuple[int, str], now_s: int) -> None:
+    """Keeps what `brief` has found. Raises OSError if it cannot."""
+    number, words = found
+    line = f"{number} {now_s} {words}\n".encode("utf-8", "surrogateescape")
+    replace(_path(store), line, mode=0o644)
+    chmod(store.path, 0o711)  # nobody else sees what is there, nor reads any other file of it
+
+
+def announced(store: Store, now_s: int) -> tuple[int, str]:
+    """What `announce` has kept, if it still counts."""
+    try:
+        number, since_s, words = read(_path(store), 1 << 16).decode("utf-8", "surrogateescape").split(" ", 2)
+        if int(since_s) <= now_s <= int(since_s) + VALID_S and WELL <= int(number) <= UNKNOWN and words[-1:] == "\n":
+            return int(number), words[:-1]
+    except (OSError, ValueError):
+        pass
+    return NO_MONITOR
+
+
+def silence(store: Store) -> None:
+    """Nobody keeps it up to date any more."""
+    try:
+        unlink(_path(store))
+    except FileNotFoundError:
+        pass
+
+
+def _path(store: Store) -> str:
+    return f"{store.path}/{FILE}"

@@ -1,0 +1,90 @@
+"""`status --brief`: the line, the number, and the file that everybody can read."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dhcp_lb.config import parse
+from dhcp_lb.model import GIVEN_UP, MONITOR, NONE, Hold
+from dhcp_lb.monitor.brief import (BROKEN, LACKING, MISTAKES, NO_MONITOR, UNKNOWN, WELL, announce, announced, brief,
+                                   silence)
+from dhcp_lb.routing import judge
+from dhcp_lb.store import Store
+from tests.beds.examples import CONFIG, INTERFACES, LEASES, held
+
+SILENT = Hold(MONITOR, GIVEN_UP, "no answer from 192.0.2.99")
+CARRIERS = {name: interface._replace(carrier=False) for name, interface in INTERFACES.items()}
+
+
+def found(text: bytes = CONFIG, *, dead: str = "", cut: str = "", holds: dict[str, Hold] | None = None,
+          flushed: bool = False, in_order: bool = True) -> tuple[int, str]:
+    """Of the two links: those in `dead` do not answer, and those in `cut` have no carrier."""
+    config, holds = parse(text), holds or {}
+    reasons = {name: tuple([hold for hold in (SILENT if name in dead.split() else None, holds.get(name)) if hold])
+               for name in INTERFACES}
+    interfaces = {name: (CARRIERS if name in cut.split() else INTERFACES)[name] for name in INTERFACES}
+    return brief(config, judge(config.links, LEASES, reasons, interfaces), holds, flushed, in_order)
+
+
+@pytest.mark.parametrize("facts, want", [
+    ({}, (WELL, "2 of 2 links work")),
+    ({"text": CONFIG.replace(b"201 2", b"201 2 tier=2")}, (WELL, "2 of 2 links work")),  # one of them waits
+    ({"dead": "eth1"}, (LACKING, "1 of 2 links works; eth1: dead")),
+    ({"cut": "eth0"}, (LACKING, "1 of 2 links works; eth0: no carrier")),
+    ({"cut": "eth0", "dead": "eth1"}, (BROKEN, "0 of 2 links work; eth0: no carrier; eth1: dead")),
+    ({"holds": held(eth1="disabled")}, (WELL, "1 of 2 links works; eth1: disabled")),
+    ({"holds": held(eth1="draining")}, (WELL, "1 of 2 links works; eth1: draining")),
+    ({"holds": held(eth1="draining"), "dead": "eth0"}, (BROKEN, "0 of 2 links work; eth0: dead; eth1: draining")),
+    ({"holds": held(eth0="disabled", eth1="disabled")},
+     (BROKEN, "0 of 2 links work; eth0: disabled; eth1: disabled")),
+    ({"in_order": False}, (BROKEN, "2 of 2 links work; the kernel's routing is not as it should be")),
+    ({"flushed": True}, (BROKEN, "nothing is balanced: flushed; `dhcp-lb apply` brings the routing back")),
+    ({"text": CONFIG + b"enabled = no\n"}, (BROKEN, "nothing is balanced: /etc/dhcp-lb says `enabled = no`")),
+    ({"text": b""}, (UNKNOWN, "no links are configured")),
+    ({"text": CONFIG + b"eth2\n"}, MISTAKES),
+])
+def test_how_the_links_are(facts: dict, want: tuple[int, str]) -> None:
+    assert found(**facts) == want
+
+
+def test_a_link_that_the_administrator_holds_and_that_has_no_lease_is_no_alarm() -> None:
+    config = parse(CONFIG)
+    uplinks = judge(config.links, {**LEASES, "eth1": NONE}, {}, INTERFACES)
+    assert [brief(config, uplinks, holds, False, True)[0] for holds in ((), ("eth1",))] == [LACKING, WELL]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    umask = os.umask(0o077)
+    store = Store(str(tmp_path / "dhcp-lb"))
+    store.prepare()
+    yield store
+    os.umask(umask)
+
+
+def test_everybody_can_read_that_file_and_no_other(store: Store) -> None:
+    store.hold(held(eth0="disabled"))
+    announce(store, (LACKING, "$(id) \udcff: dead"), 1000)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (Path(store.path), *Path(store.path).iterdir())}
+    assert modes == {"dhcp-lb": 0o711, "leases": 0o700, "waiting": 0o700, "held": 0o600, "brief": 0o644}
+    assert announced(store, 1000) == (LACKING, "$(id) \udcff: dead")
+    store.prepare()  # it does not mind
+
+
+def test_it_counts_for_two_minutes(store: Store) -> None:
+    assert announced(store, 1000) == NO_MONITOR
+    announce(store, (WELL, "x"), 1000)
+    assert [announced(store, now_s)[0] for now_s in (999, 1000, 1120, 1121)] == [UNKNOWN, WELL, WELL, UNKNOWN]
+    silence(store)
+    silence(store)
+    assert announced(store, 1000) == NO_MONITOR
+
+
+@pytest.mark.parametrize("text", [b"", b"0 1000\n", b"0 1000 cut of", b"x 1000 y\n", b"0 x y\n", b"4 1000 x\n",
+                                  b"-1 1000 x\n", b"\xff\n"])
+def test_a_file_that_makes_no_sense_says_nothing(store: Store, text: bytes) -> None:
+    Path(store.path, "brief").write_bytes(text)
+    assert announced(store, 1000) == NO_MONITOR
