@@ -96,9 +96,9 @@ def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News
     touched |= {name for name, objection in sight.state.objections.items() if objection != before.get(name)}
     for uplink in explained(kernel, view).uplinks if sight.config.settings.enabled != NO else ():
         if uplink.link.interface in touched and uplink.state == KEPT:
-            log(f"{uplink.link.interface} gets no new connections: {uplink.reason}")
+            log(f"{uplink.link.interface} gets no new connections: {uplink.reason}", _fields(uplink))
         elif uplink.link.interface in touched and uplink.state not in (*ROUTED, NO_LEASE):
-            log(f"{uplink.link.interface} is not used: {uplink.reason or uplink.state}")
+            log(f"{uplink.link.interface} is not used: {uplink.reason or uplink.state}", _fields(uplink))
 
 
 def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: View) -> tuple[Sight, View]:
@@ -229,6 +229,10 @@ def interface_names(objects: "Iterable[Route | Rule]", known: dict[int, str] | N
         except OSError:
             pass
     return names
+
+
+def _fields(uplink: Uplink) -> dict[str, str]:
+    return {"LINK": uplink.link.interface, "STATE": uplink.state, "REASON": uplink.reason}
 
 
 def _losers(view: View) -> set[str]:

@@ -1,17 +1,56 @@
-"""Messages for the administrator: to the system log as `dhcp-lb`, and to the terminal if there is one."""
+"""Messages for the administrator: to systemd's journal, or to the system log where there is none, as `dhcp-lb`, and to
+the terminal if there is one."""
 
-from posix import isatty, write
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, socket
+from posix import getpid, isatty, write
+
+JOURNAL = "/run/systemd/journal/socket"
+NOTICE, DAEMON = 5, 3  # LOG_NOTICE and LOG_DAEMON >> 3: syslog.h
 
 
-def log(line: str) -> None:
-    """Logs one line."""
-    # Imported here, because an event that changes nothing logs nothing.
-    from syslog import LOG_DAEMON, LOG_NOTICE, LOG_PID, openlog, syslog
+def log(line: str, fields: dict[str, str] = {}, message_id: str = "") -> None:
+    """Logs one line. In the journal the entry also has `fields`, with DHCP_LB_ before their names, and the id of its
+    kind (systemd.journal-fields(7), MESSAGE_ID)."""
     text = line.encode("utf-8", "backslashreplace")  # the name of an interface may have any bytes
-    openlog("dhcp-lb", LOG_PID, LOG_DAEMON)
-    syslog(LOG_NOTICE, text.decode())
+    if not _to_journal(text, fields, message_id):
+        _to_syslog(text)
     try:
         if isatty(2):
             write(2, b"dhcp-lb: " + text + b"\n")
     except OSError:
         pass  # the terminal is gone
+
+
+def _to_journal(text: bytes, fields: dict[str, str], message_id: str) -> bool:
+    """False: there is no journal, or it does not take it."""
+    own = {"PRIORITY": str(NOTICE), "SYSLOG_FACILITY": str(DAEMON), "SYSLOG_IDENTIFIER": "dhcp-lb",
+           "SYSLOG_PID": str(getpid())}
+    if message_id:
+        own["MESSAGE_ID"] = message_id
+    entry = _field("MESSAGE", text)
+    for name, value in own.items():
+        entry += _field(name, value.encode())
+    for name, value in fields.items():
+        entry += _field(f"DHCP_LB_{name}", value.encode("utf-8", "surrogateescape"))
+    one = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+    try:
+        one.sendto(entry, JOURNAL)
+    except OSError:
+        return False
+    finally:
+        one.close()
+    return True
+
+
+def _field(name: str, value: bytes) -> bytes:
+    """As https://systemd.io/JOURNAL_NATIVE_PROTOCOL has it."""
+    if b"\n" in value:
+        return b"%s\n%s%s\n" % (name.encode(), len(value).to_bytes(8, "little"), value)
+    return b"%s=%s\n" % (name.encode(), value)
+
+
+def _to_syslog(text: bytes) -> None:
+    # Imported here, because the journal does without.
+    from syslog import LOG_DAEMON, LOG_NOTICE, LOG_PID, openlog, syslog
+    openlog("dhcp-lb", LOG_PID, LOG_DAEMON)
+    syslog(LOG_NOTICE, text.decode())

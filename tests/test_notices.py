@@ -3,7 +3,7 @@
 import pytest
 
 from dhcp_lb.model import ON_DEVICE
-from dhcp_lb.monitor.notices import Standing, notices, standings
+from dhcp_lb.monitor.notices import Standing, beginning, notices, standings, words
 from dhcp_lb.routing import judge
 from tests.beds.examples import ETH0, ETH1, INTERFACES, LEASES
 
@@ -60,3 +60,20 @@ def test_what_is_told_of_comes_from_the_links_as_they_are() -> None:
     assert standings(judge((ETH0, ETH1), LEASES, {}, INTERFACES)) == {"eth0": WORKS, "eth1": OTHER}
     device = {"eth0": LEASES["eth0"]._replace(gateway=ON_DEVICE, length=32)}
     assert standings(judge((ETH0,), device, {}, INTERFACES)) == {"eth0": WORKS._replace(gateway="")}
+
+
+@pytest.mark.parametrize("before, now, lines", [
+    ({"eth0": WORKS}, {"eth0": DEAD}, ["eth0: dead, was up", "no link works"]),
+    ({"eth0": DEAD}, {"eth0": WORKS}, ["eth0: up, was dead"]),
+    ({"eth0": WORKS}, {"eth0": WORKS._replace(address="192.0.2.35")},
+     ["eth0: address 192.0.2.35, was 192.0.2.34"]),
+    ({"eth0": WORKS, "eth1": STANDBY}, {"eth1": STANDBY},
+     ["eth0: not configured, was up", "tier 2 serves, was tier 1"]),
+])
+def test_the_log_has_them_in_words(before: dict[str, Standing], now: dict[str, Standing], lines: list[str]) -> None:
+    assert [words(one) for one in notices(before, now)] == lines
+
+
+def test_the_log_says_how_the_links_are_as_the_monitor_begins() -> None:
+    assert words(beginning({"eth1": DEAD._replace(state="no lease"), "eth0": WORKS})) == (
+        "the monitor begins: eth0: up, eth1: no lease")

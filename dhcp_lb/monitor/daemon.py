@@ -32,7 +32,7 @@ from .changes import Changes, drain, tables
 from .health import ANSWERING, DEAD, NEVER, RETURNING, UP, verdict
 from .handover import Handover
 from .instance import claim
-from .notices import Standing, notices, standings
+from .notices import Standing, beginning, notices, standings
 from .probe import Answer, Prober, counts
 from .watch import Watch, works
 
@@ -246,7 +246,8 @@ class Monitor:
         errno = self.prober.ask(watch.way, ask, moment_s)
         if errno in CANNOT and (ask, errno) not in watch.told:
             watch.told.add((ask, errno))
-            log(f"{watch.way.interface} cannot be checked by asking {ask.address or ask.name}: {CANNOT[errno]}")
+            log(f"{watch.way.interface} cannot be checked by asking {ask.address or ask.name}: {CANNOT[errno]}",
+                {"LINK": watch.way.interface})
         return counts(errno)
 
     def ask_s(self, watch: Watch) -> float:
@@ -288,9 +289,9 @@ class Monitor:
             was, hold = self.verdicts.get(name, UP), self.watches[name].checked().hold
             self.verdicts[name] = said
             if hold and said == DEAD and was != ANSWERING:
-                log(f"{name} is dead: {hold.why}")
+                log(f"{name} is dead: {hold.why}", {"LINK": name})
             elif said == UP and was != RETURNING:
-                log(f"{name} works again")
+                log(f"{name} works again", {"LINK": name})
         if others:
             self.publish(moment_s)
             self.look_s = moment_s
@@ -431,7 +432,7 @@ class Monitor:
         if sight:
             self.carriers = {name: one.carrier for name, one in sight.interfaces.items()}
             before, self.standings = self.standings, standings(uplinks)
-            self.tell(notices(before, self.standings) if before is not None else [])
+            self.tell(notices(before, self.standings) if before is not None else [beginning(self.standings)])
         moment_s = now_s()
         for name in self.watches.keys() - {uplink.link.interface for uplink in uplinks}:
             self.prober.forget(name)

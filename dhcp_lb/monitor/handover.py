@@ -1,4 +1,5 @@
-"""The monitor's notices on their way to notify.py, which runs the scripts in notify.d. Nothing here waits for them."""
+"""The monitor's notices on their way to the log, and to notify.py, which runs the scripts in notify.d. Nothing here
+waits for them."""
 
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket
 from posix import POSIX_SPAWN_DUP2, close, environ, getpid, listdir, lseek, memfd_create, posix_spawn, write
@@ -6,6 +7,7 @@ from time import time
 
 from ..log import log
 from ..store import RUN
+from .notices import BEGIN, MESSAGE_IDS, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,20 +21,23 @@ PROGRAM = "/usr/bin/dhcp-lb"
 
 
 class Handover:
-    """Gives each notice a time and a number, and hands it over."""
+    """Gives each notice a time and a number, logs it, and hands it over."""
 
     def __init__(self) -> None:
         self.number = 0
 
     def __call__(self, notices: list[dict[str, str]]) -> None:
         """To the service of systemd's, if systemd has started this process, else to a process of its own."""
-        if not notices or not any([_has_files(directory) for directory in DIRECTORIES]):
-            return
         messages = []
         for notice in notices:
             self.number += 1
             now_s = int(time())
-            messages.append(encode({**notice, "TIME": str(now_s), "EVENT_ID": f"{now_s}-{getpid()}-{self.number}"}))
+            notice = {**notice, "TIME": str(now_s), "EVENT_ID": f"{now_s}-{getpid()}-{self.number}"}
+            log(words(notice), notice, MESSAGE_IDS[notice["EVENT"]])
+            if notice["EVENT"] != BEGIN:
+                messages.append(encode(notice))
+        if not messages or not any([_has_files(directory) for directory in DIRECTORIES]):
+            return
         try:
             (_send if b"NOTIFY_SOCKET" in environ else _spawn)(messages)
         except OSError as error:

@@ -31,6 +31,7 @@ from ..store import Store
 from ..takeup import current, take_up
 from .counts import in_the_way, short, unused
 from .explain import ANY, RTN_LOCAL, Packet, chosen, ended, explanation, no_way, printable
+from .history import history
 from .holds import drain, hold, seconds
 from .status import Status, as_json, as_text, shares
 
@@ -127,6 +128,8 @@ def _parser() -> ArgumentParser:
                                help="until its connections have ended, or so long; say each second what is left")
             child.add_argument("--cut", action="store_true",
                                help="end what is left then, or at once: disable the link")
+    verb("history", history, "show when links did not work, and why, from systemd's journal").add_argument(
+        "link", nargs="?", default="", metavar="LINK", help="this one alone")
     verb("monitor", monitor, "watch the kernel and the providers, in the foreground; a service of systemd's does it")
     verb("flush", remove, "remove all rules and routes of dhcp-lb, until apply or the next event")
     return parser

@@ -135,7 +135,7 @@ def _check(status: Status, uplink: Uplink) -> str:
     if not checked or not checked.by:
         return "-"
     if checked.hold:
-        return f"for {_span(status.now_s - checked.hold.since_s)}" if checked.hold.since_s else "no answer yet"
+        return f"for {span(status.now_s - checked.hold.since_s)}" if checked.hold.since_s else "no answer yet"
     if checked.took_ms < 0:
         return f"no answer yet: {checked.by}"
     return f"{checked.took_ms} ms, {checked.lost} % lost: {checked.by}"
@@ -155,10 +155,10 @@ def _lease(status: Status, uplink: Uplink) -> str:
     if age is None:
         return "-"
     if ends_in is not None:
-        end = f", ends in {_span(ends_in)}" if ends_in > 0 else f", ended {_span(-ends_in)} ago"
+        end = f", ends in {span(ends_in)}" if ends_in > 0 else f", ended {span(-ends_in)} ago"
     else:  # the end of an address without a server is not known: it was set by hand, or read off the kernel
         end = ", does not end" if uplink.lease.server else ""
-    return f"{_span(age)} old{end}"
+    return f"{span(age)} old{end}"
 
 
 def _gateway(lease: Lease) -> str:
@@ -197,7 +197,7 @@ def _ends_in(status: Status, uplink: Uplink) -> int | None:
     return None if age is None or not uplink.lease.duration_s else uplink.lease.duration_s - age
 
 
-def _span(seconds: int) -> str:
+def span(seconds: int) -> str:
     """A time in its two largest units, for people."""
     for unit, size, smaller, part in ("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1):
         if seconds >= size:

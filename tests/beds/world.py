@@ -35,8 +35,8 @@ class World:
         self.held: dict[str, str] = {}
         self.store = Store(str(path / name))
         for module in change, groups, sysctl:
-            patch.setattr(module, "log", self.log.append)
-        patch.setattr(log, "log", self.log.append)
+            patch.setattr(module, "log", lambda line, *_: self.log.append(line))
+        patch.setattr(log, "log", lambda line, *_: self.log.append(line))
         for module in hook, reconcile, change, sight:
             patch.setattr(module, "now_s", lambda: self.now_s)
         for module in hook, reconcile:
