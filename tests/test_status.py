@@ -12,7 +12,7 @@ from dhcp_lb.model import (GIVEN_UP, MONITOR, NONE, ON_DEVICE, Checked, Hold, In
                            Routing, State)
 from dhcp_lb.routing import desired, judge
 from dhcp_lb.sight import Sight
-from dhcp_lb.verbs.status import Status, as_json, as_text, shares
+from dhcp_lb.verbs.status import Status, as_json, as_text, shares, timeless
 from tests.beds.examples import BOTH, CONFIG, INTERFACES, LEASES, ONLY0, SINGLE0, SINGLE1, held
 
 CARRIERS = {2: True, 3: True}
@@ -212,3 +212,12 @@ def test_json_of_what_is_not_there() -> None:
 def test_shares_are_what_the_kernel_deals_out(routes: list[Route], carriers: dict[int, bool],
                                               parts: dict[int, float]) -> None:
     assert shares(Routing(frozenset(routes)), 252, carriers) == pytest.approx(parts)
+
+
+def test_what_changes_by_itself_is_left_out_where_changes_count() -> None:
+    answers = {name: Checked(None, "192.0.2.34", took_ms=3, by="its gateway 192.0.2.1") for name in LEASES}
+    slower = {name: one._replace(took_ms=90, lost=7) for name, one in answers.items()}
+    silent = {name: one._replace(took_ms=-1) for name, one in answers.items()}
+    found = [timeless(as_json(one)) for one in (
+        status(checked=answers), status(checked=slower)._replace(now_s=1800), status(checked=silent), status())]
+    assert found[0] == found[1] != found[2] != found[3]

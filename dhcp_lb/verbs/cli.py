@@ -33,9 +33,10 @@ from .counts import in_the_way, short, unused
 from .explain import ANY, RTN_LOCAL, Packet, chosen, ended, explanation, no_way, printable
 from .history import history
 from .holds import drain, hold, seconds
-from .status import Status, as_json, as_text, shares
+from .status import Status, as_json, as_text, shares, timeless
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
+NEWLINE, HOME, CLEAR_LINE, CLEAR_BELOW = "\n", "\033[H", "\033[K", "\033[J"  # of a terminal: console_codes(4)
 
 EPILOG = """\
 Without a verb, in the environment of a DHCP client (reason, interface), it is the client's hook.
@@ -95,6 +96,8 @@ def _parser() -> ArgumentParser:
     child = verb("status", status, "show the links, and whether the kernel is as it should be")
     forms = child.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="for programs; dhcp-lb(8) has the fields")
+    child.add_argument("--watch", action="store_true",
+                       help="and again whenever something changes; with --json one object a line")
     forms.add_argument("--brief", action="store_true",
                        help="one line; exit 0: all links work, 1: not all, 2: none, 3: it is not known")
     verb("plan", plan, "print the commands of ip(8) and sysctl(8) that do what apply would do").add_argument(
@@ -137,19 +140,41 @@ def _parser() -> ArgumentParser:
 
 def status(options: Namespace) -> int | None:
     """Shows the links, whether the kernel's routing is as it should be, and what is wrong with the configuration."""
+    if options.watch:
+        _watch(options)
+        return None
     if options.brief:
         number, words = _brief()
         print(printable(words))
         return number
     report = _report()
-    if options.json:
-        print(json.dumps(as_json(report), indent=2))
-    else:
-        tty = sys.stdout.isatty()
-        block = "█" if tty and (sys.stdout.encoding or "").lower() == "utf-8" else "#"
-        print(as_text(report, colour=tty and not os.environ.get("NO_COLOR"), block=block,
-                      width=get_terminal_size().columns if tty else 0), end="")
+    print(json.dumps(as_json(report), indent=2) if options.json else _text(report).removesuffix("\n"))
     return _fail("\n".join(report.mistakes), WRONG) if report.mistakes else None
+
+
+def _text(report: Status) -> str:
+    """The table, as the terminal can show it, if it is one."""
+    tty = sys.stdout.isatty()
+    block = "█" if tty and (sys.stdout.encoding or "").lower() == "utf-8" else "#"
+    return as_text(report, colour=tty and not os.environ.get("NO_COLOR"), block=block,
+                   width=get_terminal_size().columns if tty else 0)
+
+
+def _watch(options: Namespace) -> None:
+    """The same again and again: on a terminal in its place, otherwise if more than times has changed."""
+    if options.brief:
+        raise Invalid("--brief goes without --watch")
+    from .watch import moments
+    before = None
+    for _ in moments():
+        report = _report()
+        document = as_json(report)
+        text = _text(report) + "".join([f"{printable(mistake)}\n" for mistake in report.mistakes])
+        if sys.stdout.isatty() and not options.json:
+            print(f"{HOME}{text.replace(NEWLINE, CLEAR_LINE + NEWLINE)}{CLEAR_BELOW}", end="", flush=True)
+        elif timeless(document) != before:
+            print(json.dumps(document) if options.json else text, flush=True)
+        before = timeless(document)
 
 
 def _brief() -> tuple[int, str]:

@@ -81,6 +81,14 @@ def as_json(status: Status) -> dict[str, Any]:
     }
 
 
+def timeless(document: dict[str, Any]) -> dict[str, Any]:
+    """What of `as_json` does not change by itself."""
+    return {**document, "links": [
+        {**link, "lease_age_s": None, "lease_ends_in_s": None,
+         "check": link["check"] and {name: link["check"][name] for name in ("by", "answers")}}
+        for link in document["links"]]}
+
+
 def as_text(status: Status, *, colour: bool = False, block: str = "#", width: int = 0) -> str:
     """The table of `status`, and a verdict; each line ends with a newline. Of the table, the columns that do not fit
     into `width` characters are left out from the right; 0 = all of them fit."""
