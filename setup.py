@@ -55,6 +55,8 @@ setup(
         ("/usr/lib/sysctl.d", ["etc/sysctl.d/10-dhcp-lb.conf"]),
         ("/usr/share/dhcp-lb", ["etc/dhcp-lb"]),
         ("/usr/share/bash-completion/completions", ["doc/completion/dhcp-lb"]),
+        ("/usr/share/fish/vendor_completions.d", ["doc/completion/dhcp-lb.fish"]),
+        ("/usr/share/zsh/vendor-completions", ["doc/completion/_dhcp-lb"]),
         ("/usr/share/man/man5", ["doc/dhcp-lb.5"]),
         ("/usr/share/man/man8", ["doc/dhcp-lb.8"]),
     ],

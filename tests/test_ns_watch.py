@@ -120,7 +120,8 @@ def test_it_ends_with_its_reader_and_at_ctrl_c() -> None:
 def test_in_a_pipe_each_change_is_a_table() -> None:
     links_up()
     with watching() as process:
-        assert line(process) == verb("status") + "\n"
+        first, once = [re.sub(r"\d+ s\b", "N s", text) for text in (line(process), verb("status"))]
+        assert first == once + "\n"
         verb("disable", "eth1")
         until("the next one", lambda: re.search("^eth1 +disabled", line(process), re.M))
 
@@ -128,7 +129,6 @@ def test_in_a_pipe_each_change_is_a_table() -> None:
 @boxed
 def test_on_a_terminal_the_table_is_redrawn_in_its_place_also_for_another_size() -> None:
     links_up()
-    box.run("sh", "-ec", "mkdir /dev/pts; mount -t devpts -o newinstance devpts /dev/pts; ln -s pts/ptmx /dev/ptmx")
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     process = subprocess.Popen([box.PROGRAM, "status", "--watch"], env={**box.ENVIRONMENT, "NO_COLOR": "1"},

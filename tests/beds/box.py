@@ -43,6 +43,10 @@ mknod -m 666 /dev/null c 1 3
 mknod -m 666 /dev/zero c 1 5
 mknod -m 666 /dev/full c 1 7
 mknod -m 666 /dev/urandom c 1 9
+ln -s /proc/self/fd /dev/fd
+mkdir /dev/pts
+mount -t devpts -o newinstance,ptmxmode=666 devpts /dev/pts
+ln -s pts/ptmx /dev/ptmx
 rm -rf /etc/dhcp-lb /etc/iproute2/rt_*.d /usr/share/dhcp-lb
 mkdir -p /usr/share/dhcp-lb
 cp -r "$1/dhcp_lb" /usr/share/dhcp-lb
