@@ -14,7 +14,7 @@ FAKE = """#!/bin/sh
 
 def said(tmp_path: Path, example: str, event: str) -> list[str]:
     """The command that it runs, its arguments, and for sendmail(8) the mail; a line each."""
-    for name in "sendmail", "curl", "ddclient", "resolvectl", "hostname":
+    for name in "sendmail", "curl", "ddclient", "resolvectl", "resolvconf", "hostname":
         fake = tmp_path / name
         fake.write_text(FAKE if name != "hostname" else "#!/bin/sh\necho router\n")
         fake.chmod(0o755)
@@ -48,6 +48,11 @@ def test_ddclient(tmp_path: Path, event: str, called: bool) -> None:
     ("link-down", ["default-route", NAME, "no"]), ("link-up", ["default-route", NAME, "yes"]), ("address", [])])
 def test_systemd_resolved(tmp_path: Path, event: str, arguments: list[str]) -> None:
     assert said(tmp_path, "systemd-resolved", event) == ["resolvectl", *arguments] * bool(arguments)
+
+
+@pytest.mark.parametrize("event, option", [("link-down", "-C"), ("link-up", "-c"), ("address", ""), ("all-down", "")])
+def test_openresolv(tmp_path: Path, event: str, option: str) -> None:
+    assert said(tmp_path, "openresolv", event) == ["resolvconf", option, NAME, f"{NAME}.[!0-9]*"] * bool(option)
 
 
 def test_each_says_whether_something_leaves_the_machine_and_is_tested() -> None:
