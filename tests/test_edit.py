@@ -70,5 +70,20 @@ def test_a_line_of_too_few_fields_is_no_link_to_be_deselected() -> None:
     assert edit(text, {b"eth0": (b"200", b"1")}) == text
 
 
+@pytest.mark.parametrize("text, check, want", [
+    (OWNED, b"", OWNED),
+    (OWNED, b"9.9.9.9", OWNED + b"check = 9.9.9.9\n"),
+    (OWNED.rstrip(b"\n"), b"9.9.9.9", OWNED + b"check = 9.9.9.9\n"),
+    (OWNED + b"check  =\tlease,9.9.9.9 # mine\n", b"", OWNED + b"check  =\tlease,9.9.9.9 # mine\n"),
+    (OWNED + b"check  =\tlease,9.9.9.9 # mine\n" + POLICY, b"gateway", OWNED + b"check  =\tgateway # mine\n" + POLICY),
+    (OWNED + b"check = 9.9.9.9\r\n", b"9.9.9.9", OWNED + b"check = 9.9.9.9\r\n"),
+    (OWNED + b"# check = 9.9.9.9\n", b"gateway", OWNED + b"# check = 9.9.9.9\ncheck = gateway\n"),
+    (OWNED + b"check = 1.1.1.1 2.2.2.2\n", b"gateway", OWNED + b"check = 1.1.1.1 2.2.2.2\n"),  # for its owner to find
+    (OWNED + b"check = # 9.9.9.9\n", b"gateway", OWNED + b"check = # 9.9.9.9\n"),
+])
+def test_who_is_asked_whether_a_link_works(text: bytes, check: bytes, want: bytes) -> None:
+    assert edit(text, {**ETH0, **WLAN0}, check) == want
+
+
 def test_a_mistake_stays_for_its_owner() -> None:
     assert edit(b"eth0 oops # 200 1\n", ETH0) == b"eth0 oops # 200 1\n"

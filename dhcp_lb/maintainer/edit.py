@@ -11,9 +11,10 @@ from collections.abc import Mapping
 EXPRESSIBLE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.@+-]*")  # the names that debian/config offers
 
 
-def edit(text: bytes, answers: Mapping[bytes, tuple[bytes, bytes]]) -> bytes:
+def edit(text: bytes, answers: Mapping[bytes, tuple[bytes, bytes]], check: bytes = b"") -> bytes:
     """`text` with the links of `answers`, interface → (table id, weight), and no other link that debconf can
-    express. A new link goes behind the last link line."""
+    express. A new link goes behind the last link line. `check` is the value of the setting of that name; with b"" its
+    line is left alone."""
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith(b"\n"):
         lines[-1] += b"\n"
@@ -33,8 +34,21 @@ def edit(text: bytes, answers: Mapping[bytes, tuple[bytes, bytes]]) -> bytes:
     if end is None:
         end = len(kept)
     new = [b"%s table-%s %s %s\n" % (interface, interface, *answer) for interface, answer in missing.items()]
-    edited = b"".join(kept[:end] + new + kept[end:])
+    edited = b"".join(_checked(kept[:end] + new + kept[end:], check))
     return text if edited == text + b"\n" else edited
+
+
+def _checked(lines: list[bytes], check: bytes) -> list[bytes]:
+    """The lines with this value of `check`. A line that sets it already stays where it is, and so does its comment."""
+    if not check:
+        return lines
+    places = [place for place, line in enumerate(lines) if _fields(line)[:2] == [b"check", b"="]]
+    if not places:
+        return [*lines, b"check = %s\n" % check]
+    found = re.match(rb"(\s*check\s+=\s+)(\S+)", lines[places[0]])
+    if found and len(_fields(lines[places[0]])) == 3:  # a mistake in the file stays there, so that its owner finds it
+        lines[places[0]] = found[1] + check + lines[places[0]][found.end():]
+    return lines
 
 
 def _fields(line: bytes) -> list[bytes]:

@@ -1,8 +1,8 @@
 """The Debian package's maintainer scripts call these, beside the command line:
 
-    python3 -ISB scripts.py edit FILE [INTERFACE TABLE-ID WEIGHT]... >NEW   debconf's answers brought in
-    python3 -ISB scripts.py names                                           table names reserved for ip(8)
-    python3 -ISB scripts.py hand-back                                       a default route in table main
+    python3 -ISB scripts.py edit FILE CHECK [INTERFACE TABLE-ID WEIGHT]... >NEW   debconf's answers brought in
+    python3 -ISB scripts.py names                                                 table names reserved for ip(8)
+    python3 -ISB scripts.py hand-back                                             a default route in table main
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def main(arguments: Sequence[str]) -> None:
     verbs[verb](*words)
 
 
-def edit_file(path: str, *words: str) -> None:
+def edit_file(path: str, check: str, *words: str) -> None:
     values = [word.encode() for word in words]
     answers = {values[at]: (values[at + 1], values[at + 2]) for at in range(0, len(values), 3)}
-    sys.stdout.buffer.write(edit(Path(path).read_bytes(), answers))
+    sys.stdout.buffer.write(edit(Path(path).read_bytes(), answers, check.encode()))
 
 
 def reserve_names() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from .conftest import FILE, PRESEED, PROTOCOLS, SHIPPED, TABLES, Machine
 
 LINKS = "eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"
+CHECK = "Addresses that tell whether a link works:"
 
 
 def links(machine: Machine) -> str:
@@ -180,6 +181,7 @@ def test_a_bad_answer_is_explained_and_asked_again(machine: Machine) -> None:
         ("Weight of eth1:", "1"),
         ("Routing table of eth1:", "207"),
         ("Weight of eth1:", "1"),
+        (CHECK, ""),
     ])
     for message in ['Table number "254" of eth0 is not valid', 'Table number "two hundred" of eth0 is not valid',
                     'Table number "4294967296" of eth0 is not valid', 'Weight "much" of eth0 is not valid',
@@ -200,6 +202,7 @@ def test_an_empty_answer_is_the_default(machine: Machine) -> None:
         ("Weight of eth0:", ""),
         ("Routing table of eth1:", ""),
         ("Weight of eth1:", "2"),
+        (CHECK, ""),
     ])
     assert links(machine) == "eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"
 
@@ -254,6 +257,7 @@ def test_a_change_through_debconf_after_an_edit_is_asked_for_by_ucf(machine: Mac
             ("Weight of eth0:", str(weight)),
             ("Routing table of eth1:", "201"),
             ("Weight of eth1:", "2"),
+            (CHECK, ""),
             ("What do you want to do about modified configuration file", "1" if weight == 8 else "2"),
         ])
         assert answer in shown
@@ -264,9 +268,54 @@ def test_a_change_through_debconf_after_an_edit_is_asked_for_by_ucf(machine: Mac
             assert "stays as it was" in shown
 
 
+# Who is asked whether a link works.
+
+def test_targets_that_are_preseeded_are_in_the_file(machine: Machine) -> None:
+    machine.preseed("check string  198.51.100.7 203.0.113.9, ")
+    install_with_links(machine)
+    assert links(machine) == LINKS + "check = 198.51.100.7,203.0.113.9\n"
+    machine.run("dhcp-lb", "check")
+
+
+def test_targets_that_make_no_sense_are_refused_with_a_message(machine: Machine) -> None:
+    machine.preseed("check string 300.1.1.1")
+    machine.run("debconf-set-selections", stdin=PRESEED.read_text())
+    assert "300.1.1.1" in machine.install()
+    assert machine.text() == machine.text(SHIPPED)
+
+
+def test_the_targets_of_the_file_are_shown_and_an_empty_answer_takes_none_away(machine: Machine) -> None:
+    install_with_links(machine)
+    own = "check  = lease,198.51.100.7   # mine\n"
+    machine.path(FILE).write_text(machine.text() + own)
+    machine.quietly("dpkg-reconfigure", "dhcp-lb")
+    assert machine.answers()["dhcp-lb/check"] == "lease,198.51.100.7"
+    assert links(machine) == LINKS + own
+    answers = [("Internet links to balance:", "1 2"), ("Routing table of eth0:", ""), ("Weight of eth0:", ""),
+               ("Routing table of eth1:", ""), ("Weight of eth1:", "2")]
+    machine.converse(["dpkg-reconfigure", "dhcp-lb"], [*answers, (CHECK, "")])
+    assert links(machine) == LINKS + own
+    machine.path(FILE).write_text(machine.text().replace(own, ""))  # an administrator may take it away, though
+    machine.quietly("dpkg-reconfigure", "dhcp-lb")
+    assert links(machine) == LINKS and not machine.answers()["dhcp-lb/check"]
+
+
+def test_the_targets_are_asked_for_with_low_priority_and_after_the_links(machine: Machine) -> None:
+    machine.path("/etc/network/interfaces").write_text("iface eth0 inet dhcp\niface eth1 inet dhcp\n")
+    install_with_links(machine)
+    assert links(machine) == LINKS
+    answers = [("Internet links to balance:", "1 2"), ("Routing table of eth0:", ""), ("Weight of eth0:", ""),
+               ("Routing table of eth1:", ""), ("Weight of eth1:", "2")]
+    shown = machine.converse(["dpkg-reconfigure", "-pmedium", "dhcp-lb"], [
+        reply for reply in answers if "table" not in reply[0]])
+    assert CHECK not in shown and links(machine) == LINKS
+    machine.converse(["dpkg-reconfigure", "dhcp-lb"], [*answers, (CHECK, "198.51.100.7, 203.0.113.9")])
+    assert links(machine) == LINKS + "check = 198.51.100.7,203.0.113.9\n"
+
+
 def test_every_question_is_there_in_spanish(machine: Machine) -> None:
     machine.install()
     templates = machine.text("/var/lib/dpkg/info/dhcp-lb.templates").strip().split("\n\n")
-    assert len(templates) == 6
+    assert len(templates) == 7
     for template in templates:
         assert "\nDescription-es.UTF-8: " in template
