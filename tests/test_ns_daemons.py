@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.beds.lab import Isp, Lab, debian_root, wait_for
+from tests.beds.lab.lab import add_cable
 from tests.beds.lab.root import PACKAGES
 from tests.beds.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
 
@@ -154,6 +155,35 @@ def test_a_link_whose_default_networkd_puts_into_another_table(lab: Lab) -> None
     lab.router.sh("reason=look dhcp-lb hook networkd")
     becomes(lab, BOTH)
     assert_shared(lab)
+
+
+def test_a_last_resort_of_networkd_s_ends_nothing_and_a_vpn_s_default_takes_all(lab: Lab) -> None:
+    """Beside links of networkd's own, whose defaults have metrics: R1 and R3 of doc/faults.md."""
+    start_dbus(lab)
+    lab.router.ifdown("eth0")
+    for number in range(2):
+        lab.router.path(f"/etc/systemd/network/eth{number}.network").write_text(
+            f"[Match]\nName=eth{number}\n[Network]\nDHCP=ipv4\n[DHCPv4]\nRouteMetric={101 + number}\n")
+    lab.router.path("/etc/systemd/network/lan0.network").write_text(
+        "[Match]\nName=lan0\n[Network]\nAddress=10.0.0.1/24\n"
+        "[Route]\nDestination=0.0.0.0/0\nType=unreachable\nMetric=9999\n")
+    start_networkd(lab)
+    wait_for("all of main", lambda: lab.router.run("ip", "-4", "route").count("default") >= 3)
+    lab.router.sh("reason=look dhcp-lb hook networkd")
+    becomes(lab, BOTH)
+    assert_shared(lab)
+    tunnel = "link set tun0 address 02:00:00:00:09:09 arp off\naddress add 10.8.0.{}/30 dev tun0\nlink set tun0 up\n"
+    add_cable(lab.router, "tun0", lab.internet, "tun0")  # to the routing, a device without ARP is a tunnel
+    lab.internet.run("ip", "-batch", "-", stdin=tunnel.format(1))
+    lab.router.run("ip", "-batch", "-", stdin=tunnel.format(2) + "route add default dev tun0 metric 50\n")
+    for machine in lab.lan, lab.router:
+        assert lab.connect(machine, 50) == {"10.8.0.2": 50}
+    lab.router.run("ip", "link", "delete", "tun0")
+    assert_shared(lab)
+    lab.isp("eth0").unplug()
+    lab.router.sh("reason=look dhcp-lb hook networkd")
+    assert "unreachable default" in lab.router.run("ip", "-4", "route")
+    assert_all_by(lab, "eth1")
 
 
 def test_a_link_of_networkmanager_s(lab: Lab) -> None:

@@ -29,13 +29,14 @@ class Isp:
 
     def __init__(self, interface: str, weight: int = 1, *, network: str = "", gateway: str = "",
                  pool: str = "", netmask: str = "", lease_s: int = 3600, renew_s: int = 0,
-                 options: Mapping[int, str] | None = None) -> None:
+                 options: Mapping[int, str] | None = None, modem: bool = False) -> None:
         """`network`, `gateway` and `pool` (the network of the addresses that it gives out) have defaults: a network
         for each provider. `renew_s`: when clients renew, if not after half the lease; after twice that time they ask
-        any server. `options`: more options to send, as dnsmasq writes them."""
+        any server. `options`: more options to send, as dnsmasq writes them. `modem`: it translates addresses, so that
+        several may give out the same."""
         self.interface, self.weight = interface, weight
         self.network, self.gateway, self.pool, self.netmask = network, gateway, pool, netmask
-        self.lease_s, self.renew_s, self.options = lease_s, renew_s, dict(options or {})
+        self.lease_s, self.renew_s, self.options, self.modem = lease_s, renew_s, dict(options or {}), modem
 
     def connect(self, number: int, root: Path, stack: contextlib.ExitStack) -> None:
         """Start its machine; the lab calls this before all others, so that they start at the same time."""
@@ -46,12 +47,13 @@ class Isp:
         network = ipaddress.IPv4Network(self.network)
         self.gateway = self.gateway or str(network[1])
         self.pool = self.pool or str(list(network.subnets())[1])
+        self.upstream = f"203.0.113.{4 * number + 2}"  # its own address in the Internet
 
     def wire(self, router: "Router", internet: Node) -> None:
         """Adds a cable to the router, and a network of two with the Internet. The cable ends in a bridge, so that the
         provider stays in order when it is pulled."""
         self.router, self.internet = router, internet
-        here, there = f"203.0.113.{4 * self.number + 2}", f"203.0.113.{4 * self.number + 1}"
+        here, there = self.upstream, f"203.0.113.{4 * self.number + 1}"
         self.node.sh(f"""
             sysctl -qw net.ipv4.ip_forward=1
             ip link add customers address 02:00:00:00:01:{self.number:02x} type bridge
@@ -80,23 +82,27 @@ class Isp:
             nft 'add chain ip lab forward {{ type filter hook forward priority 0; }}'
             nft add rule ip lab forward iifname customers ip saddr != {self.pool} drop
         """)
-        self.internet.sh(f"""
-            ip route flush dev {self.interface} proto static
-            ip route add {self.pool} via 203.0.113.{4 * self.number + 2} proto static
-        """)
+        self.internet.run("ip", "route", "flush", "dev", self.interface, "proto", "static")
+        if self.modem:
+            self.node.sh("""
+                nft add chain ip lab postrouting '{ type nat hook postrouting priority srcnat; }'
+                nft add rule ip lab postrouting oifname upstream masquerade
+            """)
+        else:
+            self.internet.run("ip", "route", "add", self.pool, "via", self.upstream, "proto", "static")
         self.restart_dhcp()
 
     def restart_dhcp(self) -> None:
         """Restarts the DHCP server. Its leases survive, as in any provider's server."""
         self.stop_dhcp()
-        network, pool = ipaddress.IPv4Network(self.network), ipaddress.IPv4Network(self.pool)
+        network, pool = ipaddress.IPv4Network(self.network), list(ipaddress.IPv4Network(self.pool).hosts())
         options = {1: self.netmask or str(network.netmask), 3: self.gateway, **self.options}
         if self.renew_s:
             options |= {58: str(self.renew_s), 59: str(2 * self.renew_s)}
         self.node.path("/etc/dnsmasq.conf").write_text("\n".join([
             "port=0", "interface=customers", "bind-dynamic", "no-ping", "dhcp-authoritative", "user=root",
             "dhcp-leasefile=/var/lib/misc/leases", "log-dhcp",
-            f"dhcp-range={pool[1]},{pool[-2]},{network.netmask},{self.lease_s}",
+            f"dhcp-range={pool[0]},{pool[-1]},{network.netmask},{self.lease_s}",
             *(f"dhcp-option-force={number},{value}" for number, value in options.items()), "",
         ]))
         self.node.run("dnsmasq", "--pid-file=/run/dnsmasq.pid")
@@ -127,7 +133,9 @@ class Isp:
         self.node.run("ip", "link", "set", "cable", "master", "customers")
 
     def gave(self, address: str) -> bool:
-        """Whether this address is in the pool of its customers."""
+        """Whether this address is in the pool of its customers, or is what they are translated to."""
+        if self.modem:
+            return address == self.upstream
         return ipaddress.IPv4Address(address) in ipaddress.IPv4Network(self.pool)
 
 

@@ -1,0 +1,306 @@
+"""The cases of test_ns_field.py once more, with real clients, real servers and real connections; and others of their
+kinds."""
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.beds.lab import Isp, Lab, Node, debian_root, wait_for
+from tests.beds.lab.lab import A_SERVER, add_cable, errors
+from tests.beds.lab.node import ENVIRONMENT
+from tests.beds.lab.root import PACKAGES
+from tests.beds.two_links import assert_shared
+
+ROOT = sorted([*PACKAGES, "iptables", "openvpn"])  # the one of test_ns_tunnels.py
+ASK = Path(__file__).parent / "beds" / "lab" / "ask.py"
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A router as after its boot: `apply` has run, and no link is up."""
+    with Lab([Isp("eth0"), Isp("eth1")]) as lab:
+        lab.router.dhcp_lb("apply")
+        yield lab
+
+
+def warnings(lab: Lab) -> list[str]:
+    found: list[str] = json.loads(lab.router.dhcp_lb("status", "--json"))["warnings"]
+    return [warning for warning in found if "no monitor" not in warning]
+
+
+def in_order(lab: Lab) -> bool:
+    return bool(json.loads(lab.router.dhcp_lb("status", "--json"))["in_order"])
+
+
+def states(lab: Lab) -> list[str]:
+    return [link["state"] for link in json.loads(lab.router.dhcp_lb("status", "--json"))["links"]]
+
+
+@contextmanager
+def monitor(lab: Lab) -> Iterator[None]:
+    running = subprocess.Popen(lab.router.argv("dhcp-lb", "monitor"), env=ENVIRONMENT)
+    try:
+        wait_for("the monitor", lambda: lab.router.path("/run/dhcp-lb/watched").exists())
+        yield
+    finally:
+        lab.router.sh("kill $(cat /run/dhcp-lb/monitor)")
+        running.wait()
+
+
+@pytest.mark.parametrize("last_resort", [
+    "blackhole default metric 9999",
+    "unreachable default proto static metric 4278198272",  # as systemd-networkd's Type=unreachable, or bond failovers
+    "prohibit default metric 20000",
+])
+def test_behind_a_last_resort_in_main_all_go_by_the_link_that_works(lab: Lab, last_resort: str) -> None:  # R1
+    lab.router.sh(f"ip route add {last_resort}")
+    lab.router.ifup()
+    assert_shared(lab)
+    lab.router.ifdown("eth0")
+    for machine in lab.lan, lab.router:
+        assert lab.connect(machine, 50) == {"eth1": 50}
+    assert in_order(lab)
+
+
+@pytest.mark.parametrize("default_first", [True, False])
+def test_a_management_lan_s_default_takes_nothing(default_first: bool) -> None:
+    """Its DHCP server names a router. dhclient's defaults have no metric, so the first one alone is in main."""
+    with Lab([Isp("eth0"), Isp("eth1"), Isp("mgmt0")]) as lab:
+        config = lab.router.path("/etc/dhcp-lb")
+        config.write_text("".join(line for line in config.read_text().splitlines(True) if "mgmt0" not in line))
+        lab.router.dhcp_lb("apply")
+        for interface in ("mgmt0", "eth0", "eth1") if default_first else ("eth0", "eth1", "mgmt0"):
+            lab.router.ifup(interface)
+        assert ("default via 192.0.2.65 dev mgmt0" in lab.router.run("ip", "route")) == default_first
+        assert_shared(lab)
+        assert any("main's default by mgmt0" in warning for warning in warnings(lab)) == default_first
+        for interface in "eth0", "eth1":
+            assert lab.connect_to_router(interface, 20) == {"answered": 20}
+        lab.router.run("ping", "-c1", "-W2", "192.0.2.65")
+
+
+@pytest.mark.parametrize("routes", ["main", "option 121"])
+def test_one_to_whom_a_route_by_one_link_leads_is_answered_by_the_other(routes: str) -> None:  # R4
+    option = {121: "0.0.0.0/0,192.0.2.33,198.51.100.0/24,192.0.2.33"} if routes == "option 121" else {}
+    with Lab([Isp("eth0"), Isp("eth1", options=option)]) as lab:
+        lab.router.dhcp_lb("apply")
+        lab.router.ifup()
+        if not option:
+            lab.router.sh(f"ip route add {A_SERVER} via 192.0.2.33 dev eth1")
+        assert "198.51.100." in lab.router.run("ip", "route", "show", "dev", "eth1")
+        assert lab.connect_to_router("eth0", 20) == {"answered": 20}
+        assert lab.connect_to_router("eth1", 20) == {"answered": 20}
+        for machine in lab.lan, lab.router:
+            assert lab.connect(machine, 20, to=A_SERVER) == {"eth1": 20}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_lan_inside_of_a_provider_s_network_is_answered(number: int) -> None:  # R5
+    wide = Isp(f"eth{number}", network="10.0.0.0/8", gateway="10.77.0.1", pool="10.77.0.80/28")
+    with Lab([wide, Isp("eth1")] if number == 0 else [Isp("eth0"), wide]) as lab:
+        lab.router.dhcp_lb("apply")
+        lab.router.ifup()
+        for interface in "eth0", "eth1":
+            [address] = lab.router.addresses(interface)
+            assert lab.connect(lab.lan, 20, to=address) == {"10.0.0.2": 20}
+            assert lab.connect_to_router(interface, 20) == {"answered": 20}
+        assert_shared(lab)
+
+
+def test_two_links_whose_providers_have_one_router_are_reached_by_both() -> None:  # R6
+    with Lab([Isp(f"eth{number}", network="100.64.7.0/24", pool=f"100.64.7.{96 + 32 * number}/28",
+                  gateway="100.64.0.1", netmask="255.255.255.255") for number in range(2)]) as lab:
+        lab.router.dhcp_lb("apply")
+        lab.router.ifup()
+        assert_shared(lab)
+        for interface in "eth0", "eth1":
+            [address] = lab.router.addresses(interface)
+            lab.isp(interface).node.run("ping", "-q", "-c3", "-i0.2", "-W1", "-I", "100.64.0.1", address)
+            assert lab.connect_to_router(interface, 20) == {"answered": 20}
+
+
+def test_of_two_modems_with_one_address_the_one_with_its_cable_in_serves() -> None:  # R7
+    with Lab([Isp(f"eth{number}", network="192.168.8.0/24", pool="192.168.8.100/32", modem=True)
+              for number in range(2)]) as lab:
+        lab.router.dhcp_lb("apply")
+        lab.router.ifup()
+        assert lab.router.addresses("eth0") == lab.router.addresses("eth1") == ["192.168.8.100"]
+        with monitor(lab):
+            for out, serves in ("eth0", "eth1"), ("eth1", "eth0"):
+                lab.isp(out).cut_cable()
+                wait_for("the other one", lambda: states(lab)[int(serves[-1])] == "up")
+                for machine in lab.lan, lab.router:
+                    assert lab.connect(machine, 50) == {serves: 50}
+                lab.isp(out).plug_cable()
+                wait_for("one of them", lambda: sorted(states(lab)) == ["unusable", "up"])
+
+
+def test_two_modems_with_one_network_are_both_used() -> None:
+    with Lab([Isp(f"eth{number}", network="192.168.8.0/24", pool=f"192.168.8.{100 + number}/32", modem=True)
+              for number in range(2)]) as lab:
+        lab.router.dhcp_lb("apply")
+        lab.router.ifup()
+        assert states(lab) == ["up", "up"]
+        assert_shared(lab)
+        for out, serves in ("eth0", "eth1"), ("eth1", "eth0"):
+            lab.isp(out).cut_cable()
+            for machine in lab.lan, lab.router:
+                assert lab.connect(machine, 50) == {serves: 50}
+            lab.isp(out).plug_cable()
+
+
+# Containers
+
+def docker(lab: Lab, container: Node, network: str = "172.17.0.0/16") -> None:
+    """What Docker 20.10 does at its start, and for `docker run -p 8080:80`: a bridge, and its own rules."""
+    gateway, address = network.replace(".0/16", ".1"), network.replace(".0/16", ".2")
+    add_cable(container, "eth0", lab.router, "veth1")
+    lab.router.sh(f"""
+        ip link add docker0 type bridge
+        ip address add {gateway}/16 dev docker0
+        ip link set docker0 up
+        ip link set veth1 master docker0 up
+        sysctl -qw net.ipv4.conf.docker0.route_localnet=1
+        iptables -t nat -N DOCKER
+        iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+        iptables -t nat -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
+        iptables -t nat -A POSTROUTING -s {network} ! -o docker0 -j MASQUERADE
+        iptables -t nat -A POSTROUTING -s {address} -d {address} -p tcp --dport 80 -j MASQUERADE
+        iptables -t nat -A DOCKER -i docker0 -j RETURN
+        iptables -t nat -A DOCKER ! -i docker0 -p tcp --dport 8080 -j DNAT --to-destination {address}:80
+        iptables -N DOCKER
+        iptables -N DOCKER-USER
+        iptables -A DOCKER-USER -j RETURN
+        iptables -P FORWARD DROP
+        iptables -A FORWARD -j DOCKER-USER
+        iptables -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+        iptables -A FORWARD -o docker0 -j DOCKER
+        iptables -A FORWARD -i docker0 ! -o docker0 -j ACCEPT
+        iptables -A DOCKER -d {address} ! -i docker0 -o docker0 -p tcp --dport 80 -j ACCEPT
+        iptables -I FORWARD -i lan0 -j ACCEPT
+        iptables -I FORWARD -o lan0 -j ACCEPT
+    """)
+    container.sh(f"ip address add {address}/16 dev eth0; ip route add default via {gateway}")
+    lab.serve(container)
+
+
+@pytest.fixture(params=[False, True], ids=["Docker before us", "Docker after us"])
+def containers(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, Node]]:
+    """The lease of eth1 has the network of Docker's bridge inside of it."""
+    root = debian_root(packages=ROOT)
+    with Lab([Isp("eth0"), Isp("eth1", network="172.16.0.0/12", gateway="172.31.0.1", pool="172.31.0.80/28")],
+             root) as lab, Node("container", root) as container:
+        if request.param:
+            lab.router.dhcp_lb("apply")
+            lab.router.ifup()
+        docker(lab, container)
+        if not request.param:
+            lab.router.dhcp_lb("apply")
+            lab.router.ifup()
+        yield lab, container
+
+
+def test_a_container_beside_us_is_reached_and_reaches_all(containers: tuple[Lab, Node]) -> None:
+    lab, container = containers
+    assert_shared(lab)
+    shared = lab.connect(container, 100)
+    assert set(shared) == {"eth0", "eth1"} and shared.total() == 100
+    for interface in "eth0", "eth1":  # `docker run -p`
+        assert lab.connect_to_router(interface, 100, port=8080) == {"answered": 100}
+    assert lab.connect_to_router("lan0", 20, port=8080) == {"172.17.0.1": 20}
+    assert lab.connect(lab.router, 20, to="172.17.0.2") == {"172.17.0.1": 20}
+    lab.router.ifdown("eth0")
+    assert lab.connect(container, 50) == {"eth1": 50}
+    assert lab.connect_to_router("eth1", 50, port=8080) == {"answered": 50}
+    assert in_order(lab)
+
+
+def test_connections_of_a_container_outlive_lost_packets() -> None:  # R8
+    """Its veth carries the hash of its own sockets, drawn anew at each retransmission, and nothing pins them."""
+    root = debian_root(packages=ROOT)
+    with Lab([Isp("eth0"), Isp("eth1")], root) as lab, Node("container", root) as container:
+        with lab.router.path("/etc/dhcp-lb").open("a") as config:
+            config.write("pin = no\n")
+        lab.router.dhcp_lb("apply")
+        lab.router.ifup()
+        docker(lab, container)
+        assert container.run("sysctl", "-n", "net.core.txrehash") == "1\n"
+        with lab.held(container, 200, timeout_s=15) as held:
+            assert held.opened.total() == 200 and not errors(held.opened)
+            for isp in lab.isps:
+                isp.node.sh("nft add chain ip lab loss '{ type filter hook forward priority -1; policy drop; }'")
+            alive: list[int] = []
+            asked = threading.Thread(target=lambda: alive.append(held.still_alive()))
+            asked.start()
+            time.sleep(2.5)
+            for isp in lab.isps:
+                isp.node.sh("nft delete chain ip lab loss")
+            asked.join()
+            assert alive == [200]
+
+
+# Servers
+
+def test_a_provider_s_own_resolver_answers_all_that_is_asked() -> None:  # R13
+    """It answers its customers only, as many do, and is not on their network."""
+    with Lab([Isp(f"eth{number}", options={6: f"203.0.113.{4 * number + 2}"}) for number in range(2)]) as lab:
+        for isp in lab.isps:
+            isp.node.sh(f"""
+                dnsmasq --conf-file=/dev/null --no-resolv --no-hosts --address=/example/192.0.2.1 --user=root \
+                    --listen-address={isp.upstream} --bind-interfaces --pid-file=/run/dns.pid
+                nft add chain ip lab input '{{ type filter hook input priority 0; }}'
+                nft add rule ip lab input iifname upstream meta l4proto {{ tcp, udp }} th dport 53 drop
+            """)
+        lab.router.dhcp_lb("apply")
+        lab.router.ifup()
+        for isp in lab.isps:
+            for protocol in "udp", "tcp":
+                for machine in lab.router, lab.lan:
+                    assert answered(machine, isp.upstream, protocol) == 30
+        lab.router.dhcp_lb("drain", "eth0")  # its own resolver is asked by it no more
+        assert answered(lab.router, lab.isp("eth1").upstream, "udp") == 30
+        config = lab.router.path("/etc/dhcp-lb")
+        config.write_text(config.read_text().replace("201 1", "201 1 dns=no"))
+        lab.router.dhcp_lb("enable", "eth0")
+        lab.router.dhcp_lb("apply")
+        assert answered(lab.router, lab.isp("eth0").upstream, "udp") == 30
+        assert answered(lab.router, lab.isp("eth1").upstream, "udp") < 30  # balanced again
+
+
+def answered(machine: Node, server: str, protocol: str) -> int:
+    """How many of 30 questions a name server answers."""
+    return int(machine.python(ASK, server, protocol, "30").communicate()[0])
+
+
+def test_a_server_that_a_provider_names_captures_nothing_but_dhcp() -> None:  # R14
+    captured = "198.51.100.77"
+    with Lab([Isp("eth0", weight=50, renew_s=2), Isp("eth1")]) as lab:
+        lab.router.dhcp_lb("apply")
+        lab.router.ifup()
+        with lab.router.event("eth0", "RENEW"):  # dnsmasq itself never lies about its address
+            lab.isp("eth0").node.sh("""
+                nft add chain ip lab leases '{ type filter hook output priority 0; }'
+                nft add rule ip lab leases udp sport 67 @th,2024,32 set 0xc633644d udp checksum set 0
+            """)
+        assert f"{captured} via" in lab.router.run("ip", "route", "show", "table", "dhcp-lb-servers")
+        lab.router.dhcp_lb("drain", "eth0")
+        for machine in lab.lan, lab.router:
+            assert lab.connect(machine, 50, to=captured) == {"eth1": 50}
+        assert lab.connect_to_router("eth0", 20) == {"answered": 20}
+
+
+def test_a_lease_whose_mask_is_half_of_the_internet_is_named_and_takes_nothing_from_the_others() -> None:  # R15
+    with Lab([Isp("eth0"), Isp("eth1", netmask="128.0.0.0")]) as lab:
+        lab.router.dhcp_lb("apply")
+        lab.router.ifup()
+        assert "128.0.0.0/1 dev eth1" in lab.router.run("ip", "route")
+        assert [warning for warning in warnings(lab) if "eth1 has a lease with a prefix of /1" in warning]
+        assert lab.connect(lab.router, 20, source=lab.router.addresses("eth0")[0]) == {"eth0": 20}
+        assert lab.connect(lab.router, 20, device="eth0") == {"eth0": 20}
+        assert lab.connect_to_router("eth0", 20) == {"answered": 20}
