@@ -3,7 +3,7 @@
 from _socket import if_indextoname
 
 from . import VERSION
-from .config import Invalid
+from .config import Invalid, with_servers
 from .lock import Lock
 from .log import log
 from .marks import marks
@@ -86,7 +86,9 @@ def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News
     if due := bool(view.changes) or astray or news.edited:
         # Names, sysctls and the group come before their routes and rules. If a run is killed in between, the next run
         # still finds changes to make, and so comes here again.
-        _furnish(kernel, store, sight, news.edited)
+        furnished = _furnish(kernel, store, sight, news.edited)
+        if furnished is not sight:
+            sight, view = furnished, judged(furnished)
     if astray:
         from .groups import join
         sight = sight._replace(interfaces=join(kernel, store, sight.config, sight.interfaces))
@@ -167,17 +169,23 @@ def _refused(kernel: Rtnetlink, changes: tuple[Change, ...]) -> tuple[Refusal, .
     return tuple([refusal._replace(change=stands_for[refusal.change]) for refusal in refusals if refusal.change.add])
 
 
-def _furnish(kernel: Rtnetlink, store: Store, sight: Sight, edited: bool) -> None:
+def _furnish(kernel: Rtnetlink, store: Store, sight: Sight, edited: bool) -> Sight:
     """Writes the names of the tables, and sets the sysctls of the interfaces. Both were done if the configuration and
-    the interfaces are the same as the last time: a tenth of a run that another lease has led to."""
+    the interfaces are the same as the last time: a tenth of a run that another lease has led to. Returns the sight,
+    with the servers' table where nobody else's is."""
     interfaces = sorted([(name, interface.ifindex) for name, interface in sight.interfaces.items()])
     facts = f"{VERSION} {interfaces}\n".encode("utf-8", "surrogateescape") + sight.config.text
     if not edited and facts == store.furnished():
-        return
+        return sight
     from . import iproute2, sysctl
     known = iproute2.known()
     if errors := iproute2.clashes(sight.config, known):
         raise Invalid("\n".join(errors))
+    config, place = sight.config, iproute2.servers(sight.config, known)
+    if place != (config.settings.server_name, config.settings.server_table):
+        store.serve(place)
+        sight = sight._replace(config=config._replace(settings=with_servers(config.settings, place)),
+                               state=sight.state._replace(servers=place))
     try:
         for path in iproute2.write_names(sight.config, known):
             log(f"{path}: written")
@@ -187,6 +195,7 @@ def _furnish(kernel: Rtnetlink, store: Store, sight: Sight, edited: bool) -> Non
     if sight.config.settings.enabled != NO:
         sysctl.tune(kernel, store, sight.interfaces, sight.config.settings.balance)
     store.furnish(facts)
+    return sight
 
 
 def _astray(sight: Sight) -> bool:

@@ -73,6 +73,23 @@ def parse(text: bytes, path: str = PATH) -> Config:
                   frozenset(lines.interfaces), lines.tables, text, tuple(lines.policies))
 
 
+def server_place(names: set[str], tables: set[int]) -> tuple[str, int]:
+    """The name and the id of the servers' table, beside all tables with these names and ids: its default, or else the
+    highest free id below."""
+    default = Settings()
+    table = default.server_table
+    while True:
+        name = default.server_name if default.server_name not in names else f"{default.server_name}-{table}"
+        if name not in names and table not in tables:
+            return name, table
+        table = MAX_TABLE if table == 1 else table - 1
+
+
+def with_servers(settings: Settings, place: tuple[str, int]) -> Settings:
+    """The same, with the servers' table there."""
+    return settings._replace(server_name=place[0], server_table=place[1])
+
+
 class _Lines:
     """Reads line after line, and goes on after a mistake."""
 
@@ -256,11 +273,8 @@ class _Lines:
         room: files that were written before there was one stay valid."""
         settings = self.settings
         if "server-table" not in self.setting_lines:
-            used = {*self.tables, settings.balance_table}
-            table = next(number for number in range(settings.server_table, 0, -1) if number not in used)
-            names = {*self.table_names, settings.balance_name}
-            name = settings.server_name if settings.server_name not in names else f"{settings.server_name}-{table}"
-            self.settings = settings._replace(server_name=name, server_table=table)
+            self.settings = with_servers(settings, server_place({*self.table_names, settings.balance_name},
+                                                                {*self.tables, settings.balance_table}))
         if "balance-table" in self.setting_lines:
             return
         hint = "is the balance table's: choose another, or move the balance table with `balance-table = NAME ID`"

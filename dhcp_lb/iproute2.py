@@ -2,8 +2,8 @@
 
 from posix import chmod, listdir, mkdir, unlink
 
-from .config import PATH, Config
-from .model import PROTOCOL, PROTOCOL_NAME
+from .config import PATH, Config, server_place
+from .model import PROTOCOL, PROTOCOL_NAME, Settings
 from .record import NamedTuple
 from .store import read, replace
 
@@ -46,13 +46,12 @@ def clashes(config: Config, known: Known, path: str = PATH) -> tuple[str, ...]:
     """Pure: a message for each of our ids and names that iproute2's files use for something else. Such a table may
     belong to somebody."""
     errors = []
-    for table, name in _ours(config):
+    for table, name in _ours(config, known):
         line = config.lines.get(table)
         place = f"{path}:{line}" if line else path
         hint = "choose another"
         if not line:
-            hint = ("move the servers' table with `server-table = NAME ID`" if table == config.settings.server_table
-                    else "move the balance table with `balance-table = NAME ID`")
+            hint = "move the balance table with `balance-table = NAME ID`"
         for other in known.tables:
             if other.number == table and other.name != name:
                 errors.append(f"{place}: table id {table} ({name}) is named {other.name} in {other.place}: {hint}")
@@ -70,7 +69,7 @@ def write_names(config: Config, known: Known, etc: str = ETC) -> tuple[str, ...]
     out names that another file has already."""
     protocols = [(PROTOCOL, PROTOCOL_NAME)] if config.links else []
     return tuple([f"{directory}/{DROP_IN}"
-                  for directory, ours, theirs in ((f"{etc}/rt_tables.d", _ours(config), known.tables),
+                  for directory, ours, theirs in ((f"{etc}/rt_tables.d", _ours(config, known), known.tables),
                                                   (f"{etc}/rt_protos.d", protocols, known.protocols))
                   if _write_drop_in(directory, ours, theirs)])
 
@@ -80,12 +79,25 @@ def remove_names(etc: str = ETC) -> None:
     write_names(Config(), Known([], []), etc)
 
 
-def _ours(config: Config) -> list[tuple[int, str]]:
+def servers(config: Config, known: Known) -> tuple[str, int]:
+    """Pure: the name and the id of the servers' table. Where no line says so, it makes room for somebody else's: only
+    what a line says can be a mistake, and files of 2.0 know no such table."""
+    settings, default = config.settings, Settings()
+    if settings.server_table in config.lines:
+        return settings.server_name, settings.server_table
+    others = [one for one in known.tables if (one.name, one.number) != (default.server_name, default.server_table)]
+    return server_place({settings.balance_name, *[link.table_name for link in config.links],
+                         *[one.name for one in others]},
+                        {settings.balance_table, *config.lines, *[one.number for one in others]})
+
+
+def _ours(config: Config, known: Known) -> list[tuple[int, str]]:
     if not config.links:
         return []
+    name, table = servers(config, known)
     return [*[(link.table, link.table_name) for link in config.links],
             (config.settings.balance_table, config.settings.balance_name),
-            (config.settings.server_table, config.settings.server_name)]
+            (table, name)]
 
 
 def _write_drop_in(directory: str, ours: list[tuple[int, str]], theirs: list[Name]) -> bool:

@@ -93,6 +93,7 @@ class State(NamedTuple):
     corrupt: tuple[str, ...] = ()  # corrupt files; each counts as absent
     checked: dict[str, Checked] = {}  # by the monitor; empty if there is none
     pinned: str = ""  # of the nft table: LOADED, LOST since, NO_NFT to make it, or "" where there should be none
+    servers: tuple[str, int] = ("", 0)  # name and id of their table, if it once had to make room; otherwise "" and 0
 
     def holds(self) -> dict[str, tuple[Hold, ...]]:
         """All holds of each link that has any, the administrator's first."""

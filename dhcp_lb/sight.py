@@ -3,7 +3,7 @@
 from time import CLOCK_BOOTTIME, clock_gettime
 
 from . import VERSION
-from .config import Config
+from .config import Config, with_servers
 from .model import Interface, State
 from .record import NamedTuple
 from .rtnetlink import Rtnetlink
@@ -30,7 +30,7 @@ class Sight(NamedTuple):
         checked = [(name, one.hold.reach if one.hold else "") for name, one in sorted(state.checked.items())]
         interfaces = [(name, *interface) for name, interface in sorted(self.interfaces.items())]
         facts = (f"{VERSION} {leases} {held} {checked} {sorted(state.objections.items())} {state.pinned} "
-                 f"{interfaces} {self.lan_metric}")
+                 f"{interfaces} {self.lan_metric} {self.config.settings.server_table}")
         return b"\n".join([facts.encode("utf-8", "surrogateescape"), self.config.text, *self.rules, *self.routes,
                            *self.others])
 
@@ -41,7 +41,15 @@ def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
     if state.objections:
         from .objections import standing
         state = state._replace(objections=standing(state, interfaces, now_s()))
-    return Sight(config, state, interfaces, *kernel.ours(), _lan_metric(kernel, interfaces))
+    return Sight(placed(config, state), state, interfaces, *kernel.ours(), _lan_metric(kernel, interfaces))
+
+
+def placed(config: Config, state: State) -> Config:
+    """Pure: the configuration with the servers' table where the store says, unless a line has another opinion."""
+    used = {*config.lines, config.settings.balance_table}
+    if not state.servers[1] or config.settings.server_table in config.lines or state.servers[1] in used:
+        return config
+    return config._replace(settings=with_servers(config.settings, state.servers))
 
 
 def _lan_metric(kernel: Rtnetlink, interfaces: dict[str, Interface]) -> int:

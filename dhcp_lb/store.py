@@ -22,6 +22,7 @@ FURNISHED = "furnished"  # what the names for ip(8) and the sysctls were last se
 FLUSHED = "flushed"  # exists from `flush` until a run has something to do
 PINNED = "pinned"  # State.pinned
 GROUPED = "groups"  # lines `INTERFACE BEFORE OURS`: the interface's group
+SERVERS = "servers"  # State.servers: `NAME ID`
 TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 
 _LENGTHS = range(33)  # of prefixes; 0 = not known
@@ -89,7 +90,14 @@ class Store:
                 pinned, = (word for word in (LOADED, LOST, NO_NFT) if [word] == lines)
         except ValueError:
             corrupt.append(f"{self.path}/{PINNED}")
-        return State(leases, held, objections, tuple(corrupt), self.checked(now_s), pinned)
+        servers = "", 0
+        try:
+            for line in self._lines(SERVERS):
+                table_name, table = line.split(" ")
+                servers = table_name, int(table)
+        except ValueError:
+            corrupt.append(f"{self.path}/{SERVERS}")
+        return State(leases, held, objections, tuple(corrupt), self.checked(now_s), pinned, servers)
 
     def save(self, interface: str, lease: Lease) -> None:
         """Writes a link's lease. A reader meanwhile sees the old or the new one."""
@@ -138,6 +146,13 @@ class Store:
             self._keep(PINNED, [pinned])
         else:
             self.discard(f"{self.path}/{PINNED}")
+
+    def serve(self, servers: tuple[str, int]) -> None:
+        """Keeps what State.servers tells, if there is room. Without room the next change finds it again."""
+        try:
+            self._keep(SERVERS, [f"{servers[0]} {servers[1]}"])
+        except OSError:
+            pass
 
     def tuned(self) -> dict[str, str]:
         """The sysctls that this program has changed: INTERFACE/KEY → the value that was there before."""

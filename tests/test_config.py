@@ -22,6 +22,14 @@ def mistakes(text: str) -> list[str]:
     return list(config.errors)
 
 
+def test_the_servers_table_is_where_no_line_is_however_many_there_are() -> None:
+    lines = "".join([f"eth{table} t{table} {table} 1\n" for table in range(1, 252)])
+    assert parse(lines.encode()).settings.server_table == 2**32 - 1
+    assert parse(lines.replace("t9 9 ", "t9 900 ").encode()).settings.server_table == 9
+    moved = parse(b"eth0 dhcp-lb-servers 251 1\n").settings
+    assert (moved.server_name, moved.server_table) == ("dhcp-lb-servers-250", 250)
+
+
 def test_the_example_of_2009_and_comments_and_blank_lines() -> None:
     config = parse(b"# interface routing-table table-id weight\neth0 table-eth0 200 1\n\n  \t\n"
                    b"wlan0 table-wlan0 201 2\n")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dhcp_lb.commands import command, quoted
 from dhcp_lb.config import Config, parse
-from dhcp_lb.iproute2 import Name, clashes, known, names, remove_names, write_names
+from dhcp_lb.iproute2 import Name, clashes, known, names, remove_names, servers, write_names
 from dhcp_lb.model import Change, Nexthop, Route, Rule
 from tests.beds.examples import BOTH, CONFIG
 
@@ -171,13 +171,40 @@ MOVE = "move the balance table with `balance-table = NAME ID`"
     ("0xc8 isp", ["F:1: table id 200 (table-eth0) is named isp in etc/rt_tables:1: choose another"]),
     ("200 isp\r\n", ["F:1: table id 200 (table-eth0) is named isp in etc/rt_tables:1: choose another"]),
     ("252 isp", [f"F: table id 252 (dhcp-lb) is named isp in etc/rt_tables:1: {MOVE}"]),
-    ("251 isp", ["F: table id 251 (dhcp-lb-servers) is named isp in etc/rt_tables:1: move the servers' table with "
-                 "`server-table = NAME ID`"]),
+    ("251 isp", []),  # the servers' table makes room, where no line names it
+    ("7 dhcp-lb-servers", []),
     ("7 dhcp-lb", [f"F: table dhcp-lb (252) has the id 7 in etc/rt_tables:1: {MOVE}"]),
 ])
 def test_a_clash_names_both_places(files: Files, text: str, messages: list[str]) -> None:  # faults 46, 63
     files.write("etc/rt_tables", text)
     assert files.clashes(parse(CONFIG)) == messages
+
+
+@pytest.mark.parametrize("text, place", [
+    ("", ("dhcp-lb-servers", 251)),
+    ("251 dhcp-lb-servers", ("dhcp-lb-servers", 251)),  # as we would write it
+    ("251 isp\n250 vpn\n249 more", ("dhcp-lb-servers", 248)),
+    ("7 dhcp-lb-servers", ("dhcp-lb-servers-251", 251)),
+    ("7 dhcp-lb-servers\n251 isp", ("dhcp-lb-servers-250", 250)),
+    ("7 dhcp-lb-servers\n8 dhcp-lb-servers-251", ("dhcp-lb-servers-250", 250)),
+])
+def test_the_servers_table_makes_room_for_others_where_no_line_names_it(files: Files, text: str,
+                                                                        place: tuple[str, int]) -> None:
+    files.write("etc/rt_tables", text)
+    config = parse(CONFIG)
+    found = known(str(files.etc), str(files.usr))
+    assert servers(config, found) == place and files.clashes(config) == []
+    files.write_names(config)
+    assert (f"{place[1]}\t{place[0]}\n" in files.text()) == (text != "251 dhcp-lb-servers")
+
+
+def test_a_line_that_names_the_servers_table_is_taken_at_its_word(files: Files) -> None:
+    files.write("etc/rt_tables", "251 isp\n7 named")
+    config = parse(CONFIG + b"server-table = named 251\n")
+    assert servers(config, known(str(files.etc), str(files.usr))) == ("named", 251)
+    assert files.clashes(config) == [
+        "F:3: table id 251 (named) is named isp in etc/rt_tables:1: choose another",
+        "F:3: table named (251) has the id 7 in etc/rt_tables:2: choose another"]
 
 
 def test_a_clash_with_a_drop_in_is_one_too_but_not_with_our_own(files: Files) -> None:

@@ -214,6 +214,25 @@ def test_a_dhcp_server_far_away_is_reached_by_its_link_and_nothing_else_goes_the
 
 
 @boxed
+def test_the_servers_table_makes_room_for_somebody_else_s_and_comes_back() -> None:
+    names = Path("/etc/iproute2/rt_tables.d/vpn.conf")
+    names.parent.mkdir(parents=True, exist_ok=True)
+    names.write_text("251 vpn\n")
+    links_up()
+    leased(0, new_domain_name_servers="203.0.113.53")
+    query = ("203.0.113.53", "ipproto", "udp", "dport", "53")
+    for table, other in ("250", "251"), ("251", "250"):
+        found = "".join(kernel().ours)
+        assert f"lookup {table}" in found and f"table {table}" in found
+        assert f" {other} " not in found and way(*query) == "eth0"
+        assert box.verb("plan") == "" and status()["in_order"] is True
+        assert f"{table}\tdhcp-lb-servers" in Path("/etc/iproute2/rt_tables.d/dhcp-lb.conf").read_text()
+        names.unlink(missing_ok=True)
+        box.verb("apply")
+    assert "server" not in box.verb("check")
+
+
+@boxed
 def test_a_lease_whose_mask_takes_half_of_the_internet_is_named() -> None:  # R15
     box.add_links(2)
     up(0)

@@ -15,7 +15,7 @@ from dhcp_lb.config import Config
 from dhcp_lb.model import (ADMINISTRATOR, GIVEN_UP, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, NONE, ON_DEVICE,
                            OUT, Checked, Hold, Lease, Objection, State)
 from dhcp_lb.sight import Sight
-from dhcp_lb.store import HELD, OBJECTIONS, PINNED, TUNED, WATCHED, Store, _decode, _encode, lives
+from dhcp_lb.store import HELD, OBJECTIONS, PINNED, SERVERS, TUNED, WATCHED, Store, _decode, _encode, lives
 from tests.beds.examples import LEASE0, LEASE1, held
 
 BOTH = frozenset(("eth0", "eth1"))
@@ -341,6 +341,14 @@ def test_what_has_become_of_the_nft_table(store: Store, pinned: str) -> None:
 def test_a_word_about_the_table_that_makes_no_sense_is_corrupt(store: Store, content: bytes) -> None:
     Path(store.path, PINNED).write_bytes(content)
     assert store.load(BOTH, NOW) == State(corrupt=(f"{store.path}/{PINNED}",))
+
+
+def test_where_the_servers_table_is(store: Store) -> None:
+    store.serve(("dhcp-lb-servers", 250))
+    assert store.load(BOTH, NOW) == State(servers=("dhcp-lb-servers", 250))
+    for content in b"250\n", b"a b c\n", b"a x\n", b"a 2":
+        Path(store.path, SERVERS).write_bytes(content)
+        assert store.load(BOTH, NOW) == State(corrupt=(f"{store.path}/{SERVERS}",))
 
 
 def test_the_sysctls_that_were_there_before(store: Store) -> None:

@@ -357,7 +357,8 @@ def _sight(config: Config) -> tuple[Sight, bool]:
     known = not os.path.exists(store.path) or os.access(store.path, os.R_OK | os.X_OK)
     state = store.load(config.interfaces, now_s()) if known else State()
     if known:
-        state = state._replace(leases={**state.leases, **current(config, state.leases, config.interfaces)})
+        state = state._replace(leases={**state.leases, **current(config, state.leases, config.interfaces)},
+                               servers=iproute2.servers(config, iproute2.known()))
     return look(Rtnetlink(), config, state), known
 
 
