@@ -17,7 +17,7 @@ class News(NamedTuple):
     unsaved: dict[str, Lease] = {}  # leases for which the store has no room
     edited: bool = False  # the configuration may be another one, so the kernel's objections are void;
     #                       and nft(8) may run
-    mends: bool = False  # nft(8) may run, too, if its table is gone
+    mends: bool = False  # nft(8) may run, too, if its table is gone, and sysctls are set that somebody has set back
 
 
 def reconcile(config: Config, store: Store, news: News = News(), wait: bool = True) -> Sight | None:
@@ -38,6 +38,9 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
         kernel = Rtnetlink()
         state = _pinned(kernel, config, store, _state(config, store, news), news)
         seen = sight = look(kernel, config, state)
+        if news.mends and config.settings.enabled != NO:
+            from .sysctl import tune
+            tune(kernel, store, sight.interfaces, config.settings.balance)
         # The decision depends on the sight alone. If the sight is the same as in a run that had nothing to do, there
         # is nothing to do. With hundreds of links this saves most of the work of a renewal.
         if not news.edited and not news.link and sight.fingerprint() == store.settled():

@@ -25,7 +25,7 @@ RTM_GETRULE = 34
 RTM_GETNETCONF = 82
 
 RTA_DST, RTA_SRC, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 2, 3, 4, 5, 6, 9
-RTA_MARK, RTA_IP_PROTO, RTA_DPORT = 16, 27, 29
+RTA_TABLE, RTA_MARK, RTA_IP_PROTO, RTA_DPORT = 15, 16, 27, 29
 RTN_UNICAST = 1
 RTPROT_BOOT = 3
 RTNH_F_ONLINK = 4
@@ -108,15 +108,18 @@ class Rtnetlink(Netlink):
         return [rule(message) for message in self.dump(RTM_GETRULE, ALL_IPV4)]
 
     def default_routes(self, table: int, oif: int = 0) -> list[Route]:
-        """The default routes of a table with an id below 256, or of all tables if it is 0, but for ours; those by one
-        interface if `oif` is given."""
+        """The default routes of a table, or of all tables if it is 0, but for ours; those by one interface if `oif` is
+        given."""
         from .rtmessages import route
-        wanted = BODY.pack(AF_INET, 0, 0, 0, table, 0, 0, 0, 0)
+        wanted = BODY.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
         if table:
             # A table is dumped in the order of its destinations (net/ipv4/fib_trie.c, fib_table_dump): what begins at
             # 0.0.0.0 comes first, and a million routes of a routing daemon's come after it.
-            messages = Rtnetlink().begin(RTM_GETROUTE, wanted,
-                                         lambda message: any(attributes(message, 12).get(RTA_DST, b"")))
+            try:
+                messages = Rtnetlink().begin(RTM_GETROUTE, wanted + attribute(RTA_TABLE, U32.pack(table)),
+                                             lambda message: any(attributes(message, 12).get(RTA_DST, b"")))
+            except FileNotFoundError:  # there is no such table
+                return []
         else:
             messages = self.dump(RTM_GETROUTE, wanted + (attribute(RTA_OIF, U32.pack(oif)) if oif else b""))
         routes = [route(message) for message in messages if message[1] == 0 and message[5] != PROTOCOL]

@@ -23,6 +23,7 @@ FLUSHED = "flushed"  # exists from `flush` until a run has something to do
 PINNED = "pinned"  # State.pinned
 GROUPED = "groups"  # lines `INTERFACE BEFORE OURS`: the interface's group
 SERVERS = "servers"  # State.servers: `NAME ID`
+TOLD = "told"  # lines in the log: what stands in the way of our routing
 TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 
 _LENGTHS = range(33)  # of prefixes; 0 = not known
@@ -179,6 +180,16 @@ class Store:
             self._keep(GROUPED, [f"{name} {before} {ours}" for name, (before, ours) in sorted(grouped.items())])
         else:
             self.discard(f"{self.path}/{GROUPED}")
+
+    def told(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        """Keeps what stands in the way now, and returns what did not when it was told last."""
+        try:
+            before = self._lines(TOLD)
+        except ValueError:
+            before = []
+        if before != list(words):
+            self._keep(TOLD, list(words))
+        return tuple([one for one in words if one not in before])
 
     def settled(self) -> bytes:
         """The fingerprint of the last run that had nothing left to do; b"" if it is not known."""

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.beds import box
 from tests.beds.box import Given, boxed, event, given, kernel, set_address
 
@@ -125,7 +127,64 @@ def test_the_default_of_a_management_lan_takes_nothing_and_is_named() -> None:
     box.ip("route add default via 10.0.0.2 dev lan0 metric 50", "route del default", "route del default")
     event("RENEW", "eth0", given(0))
     assert ways() == {"eth0", "eth1"}
-    assert "main's default by lan0 with metric 50 is not used" in status()["warnings"]
+    found = status()
+    assert any("main's default by lan0 with metric 50 is not used" in warning for warning in found["warnings"])
+    assert found["in_order"] is False
+    box.ip("route del default via 10.0.0.2")
+    box.verb("apply")
+    assert status()["in_order"] is True
+
+
+@boxed
+def test_a_default_behind_a_client_s_or_of_several_devices_is_named() -> None:
+    links_up()
+    box.ip(*TUNNEL, "route add default dev tun0 metric 50")
+    found = status()  # dhclient's default has no metric
+    assert found["in_order"] is False and any("main's default by tun0" in warning for warning in found["warnings"])
+    box.ip("route del default dev tun0", "route del default", "route del default",
+           f"route add default metric 5 nexthop via {given(0).gateway} dev eth0 nexthop dev tun0")
+    found = status()
+    assert found["in_order"] is False and any("leads by links and by tun0" in one for one in found["warnings"])
+    assert ways() == {"eth0", "eth1"}
+
+
+def sent_from() -> set[str]:
+    """The sources of connections to forty hosts."""
+    said = [box.run("ip", "-N", "route", "get", f"198.51.100.{host}").split() for host in range(1, 41)]
+    return {words[words.index("src") + 1] for words in said}
+
+
+@boxed
+def test_a_source_address_that_the_kernel_would_choose_wrongly_is_named() -> None:  # S6
+    box.add_links(2)
+    up(0)
+    up(1, Given("192.0.2.50", 32, "198.18.0.1"))
+    assert status()["in_order"] is True
+    box.ip("address flush dev eth1", "address add 10.9.0.1/24 dev eth1", "address add 192.0.2.50/32 dev eth1")
+    event("RENEW", "eth1", Given("192.0.2.50", 32, "198.18.0.1"))
+    assert sent_from() == {given(0).address, "10.9.0.1"}
+    found = status()
+    assert found["in_order"] is False
+    assert any("eth1 sends from 10.9.0.1, and not from 192.0.2.50" in warning for warning in found["warnings"])
+
+
+@boxed
+def test_what_stands_in_the_way_is_in_the_log_once_a_word() -> None:
+    links_up()
+    box.verb("apply")
+    log = box.Syslog()
+    box.ip("rule add pref 100 lookup main")
+    for _ in range(2):
+        box.verb("apply")
+    assert [line for line in log.lines() if "no condition" in line] == [
+        "rule pref 100 from all lookup 254 is somebody else's and has no condition: what it leads to comes before "
+        "what dhcp-lb wants"]
+    box.ip("rule del pref 100 lookup main")
+    box.verb("apply")
+    assert not log.lines()
+    box.ip("rule add pref 100 lookup main")
+    box.verb("apply")
+    assert len([line for line in log.lines() if "no condition" in line]) == 1
 
 
 @boxed
@@ -232,12 +291,21 @@ def test_the_servers_table_makes_room_for_somebody_else_s_and_comes_back() -> No
     assert "server" not in box.verb("check")
 
 
+@pytest.mark.parametrize("length, prefix", [(1, "128.0.0.0/1"), (4, "192.0.0.0/4"), (7, "202.0.0.0/7"), (8, "")])
 @boxed
-def test_a_lease_whose_mask_takes_half_of_the_internet_is_named() -> None:  # R15
+def test_a_lease_whose_mask_takes_much_of_the_internet_is_named(length: int, prefix: str) -> None:  # R15
     box.add_links(2)
     up(0)
-    up(1, Given("203.0.113.9", 1, "203.0.113.1"))
-    assert any("eth1 has a lease with a prefix of /1" in warning for warning in status()["warnings"])
+    up(1, Given("203.0.113.9", length, "203.0.113.1"))
+    words = f"eth1 has a lease with a prefix of /{length}: all of {prefix} goes by that link"
+    assert (words in status()["warnings"]) == bool(prefix)
+    assert way("198.51.100.1", "from", given(0).address) == "eth0"
+    if not prefix:
+        return
+    log = box.Syslog()
+    for times in 1, 0:
+        box.verb("apply")
+        assert log.lines().count(words) == times
 
 
 @boxed
@@ -245,18 +313,25 @@ def test_a_sysctl_that_somebody_sets_back_is_named() -> None:  # R16
     links_up()
     path = Path("/proc/sys/net/ipv4/conf/eth1/ignore_routes_with_linkdown")
     path.write_text("0")
-    assert any("eth1/ignore_routes_with_linkdown is 0" in warning for warning in status()["warnings"])
+    found = status()
+    assert any("eth1/ignore_routes_with_linkdown is 0" in warning for warning in found["warnings"])
+    assert found["in_order"] is False
     box.verb("apply")
-    assert path.read_text() == "1\n"
+    assert path.read_text() == "1\n" and status()["in_order"] is True
 
 
 @boxed
 def test_a_foreign_rule_or_route_that_comes_first_is_named() -> None:  # S2, S3
     links_up()
     assert status()["in_order"] is True
-    box.ip("rule add pref 32765 lookup 211")
+    box.ip("rule add pref 32765 lookup 211", "route add 100.64.0.1 dev peer-eth0 table 211")
+    assert status()["in_order"] is True  # as Tailscale's, which leads to its own machines alone
+    box.ip("route add default dev peer-eth0 table 211")
     assert status()["in_order"] is False
-    box.ip("rule del pref 32765 lookup 211", "route prepend default dev peer-eth0 table 1001")
+    box.ip("rule add pref 32764 prohibit", "route flush table 211")
+    assert status()["in_order"] is False
+    box.ip("rule del pref 32764 prohibit", "rule del pref 32765 lookup 211",
+           "route prepend default dev peer-eth0 table 1001")
     found = status()
     assert found["in_order"] is False and any("table-eth1 has a default" in one for one in found["warnings"])
 

@@ -80,9 +80,13 @@ def test_a_management_lan_s_default_takes_nothing(default_first: bool) -> None:
         assert ("default via 192.0.2.65 dev mgmt0" in lab.router.run("ip", "route")) == default_first
         assert_shared(lab)
         assert any("main's default by mgmt0" in warning for warning in warnings(lab)) == default_first
+        assert in_order(lab) != default_first
         for interface in "eth0", "eth1":
             assert lab.connect_to_router(interface, 20) == {"answered": 20}
         lab.router.run("ping", "-c1", "-W2", "192.0.2.65")
+        if default_first:  # what dhcp-lb(8) tells whoever comes from beyond that router
+            lab.router.sh(f"ip rule add pref 20050 from {lab.router.addresses('mgmt0')[0]} lookup main")
+            assert lab.connect_to_router("mgmt0", 20) == {"answered": 20}
 
 
 @pytest.mark.parametrize("routes", ["main", "option 121"])
@@ -113,15 +117,16 @@ def test_a_lan_inside_of_a_provider_s_network_is_answered(number: int) -> None: 
         assert_shared(lab)
 
 
-def test_two_links_whose_providers_have_one_router_are_reached_by_both() -> None:  # R6
+@pytest.mark.parametrize("gateway", ["100.64.0.1", "169.254.0.1"])
+def test_two_links_whose_providers_have_one_router_are_reached_by_both(gateway: str) -> None:  # R6
     with Lab([Isp(f"eth{number}", network="100.64.7.0/24", pool=f"100.64.7.{96 + 32 * number}/28",
-                  gateway="100.64.0.1", netmask="255.255.255.255") for number in range(2)]) as lab:
+                  gateway=gateway, netmask="255.255.255.255") for number in range(2)]) as lab:
         lab.router.dhcp_lb("apply")
         lab.router.ifup()
         assert_shared(lab)
         for interface in "eth0", "eth1":
             [address] = lab.router.addresses(interface)
-            lab.isp(interface).node.run("ping", "-q", "-c3", "-i0.2", "-W1", "-I", "100.64.0.1", address)
+            lab.isp(interface).node.run("ping", "-q", "-c3", "-i0.2", "-W1", "-I", gateway, address)
             assert lab.connect_to_router(interface, 20) == {"answered": 20}
 
 
@@ -304,3 +309,70 @@ def test_a_lease_whose_mask_is_half_of_the_internet_is_named_and_takes_nothing_f
         assert lab.connect(lab.router, 20, source=lab.router.addresses("eth0")[0]) == {"eth0": 20}
         assert lab.connect(lab.router, 20, device="eth0") == {"eth0": 20}
         assert lab.connect_to_router("eth0", 20) == {"answered": 20}
+
+
+# What is set back, and what else counts
+
+def test_a_sysctl_that_somebody_sets_back_is_set_again_at_once(lab: Lab) -> None:  # R16
+    """`sysctl --system` runs at each upgrade of a package that has settings of its own."""
+    lab.router.path("/etc/sysctl.d/99-local.conf").write_text(
+        "net.ipv4.conf.eth0.ignore_routes_with_linkdown = 0\nnet.ipv4.conf.eth1.ignore_routes_with_linkdown = 0\n"
+        "net.ipv4.conf.all.rp_filter = 1\n")
+    lab.router.ifup()
+    keys = [f"net.ipv4.conf.{name}.{key}" for name in ("eth0", "eth1")
+            for key in ("ignore_routes_with_linkdown", "rp_filter")]
+    with monitor(lab):
+        assert in_order(lab)
+        lab.router.run("sysctl", "--system")
+        wait_for("the monitor", lambda: lab.router.run("sysctl", "-n", *keys).split() == ["1", "2", "1", "2"], 2)
+        assert in_order(lab) and lab.router.dhcp_lb("plan") == ""
+        lab.isp("eth0").cut_cable()
+        for machine in lab.lan, lab.router:
+            assert lab.connect(machine, 50) == {"eth1": 50}
+
+
+def test_the_monitor_tells_what_comes_in_the_place_of_ours_once_and_measures_it(lab: Lab) -> None:
+    with lab.router.path("/etc/dhcp-lb").open("a") as config:
+        config.write("metrics = /run/dhcp-lb/dhcp-lb.prom\n")
+    lab.router.ifup()
+    lab.router.dhcp_lb("apply")
+    measured = lab.router.path("/run/dhcp-lb/dhcp-lb.prom")
+
+    def told() -> int:
+        return sum("table-eth1 has a default route that is somebody else's" in line for line in lab.router.log())
+
+    with monitor(lab):
+        wait_for("the metrics", lambda: measured.exists() and "dhcp_lb_in_order 1.0\n" in measured.read_text())
+        lab.router.run("ip", "route", "prepend", "default", "via", "192.0.2.1", "dev", "eth0", "table", "201")
+        wait_for("the log", lambda: told() == 1, 5)
+        wait_for("the metrics", lambda: "dhcp_lb_in_order 0.0\n" in measured.read_text(), 20)
+        lab.router.sh("ip rule add pref 5 lookup 99; sleep 1; ip rule del pref 5; sleep 1")  # which only wakes it
+        lab.router.dhcp_lb("apply")
+        assert told() == 1 and not in_order(lab)
+
+
+# Devices that come
+
+@pytest.mark.parametrize("default", ["replace", "append"])
+def test_a_device_that_comes_takes_no_connection_before_it_is_in_the_group(lab: Lab, default: str) -> None:
+    """As a USB modem or PPP that is back: its program sets address and default within a millisecond, and until the
+    monitor has seen the device its default counts as a VPN's. Seen: none of some 40. Then it is balanced like any."""
+    lab.router.ifup()
+    [address] = lab.router.addresses("eth1")
+    with monitor(lab):
+        lab.isp("eth1").unplug()
+        lab.router.ifdown("eth1")
+        wait_for("the look", lambda: states(lab) == ["up", "no interface"])
+        with lab.prober(lab.lan) as prober:
+            lab.isp("eth1").replug()
+            lab.router.run("ip", "-batch", "-", stdin=f"""
+                link set eth1 up
+                address add {address}/27 dev eth1
+                route {default} default via 192.0.2.33 dev eth1
+            """)
+            wait_for("the group", lambda: lab.router.ip("-N link show eth1")[0]["group"] == "109")
+        total, by_eth1 = prober.connections.total(), prober.connections["eth1"]
+        print(f"{by_eth1} of {total} by eth1")
+        assert not prober.failed() and by_eth1 <= 5
+        wait_for("the lease to be taken up", lambda: lab.router.dhcp_lb("plan") == "")
+        assert_shared(lab)

@@ -1,22 +1,25 @@
-"""The kernel's word that something has changed which concerns the links: interfaces, addresses, rules, our routes and
-all defaults. Of other routes, a routing daemon's say, it does not tell."""
+"""The kernel's word that something has changed which concerns the links: interfaces, their sysctls, addresses, rules,
+our routes and all defaults. Of other routes, a routing daemon's say, it does not tell."""
 
 from _socket import SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, socket
 
 from ..model import PROTOCOL
 from ..netlink import AF_NETLINK, RECEIVE, S32, SO_RCVBUFFORCE, SOL_NETLINK, U16, attributes, messages
 from ..nfnetlink import NETLINK_NETFILTER
-from ..rtnetlink import NETLINK_ROUTE
+from ..rtnetlink import NETCONFA_IFINDEX, NETLINK_ROUTE
+from ..sysctl import ALL
 from . import bpf
 
-RTM_NEWLINK, RTM_DELLINK, RTM_NEWROUTE, RTM_DELROUTE = 16, 17, 24, 25
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNETCONF = 16, 17, 24, 25, 80
 IFLA_IFNAME = 3
-GROUPS = 0x1 | 0x10 | 0x40 | 0x80  # RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE; dhcp-lb-monitor.socket, too
+# RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, and RTNLGRP_IPV4_NETCONF's bit; dhcp-lb-monitor.socket, too
+GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 1 << 23
 NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES = 1, 7  # uapi/linux: netlink.h, netfilter/nfnetlink.h
 BUFFER = 1 << 24
 
 TYPE, LENGTH, OWNER = 4, 16 + 1, 16 + 5  # where they are: nlmsg_type, rtm_dst_len, rtm_protocol
 LINK = 16  # bytes of struct ifinfomsg; the index is at 4
+NETCONF = 4  # bytes of struct netconfmsg
 
 
 def _as_loaded(number: int) -> int:
@@ -89,6 +92,9 @@ def drain(found: socket) -> None:
 
 
 def _concerns(kind: int, body: bytes, names: frozenset[str], indexes: frozenset[int]) -> bool:
+    if kind == RTM_NEWNETCONF:  # a sysctl of an interface, or of all
+        found = attributes(body, NETCONF).get(NETCONFA_IFINDEX, b"")
+        return len(found) == S32.size and S32.unpack(found)[0] in {ALL, *indexes}
     if kind not in (RTM_NEWLINK, RTM_DELLINK) or len(body) < LINK:
         return True
     name = attributes(body, LINK).get(IFLA_IFNAME, b"").rstrip(b"\0")

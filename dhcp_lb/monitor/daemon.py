@@ -14,16 +14,15 @@ from ..change import judged
 from ..config import MAX_TIER, Config, Invalid, read_config
 from ..lock import Busy, Deadline
 from ..log import log
-from ..model import LOADED, LOST, MAIN_TABLE, ON_DEVICE, Checked
+from ..model import LOADED, LOST, ON_DEVICE, Checked
 from ..nfnetlink import table_there
 from ..reconcile import News, reconcile
 from ..routing import STATES, Uplink
-from ..sight import Sight
-from ..rtmessages import rule
 from ..rtnetlink import Rtnetlink
+from ..sight import Sight
 from ..store import Store
 from ..takeup import take_up
-from ..verbs.counts import in_the_way
+from ..verbs.counts import speak
 from . import health as machine
 from . import metrics, systemd
 from .asks import Ask
@@ -336,11 +335,6 @@ class Monitor:
         """How the links are."""
         if self.mistaken:
             return MISTAKES
-        if self.sight and not (view := judged(self.sight)).changes:  # what was changed is seen by the next look
-            kernel, tables = Rtnetlink(), (MAIN_TABLE, self.config.settings.balance_table)
-            self.counts = not in_the_way(
-                self.config, view, [rule(message) for message in self.sight.others],
-                [route for table in tables if table <= MAIN_TABLE for route in kernel.default_routes(table)])
         held = self.sight.state.held if self.sight else {}
         return brief(self.config, self.uplinks, held, not self.sight, self.counts and not self.failure)
 
@@ -363,7 +357,7 @@ class Monitor:
                 uplink.link.tier, uplink.link.weight,
                 uplink.state, self.carriers.get(name, False), verdict(watch.health) == UP, shares.get(name, 0.0),
                 watch.changes, watch.asked, watch.answered, watch.took_s, watch.lost() / 100))
-        return metrics.text(VERSION, links, STATES, not self.failure, time() - (now_s() - self.good_s))
+        return metrics.text(VERSION, links, STATES, not self.failure and self.counts, time() - (now_s() - self.good_s))
 
     # Looking
 
@@ -418,6 +412,10 @@ class Monitor:
             take_up(config, self.store, config.interfaces)
         sight = reconcile(config, self.store, News(edited=self.edited, mends=True), wait=False)
         self.good_s = now_s()
+        if sight and taking_up and not (view := judged(sight)).changes:  # half a second after the last change
+            before, self.counts = self.counts, speak(Rtnetlink(), self.store, sight, view)
+            if self.counts != before:
+                self.publish_s = self.good_s
         self.pinned = sight.state.pinned if sight else self.pinned
         self.stock(sight)
 

@@ -83,7 +83,7 @@ def text(version: str, links: list[Measured], states: tuple[str, ...], in_order:
     lines += _family("link_info", GAUGE, "What the link is.", [
         (_labels(link=one.interface, table=str(one.table), address=one.address, gateway=one.gateway), 1.0)
         for one in links])
-    lines += _family("in_order", GAUGE, "Whether the last look left the kernel's routing as it should be.",
+    lines += _family("in_order", GAUGE, "Whether the kernel's routing is as it should be, and nothing else counts.",
                      [("", float(in_order))])
     lines += _family("last_look_timestamp_seconds", GAUGE, "When that was.", [("", round(looked_s, 3))])
     lines += _family("build_info", GAUGE, "The version.", [(_labels(version=version), 1.0)])

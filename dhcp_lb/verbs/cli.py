@@ -24,12 +24,11 @@ from ..monitor.instance import nudge
 from ..pinning import advice, pins
 from ..policy import PROTOCOLS, line_of
 from ..reconcile import News, flush, reconcile
-from ..rtmessages import rule
 from ..rtnetlink import Rtnetlink
 from ..sight import Sight, look, now_s
 from ..store import Store
 from ..takeup import current, take_up
-from .counts import in_the_way, short, unused
+from .counts import found, short, speak
 from .explain import ANY, RTN_LOCAL, Packet, chosen, ended, explanation, no_way, printable
 from .history import history
 from .holds import drain, hold, seconds
@@ -200,13 +199,10 @@ def _report() -> Status:
     kernel = Rtnetlink()
     commands = tuple(sum(_commands(kernel, sight), [])) if known and not mistakes else ()
     view = explained(kernel, judged(sight))
-    defaults = kernel.default_routes(0)
-    ways = in_the_way(config, view, [rule(message) for message in sight.others], defaults)
-    notes = (*ways, *unused(view, defaults, frozenset([one.ifindex for one in sight.interfaces.values()]),
-                            interface_names(defaults)), *sysctl.warnings(config))
+    ways = notes = found(kernel, sight, view)
     if known:
-        notes += (*sysctl.unset(kernel, config, sight.interfaces), *groups.warnings(Store(), config, sight.interfaces),
-                  *short(view), *advice.now(kernel, config, sight.state))
+        notes += (*groups.warnings(Store(), config, sight.interfaces), *short(view),
+                  *advice.now(kernel, config, sight.state))
     if known and config.links and not sight.state.checked and not Store().flushed():
         notes = (*notes, "no monitor is running, so a provider that does not work keeps its share")
     return Status(VERSION, sight, view, commands, notes, now_s(), known, mistakes, not ways)
@@ -233,6 +229,8 @@ def apply(_: Namespace) -> None:
     config = _valid(read_config())
     take_up(config, Store(), config.interfaces)
     reconcile(config, Store(), News(edited=True))
+    sight = _sight(config)[0]
+    speak(Rtnetlink(), Store(), sight, judged(sight))
     nudge(Store())
 
 

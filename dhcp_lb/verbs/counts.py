@@ -1,49 +1,103 @@
-"""Pure: what somebody else's routing does to ours. All of ours may be as it should be, and something else count."""
+"""What counts in the place of ours. All of ours may be as it should be, and something else count. Pure, but for
+`found`, which reads what the rest goes by."""
 
 from __future__ import annotations
 
-from ..address import EVERYWHERE, network
-from ..change import View
+from .. import sysctl
+from ..address import EVERYWHERE, link_local, network, within
+from ..change import View, interface_names
 from ..commands import rule_text
 from ..config import Config
-from ..model import MAIN_TABLE, Route, Rule
-from ..routing import PREF_BALANCE, PREF_MAIN
+from ..log import log
+from ..model import LOOKUP, MAIN_TABLE, ON_DEVICE, Route, Rule
+from ..routing import PREF_BALANCE, PREF_MAIN, UP
+from ..rtmessages import rule
+from ..rtnetlink import Rtnetlink
+from ..sight import Sight
+from ..store import Store
 
 SHORTEST = 8  # no provider's network is larger than that of 10.0.0.0/8
 ERRORS = {6: "blackhole", 7: "unreachable", 8: "prohibit"}  # RTN_*: uapi/linux/rtnetlink.h
 
 
-def in_the_way(config: Config, view: View, others: list[Rule], defaults: list[Route]) -> tuple[str, ...]:
-    """What counts in the place of ours: rules of `others`, and foreign `defaults` of all tables."""
+def found(kernel: Rtnetlink, sight: Sight, view: View) -> tuple[str, ...]:
+    """All that stands in the way, in words. Of main and of each other table that matters only the defaults are read,
+    which come first: there may be a million other routes."""
+    config = sight.config
     if not view.have.rules:
         return ()
-    tables = {link.table: link.table_name for link in config.links}
-    tables[config.settings.balance_table] = config.settings.balance_name
-    found = [f"rule {rule_text(rule)} is somebody else's and has no condition: what it leads to comes before what "
-             "dhcp-lb wants" for rule in others if 0 < rule.pref <= PREF_BALANCE and _fits_all(rule)]
+    others = [one for one in map(rule, sight.others) if _fits_all(one)]
+    tables = {MAIN_TABLE, *_tables(config), *[one.table for one in others if one.action == LOOKUP]}
+    defaults = [route for table in sorted(tables) for route in kernel.default_routes(table)]
+    links = frozenset([one.ifindex for one in sight.interfaces.values()])
+    return (*in_the_way(config, view, others, defaults), *unused(view, defaults, links, interface_names(defaults)),
+            *sources(sight, view), *sysctl.unset(kernel, config, sight.interfaces), *sysctl.warnings(config))
+
+
+def speak(kernel: Rtnetlink, store: Store, sight: Sight, view: View) -> bool:
+    """Logs what stands in the way, and leases that are too wide, each once a word. Whether ours counts."""
+    ways = found(kernel, sight, view)
+    try:
+        for words in store.told((*ways, *short(view))):
+            log(words)
+    except OSError as error:
+        log(f"{error.filename}: {error.strerror}: what stands in the way may be told again")
+    return not ways
+
+
+def in_the_way(config: Config, view: View, others: list[Rule], defaults: list[Route]) -> tuple[str, ...]:
+    """What counts in the place of ours: rules of `others` without a condition, and foreign `defaults`."""
+    tables = _tables(config)
+    lead_all = {MAIN_TABLE, *[route.table for route in defaults]}
+    words = [f"rule {rule_text(rule)} is somebody else's and has no condition: what it leads to comes before what "
+             "dhcp-lb wants" for rule in others
+             if 0 < rule.pref <= PREF_BALANCE and (rule.action != LOOKUP or rule.table in lead_all)]
     for route in defaults:
         if route.table in tables and route.metric <= _best(view, route.table):
-            found.append(f"table {tables[route.table]} has a default route that is somebody else's and comes first, "
+            words.append(f"table {tables[route.table]} has a default route that is somebody else's and comes first, "
                          f"with metric {route.metric}")
         if route.table == MAIN_TABLE and _is_error(route) and route.metric < _best(view, MAIN_TABLE):
-            found.append(f"main has `{ERRORS[route.rest[1]]} default metric {route.metric}`: every connection that no "
+            words.append(f"main has `{ERRORS[route.rest[1]]} default metric {route.metric}`: every connection that no "
                          "rule before it takes ends there")
-    return tuple(found)
+    return tuple(words)
 
 
 def unused(view: View, defaults: list[Route], links: frozenset[int], names: dict[int, str]) -> tuple[str, ...]:
     """Defaults of main by other devices than links (`links`: their indexes) that no connection takes. `defaults` come
     by their metrics, and `names` has the devices'."""
-    if not view.have.rules:
-        return ()
     main = [route for route in defaults if route.table == MAIN_TABLE and route.nexthops]
     counts = any([rule.pref == PREF_MAIN for rule in view.have.rules])
-    found = []
+    words = []
     for place, route in enumerate(main):
-        oif = route.nexthops[0].oif
-        if oif not in links and (place or not counts or route.metric > _best(view, MAIN_TABLE)):
-            found.append(f"main's default by {names.get(oif, f'if{oif}')} with metric {route.metric} is not used")
-    return tuple(found)
+        others = [nexthop.oif for nexthop in route.nexthops if nexthop.oif not in links]
+        by = " and ".join([names.get(oif, f"if{oif}") for oif in others])
+        if others and (place or not counts or route.metric > _best(view, MAIN_TABLE)):
+            words.append(f"main's default by {by} with metric {route.metric} is not used: have whoever sets it leave "
+                         "it out, or give it a lower metric if it is a VPN's")
+        elif others and len(others) < len(route.nexthops):  # suppress_ifgroup: net/ipv4/fib_rules.c
+            words.append(f"main's default with metric {route.metric} leads by links and by {by}, and the kernel goes "
+                         "by the first of them: have whoever sets it use one device")
+    return tuple(words)
+
+
+def sources(sight: Sight, view: View) -> tuple[str, ...]:
+    """Links from which the kernel would send, and translate, with another address than the lease's: a multipath names
+    none, so the kernel takes the first one in whose network the gateway is, or else the first one of the interface
+    (net/ipv4/devinet.c, inet_select_addr)."""
+    words = []
+    for uplink in view.uplinks:
+        lease, interface = uplink.lease, sight.interfaces.get(uplink.link.interface)
+        if uplink.state != UP or not interface:
+            continue
+        own = [(quad, length) for quad, length in zip(interface.addresses, interface.lengths) if not link_local(quad)]
+        near = [quad for quad, length in own
+                if lease.gateway != ON_DEVICE and within(lease.gateway, network(quad, length))]
+        first = [*near, *[quad for quad, _ in own], lease.address][0]
+        if first != lease.address:
+            words.append(f"{uplink.link.interface} sends from {first}, and not from {lease.address} of its lease, "
+                         f"because that is the interface's first address: put {first} behind it, or on another "
+                         "interface")
+    return tuple(words)
 
 
 def short(view: View) -> tuple[str, ...]:
@@ -57,6 +111,13 @@ def _best(view: View, table: int) -> int:
     """The metric of our best default there; one that no route has if there is none."""
     return min([route.metric for route in view.have.routes
                 if route.table == table and route.destination == EVERYWHERE], default=1 << 32)
+
+
+def _tables(config: Config) -> dict[int, str]:
+    """The names of the tables that nobody else is to put a default into, by id."""
+    settings = config.settings
+    return {**{link.table: link.table_name for link in config.links},
+            settings.balance_table: settings.balance_name, settings.server_table: settings.server_name}
 
 
 def _is_error(route: Route) -> bool:
