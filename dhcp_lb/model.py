@@ -209,7 +209,7 @@ class Settings(NamedTuple):
     server_name: str = "dhcp-lb-servers"
     server_table: int = 251
     group: int = 109  # of the links' interfaces
-    main_default: str = YES  # or NO: no default of ours in table main
+    main_default: str = ""  # NO: no default of ours in table main; "" = there is, and nobody has said so
     enabled: str = YES  # or NO: nothing of ours in the kernel
 
     def shared(self) -> tuple[int, ...]:

@@ -102,6 +102,22 @@ def test_without_defaults_of_ours_in_main_it_is_the_clients_alone() -> None:
     assert not [line for line in kernel().ours if "metric 810" in line]
 
 
+@pytest.mark.parametrize("path, daemon", [("/etc/frr/daemons", "FRR"), ("/etc/bird/bird.conf", "BIRD"),
+                                          ("/etc/bird.conf", "BIRD")])
+@boxed
+def test_check_tells_of_a_routing_daemon_that_may_learn_our_defaults(path: str, daemon: str) -> None:
+    box.add_links(2)
+    before = box.verb("check")
+    Path(path).parent.mkdir(exist_ok=True)
+    Path(path).write_text("")
+    [told] = set(box.verb("check").splitlines()) - set(before.splitlines())
+    assert told.startswith(f"/etc/dhcp-lb: warning: {daemon} is on this machine ({path})")
+    links = box.CONFIG.read_text()
+    for answer in "no", "yes":
+        box.CONFIG.write_text(f"{links}main-default = {answer}\n")
+        assert box.verb("check") == before
+
+
 @boxed
 def test_a_vpn_that_takes_all_by_a_default_in_main_takes_all() -> None:  # R3
     links_up()

@@ -36,6 +36,7 @@ from .status import Status, as_json, as_text, shares, timeless
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 NEWLINE, HOME, CLEAR_LINE, CLEAR_BELOW = "\n", "\033[H", "\033[K", "\033[J"  # of a terminal: console_codes(4)
+LEARNERS = {"/etc/frr/daemons": "FRR", "/etc/bird/bird.conf": "BIRD", "/etc/bird.conf": "BIRD"}
 
 EPILOG = """\
 Without a verb, in the environment of a DHCP client (reason, interface), it is the client's hook.
@@ -241,10 +242,20 @@ def check(options: Namespace) -> None:
     for hint in _hints(config):
         print(f"{path}:{hint}")
     there = Rtnetlink().interfaces(config.interfaces)
-    for warning in (*groups.warnings(Store(), config, there), *advice.before(config)):
+    for warning in (*groups.warnings(Store(), config, there), *_learners(config), *advice.before(config)):
         print(f"{path}: warning: {warning}")
     count = len(config.links)
     print(f"{path}: {count} link{'s' * (count != 1)}" + ("" if count else ", so nothing is balanced"))
+
+
+def _learners(config: Config) -> list[str]:
+    """Routing daemons that may take our defaults in main for routes to learn, if nobody has said that these are to be
+    there. FRR's zebra reads the upper byte of a metric as the distance, so ours would beat its own."""
+    if config.settings.main_default or not config.links:
+        return []
+    return [f"{daemon} is on this machine ({path}), and may learn the default routes that dhcp-lb adds to main: say "
+            "`main-default = no`, or `main-default = yes` if it does not learn the kernel's routes"
+            for path, daemon in LEARNERS.items() if os.path.exists(path)]
 
 
 def _hints(config: Config) -> list[str]:
