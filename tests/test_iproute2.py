@@ -188,8 +188,7 @@ def test_a_clash_names_both_places(files: Files, text: str, messages: list[str])
     ("7 dhcp-lb-servers\n251 isp", ("dhcp-lb-servers-250", 250)),
     ("7 dhcp-lb-servers\n8 dhcp-lb-servers-251", ("dhcp-lb-servers-250", 250)),
 ])
-def test_the_servers_table_makes_room_for_others_where_no_line_names_it(files: Files, text: str,
-                                                                        place: tuple[str, int]) -> None:
+def test_the_servers_table_makes_room_for_others(files: Files, text: str, place: tuple[str, int]) -> None:
     files.write("etc/rt_tables", text)
     config = parse(CONFIG)
     found = known(str(files.etc), str(files.usr))
