@@ -221,7 +221,7 @@ def plan(options: Namespace) -> None:
         _fail(f"apply would have nft {'make' if pinned == LOADED else 'remove'} the table inet dhcp-lb", 0)
     sight = sight._replace(state=sight.state._replace(pinned=pinned))
     comes, changes, goes = _commands(kernel, sight)
-    for line in (*comes, *sysctl.commands(kernel, Store(), config, sight.interfaces), *changes, *goes):
+    for line in (*sysctl.commands(kernel, Store(), config, sight.interfaces), *comes, *changes, *goes):
         print(line)
 
 
