@@ -17,6 +17,7 @@ from tests.beds.two_links import BOTH, ETH0, assert_all_by, assert_shared, becom
 
 PACKAGES = {"dhcpcd-base", "dnsmasq-base", "ifupdown", "iproute2", "isc-dhcp-client", "nftables", "procps", "python3",
             "udhcpc"}
+LAST_RESORT = "blackhole default metric 9999"  # behind all that clients leave in main, so that it never counts
 MISSING = {"sid": {"isc-dhcp-client"}}
 
 
@@ -192,6 +193,7 @@ class Running:
         self.lab = stack.enter_context(Lab([Isp("eth0"), Isp("eth1", weight=2, renew_s=2)], root_of(client.suite)))
         self.router, self.isp = self.lab.router, self.lab.isp("eth1")
         client.prepare(self.router)
+        self.router.sh(f"ip route add {LAST_RESORT}")
         client.up(self.router, "eth0", "eth1")
         becomes(self.lab, BOTH)
 

@@ -160,6 +160,23 @@ def test_two_modems_with_one_network_are_both_used() -> None:
             lab.isp(out).plug_cable()
 
 
+def test_a_network_beside_a_lease_is_reached_and_answered(lab: Lab) -> None:
+    """A modem's own page, or machines of the LAN on the bridge that is the uplink, too. They ask both links."""
+    lab.router.ifup()
+    modem, network = lab.isp("eth1").node, "192.168.100"
+    modem.run("ip", "address", "add", f"{network}.1/24", "dev", "customers")
+    lab.router.sh(f"ip address add {network}.2/24 dev eth1; dhcp-lb apply")
+    lab.serve(modem)
+    for machine in lab.lan, lab.router:
+        assert lab.connect(machine, 20, to=f"{network}.1") == {f"{network}.2": 20}
+    for interface in "eth0", "eth1":
+        address = lab.router.addresses(interface)[0]
+        modem.run("ip", "route", "replace", address, "via", f"{network}.2")
+        assert lab.connect(modem, 20, to=address, source=f"{network}.1") == {f"{network}.1": 20}
+    assert_shared(lab)
+    assert in_order(lab)
+
+
 # Containers
 
 def docker(lab: Lab, container: Node, network: str = "172.17.0.0/16") -> None:
