@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.beds import box
-from tests.beds.box import (CONFIG, ENVIRONMENT, PROGRAM, STORE, Syslog, assert_renewed, boxed, environment, event,
-                            given, hook, kernel, run, start_event, two_links, verb)
+from tests.beds.box import (CONFIG, ENVIRONMENT, PROGRAM, STORE, Given, Syslog, assert_renewed, boxed, environment,
+                            event, given, hook, kernel, run, set_address, start_event, two_links, verb)
 
 INSTALLED = Path("/usr/share/dhcp-lb/dhcp_lb")
 
@@ -112,3 +113,33 @@ def test_neither_a_set_clock_nor_a_reboot_makes_a_lease_of_what_is_none() -> Non
     assert not any("eth0" in line for line in kernel().ours)
     event("RENEW", "eth0", given(0))
     assert kernel() == before
+
+
+@boxed
+def test_no_event_starts_a_process_with_pins_and_a_policy_neither() -> None:
+    box.add_links(2)
+    run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    with CONFIG.open("a") as config:
+        config.write("in lan0 -> eth1 only\nuser root tcp port 25 -> eth0\n")
+    verb("apply")
+
+    def processes(reason: str, interface: str, lease: Given | None = None) -> list[str]:
+        """The calls by which this event's run, or a child of it, starts a process."""
+        set_address(interface, lease)
+        subprocess.run(["strace", "-f", "-qq", "-o", "/run/trace", "-e", "trace=process", PROGRAM], check=True,
+                       env=environment(reason, interface, lease), stdin=subprocess.DEVNULL)
+        return re.findall(r"^\d+ +(\w*(?:exec|clone|fork)\w*)\(", Path("/run/trace").read_text(), re.MULTILINE)
+
+    def pinned() -> int:
+        return sum(line.startswith("20000:") for line in kernel().ours)
+
+    alone = ["execve"]
+    for number in range(2):
+        assert processes("BOUND", f"eth{number}", given(number)) == alone
+    assert pinned() == 2 and [line for line in kernel().ours if line.startswith("21000:")]
+    assert processes("RENEW", "eth0", given(0, gateway=2)) == alone
+    assert processes("EXPIRE", "eth1") == alone and pinned() == 1  # and its connections are released
+    assert processes("BOUND", "eth1", given(1)) == alone and pinned() == 2
+    run("nft", "delete", "table", "inet", "dhcp-lb")
+    assert processes("RENEW", "eth0", given(0)) == alone
+    assert "inet dhcp-lb" not in run("nft", "list", "tables")
