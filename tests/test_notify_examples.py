@@ -10,13 +10,22 @@ NAME = "$(id)"
 FAKE = """#!/bin/sh
 { printf '%s\\n' "${0##*/}" "$@"; [ "${0##*/}" != sendmail ] || cat; } >>"$SAID"
 """
+WG = """#!/bin/sh
+if [ "$*" = "show all endpoints" ]; then
+    printf '%s\\t%s\\t%s\\n' 'w g$(id)' PEER1= 203.0.113.9:51820 wg1 PEER2= '(none)' wg1 PEER3= '[2001:db8::1]:51820'
+else
+    printf '%s\\n' wg "$@" >>"$SAID"
+    cat >>"$SAID"
+fi
+"""
+OTHERS = {"hostname": "#!/bin/sh\necho router\n", "wg": WG, "sleep": "#!/bin/sh\n"}
 
 
 def said(tmp_path: Path, example: str, event: str) -> list[str]:
     """The command that it runs, its arguments, and for sendmail(8) the mail; a line each."""
-    for name in "sendmail", "curl", "ddclient", "resolvectl", "resolvconf", "hostname":
+    for name in "sendmail", "curl", "ddclient", "resolvectl", "resolvconf", *OTHERS:
         fake = tmp_path / name
-        fake.write_text(FAKE if name != "hostname" else "#!/bin/sh\necho router\n")
+        fake.write_text(OTHERS.get(name, FAKE))
         fake.chmod(0o755)
     environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SAID": str(tmp_path / "said"), "DHCP_LB_EVENT": event,
                "DHCP_LB_LINK": NAME, "DHCP_LB_STATE": "dead", "DHCP_LB_OLD_STATE": "up",
@@ -53,6 +62,13 @@ def test_systemd_resolved(tmp_path: Path, event: str, arguments: list[str]) -> N
 @pytest.mark.parametrize("event, option", [("link-down", "-C"), ("link-up", "-c"), ("address", ""), ("all-down", "")])
 def test_openresolv(tmp_path: Path, event: str, option: str) -> None:
     assert said(tmp_path, "openresolv", event) == ["resolvconf", option, NAME, f"{NAME}.[!0-9]*"] * bool(option)
+
+
+@pytest.mark.parametrize("event, times", [("link-up", 3), ("link-down", 3), ("tier", 3), ("address", 0)])
+def test_wireguard(tmp_path: Path, event: str, times: int) -> None:
+    assert said(tmp_path, "wireguard", event) == times * [
+        "wg", "set", "w g$(id)", "peer", "PEER1=", "endpoint", "203.0.113.9:51820",
+        "wg", "set", "wg1", "peer", "PEER3=", "endpoint", "[2001:db8::1]:51820"]
 
 
 def test_each_says_whether_something_leaves_the_machine_and_is_tested() -> None:

@@ -174,3 +174,12 @@ def test_explain_says_what_the_kernel_drops(lab: Lab) -> None:
     assert (done.returncode, done.stderr) == (
         1, "dhcp-lb: the kernel drops a connection to 10.0.0.2 from 10.0.0.7 that comes in by eth0: 10.0.0.7 must not "
         "be an address of this machine, and where rp_filter is 1, a route to it must lead by eth0\n")
+
+
+def test_what_has_a_links_address_leaves_by_that_link_whatever_a_line_says(lab: Lab) -> None:
+    """So a WireGuard tunnel, which keeps its address, does not follow a line by itself (doc/examples/notify)."""
+    for isp in lab.isps:
+        address = lab.router.addresses(isp.interface)[0]
+        assert explained(lab, "198.51.100.10", "--from", address, "--udp", "51820") == {isp.interface}
+        assert lab.connect(lab.router, 20, source=address, to="198.51.100.10") == {isp.interface: 20}
+    assert explained(lab, "198.51.100.10", "--udp", "51820") == {"eth2"}
