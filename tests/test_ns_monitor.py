@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from dhcp_lb.monitor.changes import drain, tables
 from tests.beds import box
 from tests.beds.provider import HOST, Provider
 
@@ -414,6 +416,16 @@ def test_sighup_and_a_configuration_with_a_mistake() -> None:
         machine.process.send_signal(signal.SIGHUP)
         machine.becomes("eth1", 3)
         assert rule_is_there()
+
+
+@box.boxed
+def test_a_change_in_nftables_is_heard_of() -> None:
+    found = tables()
+    assert found
+    for change in "add table ip x", "flush ruleset":
+        drain(found)
+        box.run("nft", *change.split())
+        assert select.select([found], [], [], 5)[0], change
 
 
 @box.boxed

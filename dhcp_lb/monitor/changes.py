@@ -76,6 +76,9 @@ def tables() -> socket | None:
 
 def _tables() -> socket:
     found = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER)
+    # Without a port of its own it has port 0, as the kernel has, which does not tell itself (af_netlink.c,
+    # do_one_broadcast).
+    found.bind((0, 0))
     found.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
     return found
 
