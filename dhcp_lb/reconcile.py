@@ -17,7 +17,7 @@ class News(NamedTuple):
     unsaved: dict[str, Lease] = {}  # leases for which the store has no room
     edited: bool = False  # the configuration may be another one, so the kernel's objections are void;
     #                       and nft(8) may run
-    mends: bool = False  # nft(8) may run, too, if its table is gone, and sysctls are set that somebody has set back
+    mends: bool = False  # sysctls are set that somebody has set back
 
 
 def reconcile(config: Config, store: Store, news: News = News(), wait: bool = True) -> Sight | None:
@@ -91,12 +91,7 @@ def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State, news:
         return state
     from .nfnetlink import table_there
     pinned = LOADED if table_there() else LOST
-    if pinned == LOST and news.mends:
-        from .log import log
-        from .pinning import pins
-        log("the nft table is gone that keeps connections on their links, and is made again")
-        pinned = pins.keep(kernel, config, store, state)
-    elif pinned != state.pinned:
+    if pinned != state.pinned:
         if pinned == LOST:
             from .log import log
             log("the nft table is gone that keeps connections on their links: `dhcp-lb apply` makes it again")

@@ -428,6 +428,38 @@ def test_a_change_in_nftables_is_heard_of() -> None:
         assert select.select([found], [], [], 5)[0], change
 
 
+NFT = """#!/bin/sh
+echo "$*" >>/run/nft
+[ ! -e /run/slow ] || sleep 5
+exec /usr/sbin/nft.real "$@"
+"""
+
+
+@box.boxed
+def test_nft_that_takes_its_time_holds_up_no_probe_and_an_apply_runs_it_once() -> None:
+    nft, calls, slow = Path("/usr/sbin/nft"), Path("/run/nft"), Path("/run/slow")
+    nft.rename("/usr/sbin/nft.real")
+    nft.write_text(NFT)
+    nft.chmod(0o755)
+    with bed(FAST, FAST) as machine:
+        box.CONFIG.write_text(box.CONFIG.read_text() + "pin = yes\n")
+        box.verb("apply")
+        time.sleep(2)
+        assert calls.read_text() == "-f -\n"
+        slow.touch()
+        box.run("nft.real", "flush", "ruleset")
+        until("it is made again", lambda: calls.read_text() == "-f -\n" * 2)
+        for isp in machine.isps:
+            isp.seen()
+        time.sleep(3)
+        assert all([len(isp.seen()) > 8 for isp in machine.isps])
+        until("the table is there", lambda: "table inet dhcp-lb" in box.run("nft.real", "list", "tables"))
+        until("it is known", lambda: (box.STORE / "pinned").read_text() == "loaded\n")
+        time.sleep(2)
+        assert calls.read_text() == "-f -\n" * 2
+        assert not [line for line in machine.log.lines() if "dead" in line]
+
+
 @box.boxed
 def test_flush_silences_it_until_something_is_asked_for() -> None:
     with bed(FAST, FAST) as machine:

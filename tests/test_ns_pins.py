@@ -396,7 +396,8 @@ def test_a_dead_provider_releases_its_connections_and_nobody_elses(watched: Lab)
 def test_a_table_that_somebody_flushed_is_back_at_once(watched: Lab) -> None:
     watched.router.run("nft", "flush", "ruleset")
     wait_for("the table", lambda: has_table(watched), 1)
-    assert sum("is made again" in line for line in watched.router.log()) == 1
+    wait_for("the pins", lambda: "keeps connections on their links from now on" in watched.router.log()[-1], 5)
+    assert sum("the nft table is gone" in line for line in watched.router.log()) == 1
     watched.router.dhcp_lb("flush")
     time.sleep(0.5)
     assert not has_table(watched)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dhcp_lb import nfnetlink, reconcile
+from dhcp_lb import nfnetlink
 from dhcp_lb.model import LOADED, LOST, Change, Interface, Nexthop, Refusal, Route, Routing
 from dhcp_lb.pinning import conntrack
-from dhcp_lb.pinning import pins as pinning
 from dhcp_lb.routing import PREF_PIN
 from tests.beds.examples import (BOTH, COMMON_RULES, MAIN1, ONLY0, ONLY1, RULES1, SINGLE0, SINGLE1, TABLE1)
 from tests.beds.world import World
@@ -440,18 +439,6 @@ def test_a_table_that_is_gone_is_told_once_and_changes_no_rule(bound: World, rel
     monkeypatch.setattr(nfnetlink, "table_there", lambda: True)  # an include in /etc/nftables.conf, say
     assert bound.event("RENEW", "eth0") == []
     assert bound.store.load(frozenset(), 0).pinned == LOADED
-
-
-@pytest.mark.parametrize("pin, told", [("yes", 1), ("no", 0)])
-def test_the_monitor_has_a_table_made_again_that_is_gone_and_wanted(
-        bound: World, released: list[int], monkeypatch: pytest.MonkeyPatch, pin: str, told: int) -> None:
-    made = []
-    monkeypatch.setattr(pinning, "keep", lambda kernel, config, store, state: made.append(1) or LOADED)
-    bound.config += f"pin = {pin}\n".encode()
-    for there in True, False, True:
-        monkeypatch.setattr(nfnetlink, "table_there", lambda: there)
-        reconcile.reconcile(bound.read_config(), bound.store, reconcile.News(mends=True))
-    assert sum("is made again" in line for line in bound.log) == len(made) == told
 
 
 def test_without_pins_nobody_is_released(bound: World, released: list[int]) -> None:

@@ -33,6 +33,7 @@ from .handover import Handover
 from .instance import claim
 from .notices import Standing, beginning, notices, standings
 from .probe import Answer, Prober, counts
+from .process import start
 from .watch import Watch, works
 
 TYPE_CHECKING = False
@@ -56,7 +57,7 @@ MANY_UNANSWERED = 2  # of a link that serves: those that wait in their tiers are
 
 def run() -> int:
     """Runs until a signal says otherwise: SIGTERM ends it, and its verdicts with it; SIGINT leaves them to the next
-    monitor; SIGHUP has it read the configuration again. The exit status."""
+    monitor; SIGHUP has it look at once. The exit status."""
     umask(0o077)
     store = Store()
     try:
@@ -125,7 +126,7 @@ class Monitor:
         self.serving = 1  # the tier that serves
         self.dark_s = 0.0  # when no link worked last
         self.turn_s = now_s()
-        self.edited = False
+        self.mend_s = 0.0  # when the nft table may be made again, if it is gone
         self.ready = False
         self.failure = ""  # of the last look
         self.mistaken = False  # it found mistakes in the configuration
@@ -201,7 +202,7 @@ class Monitor:
             self.signals.remove(SIGHUP)
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={int(clock_gettime(CLOCK_MONOTONIC) * 1e6)}")
             self.look_s = self.take_up_s = moment_s
-            self.edited, self.ready = True, False
+            self.ready = False
 
     # Checking
 
@@ -371,7 +372,6 @@ class Monitor:
             self.see(taking_up)
             self.failure, self.mistaken = "", False
             self.retry_s = RETRY_S
-            self.edited = False
         except Busy:
             self.again(moment_s, self.retry_s, taking_up)
             self.retry_s = min(2 * self.retry_s, MAX_RETRY_S)
@@ -404,13 +404,13 @@ class Monitor:
         if config.errors:
             raise Invalid("\n".join(config.errors))
         self.config = config
-        if not config.links or self.store.flushed() and not self.edited:
+        if not config.links or self.store.flushed():
             return self.stock(None)
         if self.adopted is None:
             self.adopted = self.store.checked(int(now_s()))
         if taking_up:
             take_up(config, self.store, config.interfaces)
-        sight = reconcile(config, self.store, News(edited=self.edited, mends=True), wait=False)
+        sight = reconcile(config, self.store, News(mends=True), wait=False)
         self.good_s = now_s()
         if sight and taking_up and not (view := judged(sight)).changes:  # half a second after the last change
             before, self.counts = self.counts, speak(Rtnetlink(), self.store, sight, view)
@@ -418,6 +418,15 @@ class Monitor:
                 self.publish_s = self.good_s
         self.pinned = sight.state.pinned if sight else self.pinned
         self.stock(sight)
+        self.mend()
+
+    def mend(self) -> None:
+        """Has the nft table made again by a process of its own: nft may take long, and answers do not wait."""
+        if self.pinned != LOST:
+            self.mend_s = 0.0
+        elif self.mend_s <= now_s():
+            self.mend_s = now_s() + LOOK_S
+            start("apply")
 
     def stock(self, sight: Sight | None) -> None:
         """Takes what was seen of the links into the watches."""

@@ -2,22 +2,16 @@
 waits for them."""
 
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket
-from posix import POSIX_SPAWN_DUP2, close, environ, getpid, listdir, lseek, memfd_create, posix_spawn, write
+from posix import close, environ, getpid, listdir, lseek, memfd_create, write
 from time import time
 
 from ..log import log
 from ..store import RUN
 from .notices import BEGIN, MESSAGE_IDS, words
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from signal import SIG_IGN, SIGCHLD, signal
-else:
-    from _signal import SIG_IGN, SIGCHLD, signal
+from .process import start
 
 DIRECTORIES = "/usr/lib/dhcp-lb/notify.d", "/etc/dhcp-lb-notify.d"  # the later one's names win
 SOCKET = f"{RUN}/notify"  # dhcp-lb-notify.socket
-PROGRAM = "/usr/bin/dhcp-lb"
 
 
 class Handover:
@@ -72,12 +66,10 @@ def _send(messages: list[bytes]) -> None:
 
 
 def _spawn(messages: list[bytes]) -> None:
-    signal(SIGCHLD, SIG_IGN)  # nobody waits for it
     descriptor = memfd_create("notices")
     try:
         write(descriptor, b"".join(messages))
         lseek(descriptor, 0, 0)
-        posix_spawn(PROGRAM, [PROGRAM, "notify"], environ, setsid=True, setsigdef=[SIGCHLD],
-                    file_actions=[(POSIX_SPAWN_DUP2, descriptor, 0)])
+        start("notify", descriptor)
     finally:
         close(descriptor)

@@ -17,7 +17,8 @@ from pathlib import Path
 from ..log import log
 from ..store import RUN
 from . import systemd
-from .handover import DIRECTORIES, PROGRAM, decode
+from .handover import DIRECTORIES, decode
+from .process import PROGRAM
 
 NAMES = re.compile(r"[A-Za-z0-9_-]+")  # run-parts(8)
 LOCK = f"{RUN}/notify.lock"
