@@ -6,6 +6,9 @@ from posix import getpid, isatty, write
 
 JOURNAL = "/run/systemd/journal/socket"
 NOTICE, DAEMON = 5, 3  # LOG_NOTICE and LOG_DAEMON >> 3: syslog.h
+PATIENCE_S = 1.0
+
+_patience_s = PATIENCE_S  # how long the next line waits for room; a journal that stands still is waited for once
 
 
 def log(line: str, fields: dict[str, str] = {}, message_id: str = "") -> None:
@@ -22,7 +25,8 @@ def log(line: str, fields: dict[str, str] = {}, message_id: str = "") -> None:
 
 
 def _to_journal(text: bytes, fields: dict[str, str], message_id: str) -> bool:
-    """False: there is no journal, or it does not take it."""
+    """False: there is no journal, or it does not take it. A line for which it has no room is lost."""
+    global _patience_s
     own = {"PRIORITY": str(NOTICE), "SYSLOG_FACILITY": str(DAEMON), "SYSLOG_IDENTIFIER": "dhcp-lb",
            "SYSLOG_PID": str(getpid())}
     if message_id:
@@ -34,7 +38,12 @@ def _to_journal(text: bytes, fields: dict[str, str], message_id: str) -> bool:
         entry += _field(f"DHCP_LB_{name}", value.encode("utf-8", "surrogateescape"))
     one = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
     try:
-        one.sendto(entry, JOURNAL)
+        one.settimeout(_patience_s)
+        one.connect(JOURNAL)  # otherwise poll(2) cannot tell whether there is room
+        one.send(entry)
+        _patience_s = PATIENCE_S
+    except (TimeoutError, BlockingIOError):
+        _patience_s = 0.0
     except OSError:
         return False
     finally:

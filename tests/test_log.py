@@ -1,9 +1,11 @@
 """Where a line of the log goes: to systemd's journal, or to the system log where there is none."""
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +84,24 @@ def test_nobody_listens_at_the_journal_any_more(journal: socket.socket, syslog: 
     journal.close()
     log.log("eth0 is dead")
     assert syslog == [b"eth0 is dead"]
+
+
+def test_a_journal_that_stands_still_is_waited_for_once(journal: socket.socket, syslog: list[bytes]) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
+        full.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                full.sendto(b"MESSAGE=x\n", log.JOURNAL)
+    before_s, busy_s = time.monotonic(), time.process_time()
+    for _ in range(20):
+        log.log("eth0 is dead")
+    assert log.PATIENCE_S <= time.monotonic() - before_s < 2 * log.PATIENCE_S
+    assert time.process_time() - busy_s < log.PATIENCE_S / 2 and syslog == []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            journal.recv(65536)
+    log.log("eth1 is dead")
+    assert b"eth1" in journal.recv(65536) and log._patience_s == log.PATIENCE_S
 
 
 def test_the_journal_takes_no_more_modules_than_an_event_has(journal: socket.socket) -> None:
