@@ -48,6 +48,7 @@ setup(
         *[(f"/usr/lib/networkd-dispatcher/{state}.d", ["etc/networkd-dispatcher/dhcp-lb"])
           for state in ("routable", "degraded", "carrier", "no-carrier", "off")],
         ("/usr/lib/systemd/networkd.conf.d", ["etc/systemd/networkd.conf.d/10-dhcp-lb.conf"]),
+        ("/usr/lib/systemd/catalog", ["etc/systemd/catalog/dhcp-lb.catalog"]),
         ("/usr/lib/systemd/system", ["etc/systemd/system/dhcp-lb-boot.service"] + [
             f"etc/systemd/system/dhcp-lb-{name}.{kind}" for name in ("monitor", "notify")
             for kind in ("socket", "service")]),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dhcp_lb.monitor.notices import MESSAGE_IDS
 from tests.beds import box
 from tests.test_ns_monitor import FAST, bed, until
 
@@ -80,6 +81,23 @@ def test_what_somebody_else_than_root_writes_there_is_no_outage() -> None:
                     "sys.argv[1].encode(), '/run/systemd/journal/socket')", forged)
             until("it is there", lambda: entries("MESSAGE=x", f"_UID={user}"))
             assert history()[0] == lines
+
+
+@box.boxed
+def test_the_journal_explains_each_kind_of_entry() -> None:
+    catalog = Path("/usr/lib/systemd/catalog/dhcp-lb.catalog")
+    catalog.parent.mkdir(exist_ok=True)
+    catalog.write_text((box.CHECKOUT / "etc/systemd/catalog/dhcp-lb.catalog").read_text())
+    box.run("journalctl", "--update-catalog")
+    listed = box.run("journalctl", "--list-catalog", *MESSAGE_IDS.values())
+    assert listed.count(" dhcp-lb: ") == len(MESSAGE_IDS) == len(re.findall("^-- ", catalog.read_text(), re.M))
+    with journal(), bed(FAST, FAST):
+        until("the journal knows of the beginning", lambda: entries("DHCP_LB_EVENT=begin"))
+        box.verb("disable", "eth1")
+        until("it is told", lambda: entries("DHCP_LB_EVENT=link-down"))
+        told = box.run("journalctl", "-x", "DHCP_LB_LINK=eth1", "DHCP_LB_EVENT=link-down")
+        assert "Subject: The link eth1 does not work" in told and "was up and is disabled." in told
+        assert "eth0 up" in box.run("journalctl", "-x", "DHCP_LB_EVENT=begin")
 
 
 def fails(*arguments: str) -> str:
