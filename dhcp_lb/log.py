@@ -36,7 +36,10 @@ def _to_journal(text: bytes, fields: dict[str, str], message_id: str) -> bool:
         entry += _field(name, value.encode())
     for name, value in fields.items():
         entry += _field(f"DHCP_LB_{name}", value.encode("utf-8", "surrogateescape"))
-    one = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+    try:
+        one = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+    except OSError:  # no descriptor is left
+        return False
     try:
         one.settimeout(_patience_s)
         one.connect(JOURNAL)  # otherwise poll(2) cannot tell whether there is room

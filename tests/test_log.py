@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from errno import EMFILE
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -78,6 +80,12 @@ def test_without_a_journal_the_system_log_has_the_line(tmp_path: Path, monkeypat
         monkeypatch.setattr(log, "JOURNAL", str(path))
         log.log("eth0 is dead", {"LINK": "eth0"}, KIND)
     assert syslog == [b"eth0 is dead"] * 2
+
+
+def test_without_a_descriptor_left_a_line_harms_nobody(journal: socket.socket, syslog: list[bytes]) -> None:
+    with mock.patch.object(log, "socket", side_effect=OSError(EMFILE, "Too many open files")):
+        log.log("eth0 is dead")
+    assert syslog == [b"eth0 is dead"]
 
 
 def test_nobody_listens_at_the_journal_any_more(journal: socket.socket, syslog: list[bytes]) -> None:
