@@ -32,6 +32,7 @@ RTNH_F_ONLINK = 4
 RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x1000, 0x2000
 FRA_PROTOCOL = 21
 
+IFLA_LINKINFO, IFLA_INFO_KIND = 18, 1
 IFLA_IFNAME, IFLA_GROUP, IFLA_EXT_MASK, IFLA_ALT_IFNAME = 3, 27, 29, 53
 RTEXT_FILTER_SKIP_STATS = 8
 IFA_ADDRESS, IFA_LOCAL = 1, 2
@@ -40,6 +41,7 @@ IFF_UP, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x1, 0x10, 0x40, 0x80
 
 BODY = Struct("=8BL")  # struct rtmsg and struct fib_rule_hdr: rtmessages.py
 LINK = Struct("=BxHlLL")  # struct ifinfomsg: family, type, index, flags, change
+TUNNELS = b"tun", b"gretap", b"ip6gretap", b"vxlan", b"geneve", b"l2tpeth"  # rtnl_link_ops.kind; tun is tap, too
 NO_STATS = attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
 ADDRESS = Struct("=4BLHH4sHH4s")  # struct ifaddrmsg and two attributes
 ALL_IPV4 = BODY.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -91,9 +93,12 @@ class Rtnetlink(Netlink):
         return 0, 0
 
     def has_neighbours(self, ifindex: int) -> bool:
-        """Whether the interface leads to a network with more than one other machine, as no tunnel does."""
-        flags = LINK.unpack_from(self.ask(RTM_GETLINK, 0, LINK.pack(0, 0, ifindex, 0, 0) + NO_STATS))[3]
-        return not flags & (IFF_POINTOPOINT | IFF_NOARP)
+        """Whether the interface leads to a LAN, and not into a tunnel: one without neighbours, or one that carries
+        Ethernet's frames (OpenVPN's tap)."""
+        found = self.ask(RTM_GETLINK, 0, LINK.pack(0, 0, ifindex, 0, 0) + NO_STATS)
+        about = attributes(found, LINK.size).get(IFLA_LINKINFO, b"")
+        kind = attributes(about, 0).get(IFLA_INFO_KIND, b"").rstrip(b"\0")
+        return not LINK.unpack_from(found)[3] & (IFF_POINTOPOINT | IFF_NOARP) and kind not in TUNNELS
 
     def set_group(self, ifindex: int, group: int) -> None:
         """Puts an interface into a group."""

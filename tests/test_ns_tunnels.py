@@ -15,7 +15,7 @@ ROOT = sorted([*PACKAGES, "iptables", "openvpn"])
 SERVER = "198.51.100.9"  # where the tunnel ends
 OTHERS = "198.51.100.128/25"
 INSIDE = "10.8.0.2"  # the router's address in the tunnel
-COMMON = ["--dev-type", "tun", "--auth-nocache", "--cipher", "AES-256-CBC", "--secret", "/run/key", "--daemon",
+COMMON = ["--auth-nocache", "--cipher", "AES-256-CBC", "--secret", "/run/key", "--daemon",
           "--log", "/run/openvpn.log", "--writepid", "/run/openvpn.pid", "--verb", "4"]
 
 
@@ -26,12 +26,15 @@ class Vpn(NamedTuple):
     openvpn: Sequence[str] = ()
     rules: Sequence[str] = ()
     routes: Sequence[str] = ()
+    kind: str = "tun"
 
 
 BY_ETH0 = f"{SERVER} via 192.0.2.1 dev eth0"  # its own packets
 VPNS = {
     "OpenVPN's halves": Vpn("tun0", ["--redirect-gateway", "def1"]),
     "vpnc-script": Vpn("tun0", ["--route-noexec"], [], [BY_ETH0, "default dev tun0"]),
+    # a VPN of Ethernet's frames has neighbours, and may look like a LAN
+    "OpenVPN's tap": Vpn("tap0", ["--route-noexec"], [], [BY_ETH0, "default via 10.8.0.1 dev tap0"], kind="tap"),
     "quarters": Vpn("tun0", ["--route-noexec"], [],  # as those who do not want to clash with the halves
                     [BY_ETH0, *[f"{quarter}.0.0.0/2 dev tun0" for quarter in (0, 64, 128, 192)]]),
     # wg-quick 1.0, add_default
@@ -56,22 +59,22 @@ def lab() -> Iterator[Lab]:
         lab.router.path("/run/key").write_text(lab.internet.path("/run/key").read_text())
         for machine in lab.internet, lab.router:
             machine.sh("mkdir /dev/net; mknod /dev/net/tun c 10 200")
-        lab.internet.run("openvpn", "--dev", "tun0", "--ifconfig", "10.8.0.1", INSIDE, "--local", SERVER, "--float",
-                         *COMMON)
         lab.internet.sh("""
             nft add table ip vpn
             nft 'add chain ip vpn input { type filter hook prerouting priority -400; }'
-            nft add rule ip vpn input iifname tun0 ip saddr != %s drop
+            nft add rule ip vpn input iifname inside ip saddr != %s drop
         """ % INSIDE)
-        lab.router.sh("nft add rule ip nat postrouting ip saddr 10.0.0.0/24 oifname tun0 masquerade")
         lab.router.dhcp_lb("apply")
         yield lab
         assert not [line for line in lab.router.log() if "report it" in line]
 
 
 def start(lab: Lab, vpn: Vpn) -> None:
-    lab.router.run("openvpn", "--dev", vpn.device, "--ifconfig", INSIDE, "10.8.0.1", "--remote", SERVER, "--nobind",
-                   *vpn.openvpn, *COMMON)
+    ours, theirs = ("255.255.255.0",) * 2 if vpn.kind == "tap" else ("10.8.0.1", INSIDE)
+    lab.internet.run("openvpn", "--dev", "inside", "--dev-type", vpn.kind, "--ifconfig", "10.8.0.1", theirs,
+                     "--local", SERVER, "--float", *COMMON)
+    lab.router.run("openvpn", "--dev", vpn.device, "--dev-type", vpn.kind, "--ifconfig", INSIDE, ours,
+                   "--remote", SERVER, "--nobind", *vpn.openvpn, *COMMON)
     wait_for("the tunnel", lambda: "Initialization Sequence Completed" in lab.router.path(
         "/run/openvpn.log").read_text())
 
@@ -106,6 +109,8 @@ def test_a_vpn_that_takes_all_takes_all(lab: Lab, name: str, first: str) -> None
         batch(lab.router, "rule add", vpn.rules)
     batch(lab.router, "route replace", vpn.routes)
     lab.router.ifup("eth1")
+    assert_all_by_the_tunnel(lab)
+    lab.router.sh("reason=look dhcp-lb hook networkd")  # what the monitor does then
     assert_all_by_the_tunnel(lab)
     if vpn.rules:  # its own packets find the other link, whichever goes
         for interface in "eth0", "eth1":

@@ -1,6 +1,7 @@
 """Routes and rules ↔ messages, byte by byte, and the kernel's answers."""
 
 import errno
+import os
 import socket
 import subprocess
 import sys
@@ -378,3 +379,20 @@ def test_the_defaults_of_a_table_are_read_without_its_other_routes() -> None:
         assert len(kernel.default_routes(254, ifindex)) == 300 and kernel.default_routes(254, ifindex + 1) == []
         wanted = BODY.pack(socket.AF_INET, 0, 0, 0, 254, 0, 0, 0, 0)
         assert len(Rtnetlink().begin(RTM_GETROUTE, wanted, lambda message: b"\x0a" in message[20:28])) < 3000
+
+
+NEEDS_TUN = pytest.mark.skipif(not os.path.exists("/dev/net/tun"), reason="needs /dev/net/tun")
+
+
+@pytest.mark.parametrize("commands, neighbours", [
+    (["link add it type veth peer name peer"], True),
+    (["link add it type bridge"], True),
+    (["link add it type veth peer name peer", "link set it arp off"], False),
+    pytest.param(["tuntap add it mode tun"], False, marks=NEEDS_TUN),
+    pytest.param(["tuntap add it mode tap"], False, marks=NEEDS_TUN),
+])
+def test_a_tunnel_is_no_lan(commands: list[str], neighbours: bool) -> None:
+    with network():
+        for command in commands:
+            run(f"ip {command}")
+        assert Rtnetlink().has_neighbours(socket.if_nametoindex("it")) is neighbours
