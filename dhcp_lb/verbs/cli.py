@@ -200,7 +200,8 @@ def _report() -> Status:
     kernel = Rtnetlink()
     commands = tuple(sum(_commands(kernel, sight), [])) if known and not mistakes else ()
     view = explained(kernel, judged(sight))
-    ways = notes = found(kernel, sight, view)
+    ways, notes = found(kernel, sight, view)
+    notes = (*ways, *notes)
     if known:
         notes += (*groups.warnings(Store(), config, sight.interfaces), *short(view),
                   *advice.now(kernel, config, sight.state))

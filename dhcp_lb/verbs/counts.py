@@ -1,5 +1,5 @@
 """What counts in the place of ours. All of ours may be as it should be, and something else count. Pure, but for
-`found`, which reads what the rest goes by."""
+`found`, which reads what the rest goes by, and `speak`."""
 
 from __future__ import annotations
 
@@ -20,25 +20,30 @@ SHORTEST = 8  # no provider's network is larger than that of 10.0.0.0/8
 ERRORS = {6: "blackhole", 7: "unreachable", 8: "prohibit"}  # RTN_*: uapi/linux/rtnetlink.h
 
 
-def found(kernel: Rtnetlink, sight: Sight, view: View) -> tuple[str, ...]:
-    """All that stands in the way, in words. Of main and of each other table that matters only the defaults are read,
-    which come first: there may be a million other routes."""
+def found(kernel: Rtnetlink, sight: Sight, view: View) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What stands in the way, and what is only to be known, in words. Of main and of each other table that matters
+    only the defaults are read, which come first: there may be a million other routes."""
     config = sight.config
     if not view.have.rules:
-        return ()
+        return (), ()
     others = [one for one in map(rule, sight.others) if _fits_all(one)]
     tables = {MAIN_TABLE, *_tables(config), *[one.table for one in others if one.action == LOOKUP]}
     defaults = [route for table in sorted(tables) for route in kernel.default_routes(table)]
     links = frozenset([one.ifindex for one in sight.interfaces.values()])
-    return (*in_the_way(config, view, others, defaults), *unused(view, defaults, links, interface_names(defaults)),
-            *sources(sight, view), *sysctl.unset(kernel, config, sight.interfaces), *sysctl.warnings(config))
+    names = interface_names(defaults)
+    tunnels = frozenset([oif for oif in names if oif not in links and not _is_lan(kernel, oif)])
+    idle = unused(view, defaults, links, names)
+    return ((*in_the_way(config, view, others, defaults), *[words for words, oifs in idle if oifs & tunnels],
+             *sources(sight, view), *sysctl.unset(kernel, config, sight.interfaces), *sysctl.warnings(config)),
+            # A last resort by a modem, or a management LAN's router, is not to be used. A VPN is.
+            tuple([words for words, oifs in idle if not oifs & tunnels]))
 
 
 def speak(kernel: Rtnetlink, store: Store, sight: Sight, view: View) -> bool:
-    """Logs what stands in the way, and leases that are too wide, each once a word. Whether ours counts."""
-    ways = found(kernel, sight, view)
+    """Logs what `found` finds, and leases that are too wide, each once a word. Whether ours counts."""
+    ways, notes = found(kernel, sight, view)
     try:
-        for words in store.told((*ways, *short(view))):
+        for words in store.told((*ways, *notes, *short(view))):
             log(words)
     except OSError as error:
         log(f"{error.filename}: {error.strerror}: what stands in the way may be told again")
@@ -62,22 +67,32 @@ def in_the_way(config: Config, view: View, others: list[Rule], defaults: list[Ro
     return tuple(words)
 
 
-def unused(view: View, defaults: list[Route], links: frozenset[int], names: dict[int, str]) -> tuple[str, ...]:
-    """Defaults of main by other devices than links (`links`: their indexes) that no connection takes. `defaults` come
-    by their metrics, and `names` has the devices'."""
+def unused(view: View, defaults: list[Route], links: frozenset[int],
+           names: dict[int, str]) -> tuple[tuple[str, frozenset[int]], ...]:
+    """Defaults of main by other devices than links (`links`: their indexes) that no connection takes, in words, each
+    with these devices' indexes. `defaults` come by their metrics, and `names` has the devices'."""
     main = [route for route in defaults if route.table == MAIN_TABLE and route.nexthops]
     counts = any([rule.pref == PREF_MAIN for rule in view.have.rules])
     words = []
     for place, route in enumerate(main):
         others = [nexthop.oif for nexthop in route.nexthops if nexthop.oif not in links]
         by = " and ".join([names.get(oif, f"if{oif}") for oif in others])
+        said = ""
         if others and (place or not counts or route.metric > _best(view, MAIN_TABLE)):
-            words.append(f"main's default by {by} with metric {route.metric} is not used: have whoever sets it leave "
-                         "it out, or give it a lower metric if it is a VPN's")
+            said = (f"main's default by {by} with metric {route.metric} is not used: have whoever sets it leave it "
+                    "out, or give it a lower metric if it is a VPN's")
         elif others and len(others) < len(route.nexthops):  # suppress_ifgroup: net/ipv4/fib_rules.c
-            words.append(f"main's default with metric {route.metric} leads by links and by {by}, and the kernel goes "
-                         "by the first of them: have whoever sets it use one device")
+            said = (f"main's default with metric {route.metric} leads by links and by {by}, and the kernel goes by "
+                    "the first of them: have whoever sets it use one device")
+        words += [(said, frozenset(others))] if said else []
     return tuple(words)
+
+
+def _is_lan(kernel: Rtnetlink, oif: int) -> bool:
+    try:
+        return kernel.has_neighbours(oif)
+    except OSError:  # it has gone meanwhile
+        return True
 
 
 def sources(sight: Sight, view: View) -> tuple[str, ...]:
