@@ -115,6 +115,7 @@ class Interface(NamedTuple):
     addresses: tuple[str, ...]
     lengths: tuple[int, ...] = ()  # of the addresses' prefixes
     group: int = 0  # `group` in ip-link(8)
+    lasting: tuple[bool, ...] = ()  # of several addresses, whether each is there for good, by no client's lease
 
 
 class Nexthop(NamedTuple):

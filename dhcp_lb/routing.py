@@ -143,11 +143,12 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
 
 
 def _beside(lease: Lease, interface: Interface) -> tuple[tuple[str, str], ...]:
-    """The networks of an interface that are not the lease's: a modem's own, or the LAN on a bridge."""
+    """The networks of an interface that are not the lease's: a modem's own, or the LAN on a bridge. A client may have
+    a new lease's address there before it tells, and no provider is to lead the other links' packets astray."""
     found: dict[str, str] = {}
     leased = address.network(lease.address, lease.length) if lease.address else ""
-    for quad, length in zip(interface.addresses, interface.lengths):
-        if length < 32 and quad != lease.address and not (leased and address.within(quad, leased)):
+    for quad, length, lasts in zip(interface.addresses, interface.lengths, interface.lasting):
+        if lasts and length < 32 and quad != lease.address and not (leased and address.within(quad, leased)):
             found.setdefault(address.network(quad, length), quad)
     return tuple(found.items())
 

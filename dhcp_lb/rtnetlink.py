@@ -35,7 +35,8 @@ FRA_PROTOCOL = 21
 IFLA_LINKINFO, IFLA_INFO_KIND = 18, 1
 IFLA_IFNAME, IFLA_GROUP, IFLA_EXT_MASK, IFLA_ALT_IFNAME = 3, 27, 29, 53
 RTEXT_FILTER_SKIP_STATS = 8
-IFA_ADDRESS, IFA_LOCAL = 1, 2
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
+IFA_F_PERMANENT, IFA_F_NOPREFIXROUTE = 0x80, 0x200
 NETCONFA_IFINDEX, NETCONFA_RP_FILTER, NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN = 1, 3, 6
 IFF_UP, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x1, 0x10, 0x40, 0x80
 
@@ -148,6 +149,7 @@ class Rtnetlink(Netlink):
         """The interfaces with these names that exist."""
         addresses: dict[int, list[str]] = {}
         lengths: dict[int, list[int]] = {}
+        messages: dict[int, list[bytes]] = {}
         for message in self.dump(RTM_GETADDR, b"\x02" + bytes(7)):
             # IFA_ADDRESS, which is the address of the peer if there is one, then IFA_LOCAL: net/ipv4/devinet.c,
             # inet_fill_ifaddr.
@@ -155,6 +157,7 @@ class Rtnetlink(Netlink):
             if first in (IFA_ADDRESS, IFA_LOCAL):
                 addresses.setdefault(ifindex, []).append(inet_ntoa(local if second == IFA_LOCAL else address))
                 lengths.setdefault(ifindex, []).append(length)
+                messages.setdefault(ifindex, []).append(message)
         interfaces: dict[str, Interface] = {}
         for name in names:
             # Each interface with IPv4 has a directory. The kernel would take another name of an interface, too.
@@ -168,9 +171,10 @@ class Rtnetlink(Netlink):
                     raise
             else:
                 _, _, ifindex, flags, _ = LINK.unpack_from(found)
+                several = messages[ifindex] if len(messages.get(ifindex, ())) > 1 else ()
                 interfaces[name] = Interface(ifindex, flags & IFF_UP != 0, flags & IFF_RUNNING != 0,
                                              tuple(addresses.pop(ifindex, ())), tuple(lengths.pop(ifindex, ())),
-                                             _group(found))
+                                             _group(found), tuple([_lasts(message) for message in several]))
         return interfaces
 
     def name_of(self, alias: str) -> str:
@@ -244,3 +248,10 @@ def _group(message: bytes) -> int:
             return int(U32.unpack_from(message, start + 4)[0])
         start += length + 3 & ~3
     return 0
+
+
+def _lasts(address: bytes) -> bool:
+    """Whether an address was put there for good. A client's ends with the lease; where a lease has no end, dhcpcd and
+    NetworkManager still keep the network's route to themselves."""
+    flags: int = U32.unpack(attributes(address, 8)[IFA_FLAGS])[0]  # after struct ifaddrmsg
+    return flags & (IFA_F_PERMANENT | IFA_F_NOPREFIXROUTE) == IFA_F_PERMANENT

@@ -431,7 +431,8 @@ def test_interfaces_are_read_as_they_are(kernel: Rtnetlink, state: str, up: bool
     run(f"ip link set {state}")
     await_carrier(kernel, "eth0", carrier)
     run("ip address add 203.0.113.9/32 dev eth0")
-    run("ip address add 203.0.113.10 peer 203.0.113.11 dev eth0")
+    run("ip address add 203.0.113.10 peer 203.0.113.11 dev eth0 valid_lft 3600 preferred_lft 3600")
     run("ip -6 address add 2001:db8::1/64 dev eth0")
     assert kernel.interfaces(frozenset(["eth0", "gone0"])) == {
-        "eth0": Interface(A, up, carrier, ("192.0.2.34", "203.0.113.9", "203.0.113.10"), (24, 32, 32))}
+        "eth0": Interface(A, up, carrier, ("192.0.2.34", "203.0.113.9", "203.0.113.10"), (24, 32, 32),
+                          lasting=(True, True, False))}

@@ -196,7 +196,8 @@ def test_the_name_servers_of_a_link_are_reached_through_it_and_no_other_traffic_
 def test_a_name_server_that_another_link_names_too_or_that_is_in_a_network_of_ours_is_no_matter() -> None:
     assert named("203.0.113.53", lease=LEASE1._replace(name_servers=("203.0.113.53",))) == set()
     assert named("192.0.2.1", "192.0.2.53", "198.51.100.9") == set()  # the gateway, and each link's own network
-    modem = INTERFACES["eth1"]._replace(addresses=("198.51.100.7", "192.168.100.2"), lengths=(25, 24))
+    modem = INTERFACES["eth1"]._replace(addresses=("198.51.100.7", "192.168.100.2"), lengths=(25, 24),
+                                        lasting=(False, True))
     assert named("192.168.100.1", interfaces={**INTERFACES, "eth1": modem}) == set()
     assert named("192.168.100.1") == {"192.168.100.1/32 2", "30200", "30201"}
 
@@ -233,15 +234,20 @@ def test_main_gets_a_default_by_each_link_that_works() -> None:
 
 
 def test_a_network_beside_the_lease_is_in_all_links_tables_if_it_is_clear_where_it_is() -> None:
-    both = INTERFACES["eth0"]._replace(addresses=("192.0.2.34", "192.168.100.2", "10.9.9.9"), lengths=(24, 24, 32))
+    both = INTERFACES["eth0"]._replace(addresses=("192.0.2.34", "192.168.100.2", "10.9.9.9"), lengths=(24, 24, 32),
+                                       lasting=(False, True, True))
     routes = [Route(table, "192.168.100.0/24", 0, "192.168.100.2", 253, (Nexthop("", 2),)) for table in (200, 201)]
     assert routing(interfaces={**INTERFACES, "eth0": both}).routes == routing().routes | set(routes)
-    twin = INTERFACES["eth1"]._replace(addresses=("198.51.100.7", "192.168.100.2"), lengths=(25, 24))
+    twin = INTERFACES["eth1"]._replace(addresses=("198.51.100.7", "192.168.100.2"), lengths=(25, 24),
+                                       lasting=(False, True))
     assert routing(interfaces={"eth0": both, "eth1": twin}).routes == routing().routes | {
         routes[0], routes[1]._replace(nexthops=(Nexthop("", 3),))}
-    inside = INTERFACES["eth0"]._replace(addresses=("192.0.2.34", "198.51.100.9"), lengths=(24, 28))
+    inside = INTERFACES["eth0"]._replace(addresses=("192.0.2.34", "198.51.100.9"), lengths=(24, 28),
+                                         lasting=(False, True))
     assert routing(interfaces={**INTERFACES, "eth0": inside}).routes == routing().routes | {
         Route(200, "198.51.100.0/28", 0, "198.51.100.9", 253, (Nexthop("", 2),))}
+    client_s = both._replace(lasting=(False, False, False))  # of a lease that it has not told yet
+    assert routing(interfaces={**INTERFACES, "eth0": client_s}).routes == routing().routes
 
 
 def test_of_a_program_that_is_not_enabled_nothing_is_wanted() -> None:
