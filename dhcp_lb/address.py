@@ -66,6 +66,52 @@ def own(text: str) -> str:
     return quad
 
 
+def family(text: str) -> int:
+    """AF_INET or AF_INET6, of an address or a prefix."""
+    return AF_INET6 if ":" in text else AF_INET
+
+
+def host6(text: str) -> str:
+    """The IPv6 address in canonical form; ValueError if it is none."""
+    try:
+        return IPV6.text(IPV6.packed(text))
+    except (OSError, ValueError):
+        raise ValueError("is not an IPv6 address") from None
+
+
+def router6(text: str) -> str:
+    """The IPv6 address in canonical form. ValueError if no router can have it; it says why (RFC 4291)."""
+    found = host6(text)
+    if not within(found, "fe80::/10") and not of_hosts(f"{found}/128"):
+        raise ValueError(f"{found} is no unicast address")
+    return found
+
+
+def prefix6(text: str) -> str:
+    """PREFIX/LENGTH in canonical form. ValueError if no provider can give it to a customer, or have it for many of
+    them; it says what it must be."""
+    quad, _, length_text = text.partition("/")
+    try:
+        quad = IPV6.text(IPV6.packed(quad))
+        length = int(length_text) if len(length_text) == 2 and length_text.isascii() and length_text.isdecimal() else 0
+    except (OSError, ValueError):
+        length = 0
+    if not 16 <= length <= 64:
+        raise ValueError("must be an IPv6 prefix of 16 to 64 bits, as 2001:db8::/32")
+    prefix = network(quad, length)
+    if not of_hosts(prefix):
+        raise ValueError("must be in 2000::/3 or fc00::/7")
+    if not prefix.startswith(f"{quad}/"):
+        raise ValueError(f"must be the network {prefix}")
+    return prefix
+
+
+def of_hosts(prefix: str) -> bool:
+    """Whether an IPv6 prefix is of addresses that hosts can have: global ones, or unique local ones (RFC 4193)."""
+    quad = prefix[:prefix.index("/")]
+    return within(quad, "2000::/3") or within(quad, "fc00::/7")
+
+
 def link_local(quad: str) -> bool:
     """Whether this is an address that a host gives itself because nobody else gave it one (RFC 3927)."""
     return quad.startswith("169.254.")
@@ -83,24 +129,29 @@ def mask_length(text: str) -> int:
 
 
 def network(quad: str, length: int) -> str:
-    """The prefix of `length` bits that contains an address, as PREFIX/LENGTH."""
+    """The prefix of `length` bits that contains an address, of either family, as PREFIX/LENGTH."""
+    if ":" in quad:
+        bits = int.from_bytes(inet_pton(AF_INET6, quad), "big") >> 128 - length << 128 - length
+        return f"{inet_ntop(AF_INET6, bits.to_bytes(16, 'big'))}/{length}"
     mask = (1 << length) - 1 << 32 - length
     return f"{inet_ntoa((number(quad) & mask).to_bytes(4, 'big'))}/{length}"
 
 
 def within(quad: str, prefix: str) -> bool:
-    """Whether an address is in PREFIX/LENGTH."""
+    """Whether an address is in PREFIX/LENGTH, which is of the same family."""
     return network(quad, int(prefix[prefix.index("/") + 1:])) == prefix
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether two prefixes have an address in common."""
+    """Whether two prefixes of the same family have an address in common."""
     return within(one[:one.index("/")], other) or within(other[:other.index("/")], one)
 
 
 def reserved(quad: str, prefix: str) -> bool:
     """Whether an address is the first (network) or the last (broadcast) of PREFIX/LENGTH. /31 and /32 have neither
-    (RFC 3021)."""
+    (RFC 3021), and IPv6 has no such thing: what is a router's anycast address there is refused by nobody."""
+    if ":" in quad:
+        return False
     host_bits = 32 - int(prefix[prefix.index("/") + 1:])
     host = number(quad) & (1 << host_bits) - 1
     return host_bits > 1 and within(quad, prefix) and host in (0, (1 << host_bits) - 1)

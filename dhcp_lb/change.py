@@ -3,6 +3,7 @@
 from _socket import if_indextoname
 
 from . import VERSION
+from .address import IPV6
 from .config import Invalid, with_servers
 from .lock import Lock
 from .log import log
@@ -16,7 +17,7 @@ from .routing import (KEPT, NO_INTERFACE, NO_LEASE, PREF_DNS, ROUTED, Foreign, U
                       released)
 from .rtmessages import routing, rule
 from .rtnetlink import Rtnetlink
-from .sight import Sight, look, now_s
+from .sight import Sight, again, now_s
 from .store import Store
 
 TYPE_CHECKING = False
@@ -39,16 +40,18 @@ class View(NamedTuple):
 
 def judged(sight: Sight) -> View:
     """Pure: what a run wants, from what it has seen."""
-    config, state, interfaces, rules, routes, others, lan_metric = sight
+    config, state, interfaces, rules, routes, others, lan_metric, family = sight
     settings = config.settings
     have = routing(rules, routes)
-    leases = state.leases
-    if len(leases) < len(config.links):
+    leases, links = state.leases, config.links
+    if family == IPV6.number:
+        links = tuple([link.of(family) for link in links if link.ipv6])
+    elif len(leases) < len(links):
         leases = {**recovered(have, interfaces, settings), **leases}
-    uplinks = judge(config.links, leases, state.holds(), interfaces)
+    uplinks = judge(links, leases, state.holds(), interfaces)
     pins = marks(config.links, settings.marks) if pins_count(sight) else {}
     want = desired(uplinks, settings, MULTIPATH not in state.objections, pins, config.policies, state.checked,
-                   Foreign(lan_metric, any([_is_of_a_vpn(rule(message)) for message in others])))
+                   Foreign(lan_metric, any([_is_of_a_vpn(rule(message)) for message in others])), family)
     if oifs := frozenset([uplink.ifindex for uplink in uplinks if uplink.state == KEPT]):
         want = kept(want, have, oifs, settings.shared())
     return View(uplinks, have, want, changes(have, want, settings.shared()))
@@ -75,10 +78,10 @@ def pins_count(sight: Sight) -> bool:
     return sight.state.pinned in (LOADED, LOST) and sight.config.settings.pin != NO
 
 
-def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News) -> None:
-    """Brings the kernel's routing in line with what is wanted, and logs it."""
+def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News) -> Sight:
+    """Brings the kernel's routing in line with what is wanted, and logs it. Returns what was seen last."""
     store.tidy(sight.config.interfaces)
-    store.object(sight.state.objections)
+    store.object(sight.state.objections, sight.family)
     view = judged(sight)
     touched = {news.link} | _losers(view)
     before = sight.state.objections
@@ -96,11 +99,17 @@ def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News
     if due:
         _unfurnish(kernel, store, sight)
     touched |= {name for name, objection in sight.state.objections.items() if objection != before.get(name)}
+    of = "IPv6 of " if sight.family == IPV6.number else ""
+    if news.link and sight.family == IPV6.number:
+        told = [line for uplink in view.uplinks for line in uplink.lease.refused if uplink.link.interface == news.link]
+        for line in told:
+            log(f"{news.link}: {line}")
     for uplink in explained(kernel, view).uplinks if sight.config.settings.enabled != NO else ():
         if uplink.link.interface in touched and uplink.state == KEPT:
-            log(f"{uplink.link.interface} gets no new connections: {uplink.reason}", _fields(uplink))
+            log(f"{of}{uplink.link.interface} gets no new connections: {uplink.reason}", _fields(uplink))
         elif uplink.link.interface in touched and uplink.state not in (*ROUTED, NO_LEASE):
-            log(f"{uplink.link.interface} is not used: {uplink.reason or uplink.state}", _fields(uplink))
+            log(f"{of}{uplink.link.interface} is not used: {uplink.reason or uplink.state}", _fields(uplink))
+    return sight
 
 
 def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: View) -> tuple[Sight, View]:
@@ -111,7 +120,7 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
     taught = True
     for _ in range(ATTEMPTS):
         if not view.changes:
-            store.settle(sight.fingerprint())
+            store.settle(sight.fingerprint(), sight.family)
             break
         lock.check()
         refusals = _rehearsed(kernel, view) if taught else ()
@@ -121,34 +130,34 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
             tell(view.changes, refusals, sight.interfaces)
             if not refusals:
                 if pins_count(sight):
-                    _release(released(view.changes, view.want), sight.config.settings.marks)
+                    _release(released(view.changes, view.want), sight.config.settings.marks, sight.family)
                 break
         else:
             refused = {refusal.change for refusal in refusals}
             tell(tuple([change for change in view.changes if change in refused]), refusals, sight.interfaces)
-        before, sight = sight, look(kernel, sight.config, sight.state)
+        before, sight = sight, again(kernel, sight)
         same = sight.interfaces == before.interfaces  # if the interfaces changed, the refusals are void
         new = learned(refusals, view.uplinks, view.have, sight.state, sight.interfaces, now_s()) if same else {}
         taught = bool(new) or not same
         if new:
             sight = sight._replace(state=sight.state._replace(objections={**sight.state.objections, **new}))
-            store.object(sight.state.objections)
+            store.object(sight.state.objections, sight.family)
         view = judged(sight)
         if made and not taught:
             if sight.state.objections:  # the next run asks again when they are void
-                store.settle(sight.fingerprint())
+                store.settle(sight.fingerprint(), sight.family)
             break
     return sight, view
 
 
-def _release(marks: list[int], mask: int) -> None:
+def _release(marks: list[int], mask: int, family: int) -> None:
     """The connections of links that are out are told, or move, at once; by themselves they would wait for their next
     packet, or for ever behind `snat to`."""
     if marks:
         from .pinning import conntrack
         try:
             for mark in marks:
-                conntrack.release(mark, mask)
+                conntrack.release(mark, mask, family)
         except OSError as error:
             log(f"connections of a link that is out may hang: {error.strerror}")
 
@@ -175,7 +184,7 @@ def _furnish(kernel: Rtnetlink, store: Store, sight: Sight, edited: bool) -> Sig
     with the servers' table where nobody else's is."""
     interfaces = sorted([(name, interface.ifindex) for name, interface in sight.interfaces.items()])
     facts = f"{VERSION} {interfaces}\n".encode("utf-8", "surrogateescape") + sight.config.text
-    if not edited and facts == store.furnished():
+    if not edited and facts == store.furnished(sight.family):
         return sight
     from . import iproute2, sysctl
     known = iproute2.known()
@@ -193,8 +202,8 @@ def _furnish(kernel: Rtnetlink, store: Store, sight: Sight, edited: bool) -> Sig
         log(f"{error.filename}: {error.strerror}: ip(8) shows our tables by number")
         facts = b""  # so that the next change tries again
     if sight.config.settings.enabled != NO:
-        sysctl.tune(kernel, store, sight.interfaces, sight.config.settings.balance)
-    store.furnish(facts)
+        sysctl.tune(kernel, store, sight.interfaces, sight.config.settings.balance, sight.family)
+    store.furnish(facts, sight.family)
     return sight
 
 

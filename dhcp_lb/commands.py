@@ -56,6 +56,8 @@ def _route(route: Route, interfaces: dict[int, str]) -> str:
     tos, kind = route.rest[:2] or (0, 1)
     words = [KINDS.get(kind, f"type {kind} ")
              + ("default" if route.destination == FAMILIES[route.family].everywhere else route.destination)]
+    if route.only_from:
+        words.append(f"from {route.only_from}")
     if len(route.nexthops) == 1:
         words.append(_nexthop(route.nexthops[0], interfaces))
     words.append(f"table {route.table} proto {PROTOCOL}")

@@ -105,6 +105,7 @@ class _Lines:
         self.setting_lines: dict[str, int] = {}
         self.policy_lines: list[tuple[int, list[str]]] = []
         self.policies: list[Policy] = []
+        self.prefixes6: dict[str, int] = {}  # of all links → the line where it stands
         self.mistakes: list[tuple[int, str]] = []
 
     def wrong(self, message: str) -> None:
@@ -155,20 +156,23 @@ class _Lines:
             if key not in OPTIONS or not equals:
                 self.wrong(f"unknown option {option}: must be "
                            + ", ".join([f"{key}={form}" for key, (_, form, _) in OPTIONS.items()]))
-            elif OPTIONS[key][0] in found:
-                self.wrong(f"{key}= is given twice: must be given once")
             else:
-                self.read_value(found, f"{key}=", value, OPTIONS[key])
+                reader = OPTIONS[key] if key != "gateway" or ":" not in value else GATEWAY6
+                if reader[0] in found and key != "prefix6":
+                    self.wrong(f"{key}= is given twice: must be given once" + " for each family" * (key == "gateway"))
+                else:
+                    self.read_value(found, f"{key}=", value, reader)
         if len(self.mistakes) == before:
             self.links.append((Link(interface, table_name, table, weight), found))
 
     def read_value(self, found: "dict[str, Any]", key: str, value: str, option: "Option") -> None:
         """Puts the value in its place, or says what is wrong with it."""
         place, _, read_it = option
+        before = found.get(place, ()) if place == "prefixes6" else None
         try:
-            found[place] = read_it(value)
+            found[place] = read_it(value) if before is None else self.prefix6(read_it(value), before)
         except ValueError as error:
-            found[place] = None
+            found[place] = before
             self.wrong(f"{key}{value}: {error}")
 
     def read_setting(self, name: str, values: list[str]) -> None:
@@ -263,6 +267,15 @@ class _Lines:
             self.mistakes += [(number, mistake) for mistake in mistakes]
             self.policies.append(policy._replace(line=number))
 
+    def prefix6(self, prefix: object, before: "tuple[str, ...]") -> "tuple[str, ...]":
+        """The prefixes of a line, with one more. What has an address in two lines' prefixes would be nobody's."""
+        assert isinstance(prefix, str)
+        for other, line in self.prefixes6.items():
+            if address.overlap(prefix, other):
+                raise ValueError(f"overlaps {other} on line {line}: must be apart from it")
+        self.prefixes6[prefix] = self.number
+        return *before, prefix
+
     def yes_or_no(self, name: str, text: str) -> str:
         if text not in (YES, NO):
             self.wrong(f"{name} {text}: must be yes or no")
@@ -317,13 +330,24 @@ def _gateway(text: str) -> str:
         raise ValueError(f"the gateway {error}: must be the IPv4 address of a router") from None
 
 
+def _gateway6(text: str) -> str:
+    try:
+        return address.router6(text)
+    except ValueError as error:
+        raise ValueError(f"the gateway {error}: must be the address of a router") from None
+
+
+def _prefix6(text: str) -> str:
+    return address.prefix6(text)
+
+
 def _tier(text: str) -> int:
     if len(text) == 1 and text.isascii() and text.isdecimal() and text != "0":
         return int(text)
     raise ValueError(f"must be 1 to {MAX_TIER}")
 
 
-def _dns(text: str) -> bool:
+def _yes(text: str) -> bool:
     if text not in (YES, NO):
         raise ValueError("must be yes or no")
     return text == YES
@@ -351,9 +375,14 @@ SETTINGS: "dict[str, Option]" = {
 OPTIONS: "dict[str, Option]" = {
     "gateway": ("gateway", "ADDRESS", _gateway),
     "tier": ("tier", "TIER", _tier),
-    "dns": ("dns", "yes|no", _dns),
+    "dns": ("dns", "yes|no", _yes),
+    "prefix6": ("prefixes6", "PREFIX", _prefix6),
+    "ipv6": ("ipv6", "yes|no", _yes),
     **SETTINGS,
 }
+
+GATEWAY6: "Option" = ("gateway6", "ADDRESS", _gateway6)
+"""`gateway=`, where its value is of IPv6."""
 
 if TYPE_CHECKING:
     Option = tuple[str, str, Callable[[str], object]]

@@ -2,6 +2,7 @@
 
 from posix import F_OK, access, environ, umask
 
+from .address import IPV4, IPV6
 from .config import Config, Invalid, read_config
 from .event import parse
 from .lock import Deadline
@@ -35,7 +36,7 @@ def hook(client: str = "") -> None:
 def _take(environ: "Environ", client: str) -> None:
     event = parse(environ, now_s(), client)
     if not event:
-        return
+        return _take6(environ) if not client and environ.get(b"reason", b"").endswith(b"6") else None
     interface, lease, notes, early, sure = event
     config = read_config()
     store = Store()
@@ -55,7 +56,7 @@ def _take(environ: "Environ", client: str) -> None:
     if not sure:
         from .takeup import take_up
         if take_up(config, store, frozenset([interface])):
-            reconcile(config, store)
+            reconcile(config, store, News(family=IPV4.number))
             return
     before = store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
     new = before._replace(begin_s=lease.begin_s) != lease
@@ -67,7 +68,29 @@ def _take(environ: "Environ", client: str) -> None:
     except OSError as error:
         _log(f"{error.filename}: {error.strerror}: the lease of {interface} is used, but not saved")
         unsaved = {interface: lease}
-    reconcile(config, store, News(interface if new else "", unsaved))
+    reconcile(config, store, News(interface if new else "", unsaved, family=IPV4.number))
+
+
+def _take6(environ: "Environ") -> None:
+    """An event of a DHCPv6 client. Its addresses are in the kernel, and its prefixes in no other place."""
+    from .delegation import merged
+    from .delegation import parse as parse6
+    event = parse6(environ, now_s())
+    config = read_config()
+    if not event or event.interface not in config.interfaces:
+        return
+    store = Store()
+    store.prepare()
+    interface = event.interface
+    before = store.prefixes(interface, now_s())
+    told = merged(before, event)
+    if event.comes or told != before:
+        try:
+            store.keep_prefixes(interface, told)
+        except OSError as error:
+            _log(f"{error.filename}: {error.strerror}: the prefixes of {interface} are not kept")
+    new = {one.prefix for one in told} != {one.prefix for one in before}
+    reconcile(config, store, News(interface if new else "", family=IPV6.number))
 
 
 def _begin(config: Config, store: Store, interface: str) -> None:
@@ -77,7 +100,7 @@ def _begin(config: Config, store: Store, interface: str) -> None:
     settings = config.settings
     if found and found.group != settings.group and settings.enabled != NO and not store.flushed():
         store.prepare()
-        reconcile(config, store)
+        reconcile(config, store, News(family=IPV4.number))
 
 
 def _called(interface: str) -> str:

@@ -108,6 +108,10 @@ class Lock:
             if marker:
                 _discard(marker)
 
+    def for_others(self) -> bool:
+        """Whether this process does the work of others, too, which may be more than its own."""
+        return bool(self.seen)
+
     def check(self) -> None:
         """Raises Lost if the locked file is not the file that others would lock now."""
         try:

@@ -22,6 +22,13 @@ class Link(NamedTuple):
     down_s: float = 4.0  # of silence, until it is dead
     up_s: float = 30.0  # of answers, until a dead link is up again
     dns: bool = True  # its name servers are reached through it
+    gateway6: str = ""  # the same as `gateway`, for IPv6
+    prefixes6: tuple[str, ...] = ()  # PREFIX/LENGTH: whatever has such an address is this provider's customer
+    ipv6: bool = True  # whether its IPv6 is any business of ours
+
+    def of(self, family: int) -> "Link":
+        """The link as one family sees it: with that family's gateway."""
+        return self if family == IPV4.number else self._replace(gateway=self.gateway6)
 
 
 ON_DEVICE = "0.0.0.0"
@@ -29,16 +36,23 @@ ON_DEVICE = "0.0.0.0"
 
 
 class Lease(NamedTuple):
-    """What a link was given, by DHCP or by hand. An unusable part is left out, and `fault` says why."""
+    """What a link was given in one family, by DHCP, by a router or by hand. An unusable part is left out, and `fault`
+    says why."""
 
     address: str
-    length: int  # of the prefix, in bits: 1 to 32
+    length: int  # of the prefix, in bits: 1 to 32, or to 128
     gateway: str  # if it is left out, the link's gateway= can replace it
     server: str = ""  # the DHCP server for renewals; "" = none
     begin_s: int = 0  # CLOCK_BOOTTIME of the last renewal, or of the first answer
     duration_s: int = 0  # 0 = it does not end, or its end is not known
     fault: str = ""
     name_servers: tuple[str, ...] = ()  # up to three, as many as a resolver asks (resolv.conf(5), MAXNS)
+    # The rest is of IPv6, where a link has many addresses, and whole prefixes for others (ipv6.py). PREFIX/LENGTH.
+    sources: tuple[str, ...] = ()  # what leaves by this link, because it comes from there
+    networks: tuple[str, ...] = ()  # on-link
+    prefixes: tuple[str, ...] = ()  # delegated to this machine, for its LAN
+    lost: bool = False  # main has no default by its gateway any more
+    refused: tuple[str, ...] = ()  # prefixes that its client has told, and why they are not used
 
 
 NONE = Lease("", 0, "", fault="no lease")
@@ -81,6 +95,14 @@ class Checked(NamedTuple):
     by: str = ""  # whom it asked, in words; "" = nobody
 
 
+class Delegated(NamedTuple):
+    """A prefix that a provider has delegated to this machine, as a DHCPv6 client has told."""
+
+    prefix: str  # PREFIX/LENGTH
+    begin_s: int  # CLOCK_BOOTTIME, when it was told last
+    until_s: int  # the same, when its valid lifetime ends; 0 = never
+
+
 LOADED, LOST, NO_NFT = "loaded", "lost", "no-nft"
 
 
@@ -94,6 +116,7 @@ class State(NamedTuple):
     checked: dict[str, Checked] = {}  # by the monitor; empty if there is none
     pinned: str = ""  # of the nft table: LOADED, LOST since, NO_NFT to make it, or "" where there should be none
     servers: tuple[str, int] = ("", 0)  # name and id of their table, if it once had to make room; otherwise "" and 0
+    told: dict[str, tuple[Delegated, ...]] = {}  # by the links' DHCPv6 clients
 
     def holds(self) -> dict[str, tuple[Hold, ...]]:
         """All holds of each link that has any, the administrator's first."""
@@ -138,6 +161,7 @@ class Route(NamedTuple):
     scope: int  # RT_SCOPE_*
     nexthops: tuple[Nexthop, ...]
     rest: bytes = b""
+    only_from: str = ""  # PREFIX/LENGTH: only packets with such a source (IPv6); "" = all
 
     @property
     def family(self) -> int:

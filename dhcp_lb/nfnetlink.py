@@ -12,9 +12,9 @@ NFT_MSG_GETTABLE, NFTA_TABLE_NAME = TABLES | 1, 1
 TABLE = "dhcp-lb"
 
 
-def header(family: int) -> bytes:
-    """What comes before the attributes of a message, struct nfgenmsg: the family (AF_* or NFPROTO_*), version 0."""
-    return bytes([family, 0, 0, 0])
+def header(family: int, version: int = 0) -> bytes:
+    """What comes before the attributes of a message, struct nfgenmsg: the family (AF_* or NFPROTO_*), the version."""
+    return bytes([family, version, 0, 0])
 
 
 def table_there() -> bool:

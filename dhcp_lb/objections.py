@@ -6,17 +6,16 @@ lease or interface changes."""
 
 from errno import ENETDOWN, errorcode
 
-from .address import EVERYWHERE
 from .model import (KERNEL, NO_NEW, NONE, OUT, Change, Hold, Interface, Nexthop, Objection, Refusal, Route, Routing,
                     State)
-from .routing import Uplink
+from .routing import METRIC_SINGLE, Uplink, is_default
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 RETRY_S = 60  # the reason may be gone by then, and be something that no run looks at: an address in the LAN
-LAST_METRIC = 0xffffffff
+LAST_METRIC = 0xfffffffe  # not the very last, by which many have an `unreachable default`: IPv6 would replace it
 REFUSED = "the kernel refuses it: "
 MULTIPATH = ""  # instead of a link: the multipath of all links
 
@@ -81,20 +80,19 @@ def spoken(errno: int, words: str) -> str:
 def kept(want: Routing, have: Routing, oifs: frozenset[int], tables: tuple[int, ...]) -> Routing:
     """`want`, but in the shared `tables` the links of these interfaces keep just the routes that they `have` there."""
     def of_these(routing: Routing) -> frozenset[Route]:
-        return frozenset([route for route in routing.routes if route.table in tables and route.source
+        return frozenset([route for route in routing.routes if route.table in tables and not balances(route)
                           and len(route.nexthops) == 1 and route.nexthops[0].oif in oifs])
     return want._replace(routes=want.routes - of_these(want) | of_these(have))
 
 
 def is_single(route: Route) -> bool:
     """Whether this is the single default of a link."""
-    return (route.metric > 0 and route.source != "" and len(route.nexthops) == 1
-            and route.destination == EVERYWHERE)
+    return is_default(route) and route.metric >= METRIC_SINGLE and len(route.nexthops) == 1
 
 
 def balances(route: Route) -> bool:
     """Whether this is the default that balances all links."""
-    return not route.source and route.destination == EVERYWHERE
+    return is_default(route) and not route.source and route.metric < METRIC_SINGLE
 
 
 def _whose(change: Change, uplinks: tuple[Uplink, ...], served: set[tuple[Nexthop, ...]]) -> tuple[str, str]:
@@ -104,7 +102,7 @@ def _whose(change: Change, uplinks: tuple[Uplink, ...], served: set[tuple[Nextho
     for uplink in uplinks:
         if what.table == uplink.link.table:
             return uplink.link.interface, OUT
-        if isinstance(what, Route) and what.source and [hop.oif for hop in what.nexthops] == [uplink.ifindex]:
+        if isinstance(what, Route) and not balances(what) and [hop.oif for hop in what.nexthops] == [uplink.ifindex]:
             return uplink.link.interface, NO_NEW if what.nexthops in served else OUT
     return MULTIPATH, OUT
 

@@ -45,13 +45,15 @@ class Policy(NamedTuple):
         """How many rules of a family it takes: one for each way and each pair of ranges of ports."""
         return (len(self.links) + 1) * max(1, len(self.ports)) * max(1, len(self.sports))
 
-    def is_of_ipv4(self) -> bool:
-        """Whether it is of IPv4, or of both families."""
-        return ":" not in self.source + self.destination
+    def is_of(self, family: int) -> bool:
+        """Whether it is of this family, or of both."""
+        addresses = self.source + self.destination
+        return not addresses or (":" in addresses) == (family == AF_INET6)
 
 
-def rules(policies: tuple[Policy, ...], tables: dict[str, int], balance_table: int) -> list[Rule]:
-    """The rules of these lines for IPv4. `tables` has those links that take new connections, by interface.
+def rules(policies: tuple[Policy, ...], tables: dict[str, int], balance_table: int,
+          family: int = AF_INET) -> list[Rule]:
+    """The rules of these lines for a family. `tables` has those links that take new connections, by interface.
 
     Each rule has a pref of its own, and a link that takes no new connections leaves a gap: no other rule moves when it
     comes or goes. The last way of each line decides it, so that no later line is asked."""
@@ -63,11 +65,12 @@ def rules(policies: tuple[Policy, ...], tables: dict[str, int], balance_table: i
         for action, table in ways:
             for sports in policy.sports or ((),):
                 for ports in policy.ports or ((),):
-                    if (table or action != LOOKUP) and policy.is_of_ipv4():
+                    if (table or action != LOOKUP) and policy.is_of(family):
                         found.append(Rule(
-                            pref, table, _condition(policy.source), _condition(policy.destination), action=action,
-                            mark=policy.mark, mask=policy.mask, iif=policy.iif, protocol=policy.protocol,
-                            sports=(sports,) if sports else (), ports=(ports,) if ports else (), users=policy.users))
+                            pref, table, _condition(policy.source), _condition(policy.destination), family=family,
+                            action=action, mark=policy.mark, mask=policy.mask, iif=policy.iif,
+                            protocol=policy.protocol, sports=(sports,) if sports else (),
+                            ports=(ports,) if ports else (), users=policy.users))
                     pref += 1
     return found
 

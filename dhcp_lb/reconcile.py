@@ -1,12 +1,15 @@
 """The steps of a run: whatever has happened, bring the kernel's routing in line with the configuration and the
 leases."""
 
+from posix import F_OK, access
+
+from .address import IPV4, IPV6
 from .config import Config, Invalid, read_config
 from .lock import Lock, alone
 from .model import LOADED, LOST, NO, Lease, Routing, Settings, State
 from .record import NamedTuple
 from .rtnetlink import Rtnetlink
-from .sight import Sight, look, now_s
+from .sight import IF_INET6, Sight, look, look6, now_s
 from .store import Store
 
 
@@ -18,6 +21,7 @@ class News(NamedTuple):
     edited: bool = False  # the configuration may be another one, so the kernel's objections are void;
     #                       and nft(8) may run
     mends: bool = False  # sysctls are set that somebody has set back
+    family: int = 0  # what has happened is of this family alone; 0 = it may be of any
 
 
 def reconcile(config: Config, store: Store, news: News = News(), wait: bool = True) -> Sight | None:
@@ -25,8 +29,8 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
     call has done it meanwhile. `config` is what the caller has read. The text of the file under the lock counts:
     otherwise a run that had to wait would undo an edit.
 
-    Returns what it saw, or None if another run has done it. Raises Invalid, OSError or Deadline if it fails, and Busy
-    if another run is at work and this one is not to `wait`. The next run uses what is in the store."""
+    Returns what it saw of IPv4, or None if another run has done it. Raises Invalid, OSError or Deadline if it fails,
+    and Busy if another run is at work and this one is not to `wait`. The next run uses what is in the store."""
     known = config
     seen: Sight | None = None
 
@@ -38,15 +42,25 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
         kernel = Rtnetlink()
         state = _pinned(kernel, config, store, _state(config, store, news), news)
         seen = sight = look(kernel, config, state)
-        if news.mends and config.settings.enabled != NO:
+        of_any = not news.family or lock.for_others()
+        if of_any or news.family == IPV4.number:
+            sight = settle(lock, kernel, sight)
+        if of_any or news.family == IPV6.number:
+            state = store.load6(sight.state, config.interfaces, now_s())
+            if six := look6(kernel, sight.config, state._replace(objections={}) if news.edited else state,
+                            sight.interfaces):
+                settle(lock, kernel, six)
+
+    def settle(lock: Lock, kernel: Rtnetlink, sight: Sight) -> Sight:
+        if news.mends and sight.config.settings.enabled != NO:
             from .sysctl import tune
-            tune(kernel, store, sight.interfaces, config.settings.balance)
+            tune(kernel, store, sight.interfaces, sight.config.settings.balance, sight.family)
         # The decision depends on the sight alone. If the sight is the same as in a run that had nothing to do, there
         # is nothing to do. With hundreds of links this saves most of the work of a renewal.
-        if not news.edited and not news.link and sight.fingerprint() == store.settled():
-            return
+        if not news.edited and not news.link and sight.fingerprint() == store.settled(sight.family):
+            return sight
         from .change import change
-        change(kernel, store, lock, sight, news)
+        return change(kernel, store, lock, sight, news)
 
     alone(store, see_and_change, news.edited, wait)
     return seen
@@ -65,6 +79,9 @@ def flush(store: Store) -> None:
     def remove(lock: Lock) -> None:
         kernel = Rtnetlink()
         rules, routes, _ = kernel.ours()
+        if access(IF_INET6, F_OK):
+            rules6, routes6, _ = kernel.ours(IPV6.number)
+            rules, routes = rules + rules6, routes + routes6
         planned = changes(routing(rules, routes), Routing(), Settings().shared())
         lock.check()
         try:

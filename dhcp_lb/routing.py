@@ -1,8 +1,10 @@
 """Pure: links, their leases and holds, and the kernel's interfaces → the wanted routing."""
 
 from . import address
+from .address import FAMILIES, IPV4, IPV6
 from .model import (ADMINISTRATOR, BLACKHOLE, GIVEN_UP, GONE, KERNEL, MAIN_TABLE, MONITOR, NO, NO_NEW, NONE,
-                    ON_DEVICE, OUT, Change, Hold, Interface, Lease, Link, Nexthop, Route, Routing, Rule, Settings)
+                    ON_DEVICE, OUT, UNREACHABLE, Change, Hold, Interface, Lease, Link, Nexthop, Route, Routing, Rule,
+                    Settings)
 from .record import NamedTuple
 
 # The rules, in the kernel's order. The gaps are for the administrator.
@@ -10,6 +12,7 @@ PREF_LAN = 19900
 PREF_PIN = 20000
 PREF_PAUSE = 20001
 PREF_SOURCE = 20100
+PREF_GUARD = 20101  # IPv6
 PREF_DEVICE = 20200
 PREF_DHCP = 20300
 PREF_MAIN = 30000  # after the policies (policy.py)
@@ -23,10 +26,14 @@ TCP, UDP = 6, 17  # IPPROTO_*
 METRIC_SINGLE = 1000  # of the best single default; each further one adds 1
 METRIC_DEAD = 1_000_000  # the same for links whose provider is dead: they come after all others
 METRIC_MAIN = 8100  # the same in main: after what DHCP clients put there
+METRIC_GUARD = 0xffffffff  # of an `unreachable default`: the last one
 METRIC_DHCP, METRIC_DNS = DHCP_PORT, DNS_PORT  # in the table of servers: they only tell what a route is for
 
 SCOPE_UNIVERSE = 0  # rtnetlink.h
 SCOPE_LINK = 253
+LINK_LOCAL = "fe80::/10"
+LOOPBACK = 1  # the interface index of lo in every network, to which IPv6 binds an error-type route
+ERROR, THROW = bytes([0, 7]), bytes([0, 9])  # Route.rest: tos 0, RTN_UNREACHABLE or RTN_THROW
 MAX_WEIGHT = 256  # rtnh_hops has 8 bits, and is the weight less one
 
 UP = "up"
@@ -40,8 +47,12 @@ DRAINING = "draining"
 DEAD = "dead"  # its provider does not answer
 RETURNING = "returning"  # its carrier was gone, and its provider has not answered yet
 KEPT = "no new connections"  # the kernel takes no new route by its gateway, and keeps the old ones
-STATES = (UP, NO_LEASE, NO_CARRIER, NO_INTERFACE, DOWN, UNUSABLE, DISABLED, DRAINING, DEAD, RETURNING, KEPT)
-ROUTED = (UP, NO_CARRIER, DRAINING, DEAD, RETURNING, KEPT)  # the states in which a link has a table and rules
+NO_ROUTER = "no router"  # IPv6: its router advertises no default any more
+NO_ADDRESS = "no address"  # IPv6: of its own, but perhaps whole prefixes for others
+STATES = (UP, NO_LEASE, NO_CARRIER, NO_INTERFACE, DOWN, UNUSABLE, DISABLED, DRAINING, DEAD, RETURNING, KEPT, NO_ROUTER,
+          NO_ADDRESS)
+# The states in which a link has a table and rules.
+ROUTED = (UP, NO_CARRIER, DRAINING, DEAD, RETURNING, KEPT, NO_ROUTER, NO_ADDRESS)
 
 
 TYPE_CHECKING = False
@@ -64,6 +75,25 @@ class Uplink(NamedTuple):
     beside: tuple[tuple[str, str], ...] = ()  # other networks of its interface, and its address there
 
 
+class Layout(NamedTuple):
+    """What differs between the families, but for what only one of them has a word of in its leases."""
+
+    family: int
+    first_tier: int  # the metric of the first tier's multipath
+    of_link: int  # the metric of the routes in a link's table
+    sources: bool  # whether routes name the address that they are for
+    in_main: bool  # whether main gets a default by each link
+
+
+LAYOUTS = {
+    IPV4.number: Layout(IPV4.number, 0, 0, True, True),
+    # To IPv6 a metric of 0 is 1024 (net/ipv6/route.c, IP6_RT_PRIO_USER). It refuses a source that is tentative, and
+    # when the address goes the route stays without it, and without a word. Each router's advertisement leaves a
+    # default in main, and none fails because another one is there.
+    IPV6.number: Layout(IPV6.number, 512, 1024, False, False),
+}
+
+
 class Foreign(NamedTuple):
     """What somebody else's routing has that ours heeds."""
 
@@ -83,8 +113,8 @@ def judge(links: tuple[Link, ...], leases: dict[str, Lease], holds: dict[str, tu
     uplinks = [judged[link.interface] for link in links]
     if not any([uplink.state == UP for uplink in uplinks]):
         # If nobody answers there is nowhere to go, and it may not be the providers' fault: all stay.
-        uplinks = [uplink._replace(balanced=True) if uplink.state in (NO_CARRIER, DEAD, RETURNING) else uplink
-                   for uplink in uplinks]
+        uplinks = [uplink._replace(balanced=bool(uplink.lease.address))
+                   if uplink.state in (NO_CARRIER, DEAD, RETURNING, NO_ROUTER) else uplink for uplink in uplinks]
     return tuple(uplinks)
 
 
@@ -105,17 +135,17 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
         state = DISABLED
     elif not interface.up:
         state = DOWN
-    elif not lease.address or not lease.length or not gateway:
+    elif not (lease.address and lease.length or lease.networks) or not gateway:
         reason = lease.fault or "gateway is missing"
-    elif lease.address not in interface.addresses:
+    elif lease.address and lease.address not in interface.addresses:
         reason = f"the interface does not have the address {lease.address}"
     elif gateway == lease.address:
         reason = "gateway is the link's own address"
     elif gateway in interface.addresses:  # another link's does not matter: its provider may intend that
         reason = f"gateway {gateway} is an address of this machine"
-    elif link.gateway and address.reserved(gateway, address.network(lease.address, lease.length)):
+    elif link.gateway and lease.address and address.reserved(gateway, address.network(lease.address, lease.length)):
         reason = f"gateway {gateway} is the network or broadcast address"
-    elif lease.address in taken:
+    elif lease.address and lease.address in taken:
         reason = f"{taken[lease.address]} has the same address {lease.address}"
     elif (KERNEL, OUT) in held:
         reason = held[KERNEL, OUT]
@@ -128,14 +158,20 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
             state = DRAINING
         elif (MONITOR, GIVEN_UP) in held:
             state, reason = DEAD, held[MONITOR, GIVEN_UP]
+        elif lease.lost and not link.gateway:
+            state, reason = NO_ROUTER, lease.fault
         elif not interface.carrier:
             # The kernel skips it until its carrier is back. One that has answered is not to be used then before it
             # answers again: a box that starts has its port up long before its line.
             state, balanced = NO_CARRIER, not returning
         elif returning:
             state, reason = RETURNING, held.get((MONITOR, NO_NEW)) or held[MONITOR, GONE]
+        elif not lease.address:
+            state, reason = NO_ADDRESS, lease.fault
         else:
             state, balanced = UP, True
+        # IPv6 would give what is balanced to a link without an address of its own another link's.
+        balanced = balanced and bool(lease.address)
         if link.gateway:
             lease = lease._replace(gateway=gateway)
     return Uplink(link, lease, interface.ifindex, state, reason, (MONITOR, GONE) in held, balanced,
@@ -155,14 +191,17 @@ def _beside(lease: Lease, interface: Interface) -> tuple[tuple[str, str], ...]:
 
 def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = True, marks: dict[str, int] = {},
             policies: "tuple[Policy, ...]" = (), watched: "Collection[str]" = (),
-            foreign: Foreign = Foreign()) -> Routing:
-    """All our rules and routes for these links. Without a `multipath` the best link's single default serves. The
-    links with `marks`, by interface, keep their connections. Of those that are `watched` somebody ends a pause.
+            foreign: Foreign = Foreign(), family: int = IPV4.number) -> Routing:
+    """All our rules and routes of one family for these links. Without a `multipath` the best link's single default
+    serves. The links with `marks`, by interface, keep their connections. Of those that are `watched` somebody ends a
+    pause.
 
     A tier is one default with the tier for its metric. So the kernel itself goes on to the next tier when all carriers
     of a tier are gone."""
     if settings.enabled == NO:
         return Routing()
+    layout = LAYOUTS[family]
+    everywhere = FAMILIES[family].everywhere
     ranking = sorted(uplinks, key=lambda uplink: (uplink.link.tier, -uplink.link.weight, uplink.link.table))
     # Links that are out have a rank, too: a link that comes or goes must not change the others' routes.
     ranks = {uplink.link.table: rank for rank, uplink in enumerate(ranking)}
@@ -172,34 +211,42 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
     nexthops: dict[int, Nexthop] = {}  # by the link's table
     for uplink in routed:
         table, lease = uplink.link.table, uplink.lease
-        prefix = address.network(lease.address, lease.length)
-        nexthops[table] = nexthop = _nexthop(uplink, prefix)
-        metric = (METRIC_DEAD if uplink.state == DEAD else METRIC_SINGLE) + ranks[table]
-        routes += _routes_of_link(uplink, prefix, nexthop, settings.balance_table, metric)
-        if uplink.balanced and settings.main_default != NO:
+        source = lease.address if layout.sources else ""
+        nexthops[table] = nexthop = _nexthop(uplink)
+        routes += _routes_of_link(uplink, nexthop, layout)
+        if lease.address:
+            # It carries on when the kernel deletes the multipath with another link's device. It goes with its source
+            # address.
+            metric = (METRIC_DEAD if uplink.state == DEAD else METRIC_SINGLE) + ranks[table]
+            routes.append(Route(settings.balance_table, everywhere, metric, source, SCOPE_UNIVERSE, (nexthop,)))
+        if uplink.balanced and layout.in_main and settings.main_default != NO:
             # Who reads main, or `default`, finds a way as long as a link works. Behind what clients put there.
-            routes.append(Route(MAIN_TABLE, address.EVERYWHERE, METRIC_MAIN + ranks[table], lease.address,
-                                SCOPE_UNIVERSE, (nexthop,)))
-        rules += _rules_of_link(uplink)
+            routes.append(Route(MAIN_TABLE, everywhere, METRIC_MAIN + ranks[table], source, SCOPE_UNIVERSE,
+                                (nexthop,)))
+        rules += _rules_of_link(uplink, family)
         mark = marks.get(uplink.link.interface)
         if mark and (uplink.balanced or uplink.state != DEAD and not uplink.gone):
             # A connection stays on its link, whatever has changed since it was balanced. Before the source rules: most
             # packets skip all of those.
-            rules.append(Rule(PREF_PIN, table, mark=mark, mask=settings.marks))
+            rules.append(Rule(PREF_PIN, table, family=family, mark=mark, mask=settings.marks))
             if uplink.link.interface in watched:
                 # Without carrier the table above leads nowhere. A moment's pause is nothing to TCP, but a packet by
                 # another link would have it reset. UDP moves at once.
-                rules.append(Rule(PREF_PAUSE, 0, action=BLACKHOLE, mark=mark, mask=settings.marks, protocol=TCP))
+                rules.append(Rule(PREF_PAUSE, 0, family=family, action=BLACKHOLE, mark=mark, mask=settings.marks,
+                                  protocol=TCP))
+    rules += _guards(uplinks, family)
     routes += _beside_routes(routed)
+    routes += _delegated_routes(uplinks, nexthops, settings.balance_table, layout)
     routes += (servers := _server_routes(uplinks, nexthops, settings.server_table))
     if routed or policies:
         ours = [route.metric for route in routes if route.table == MAIN_TABLE]
         taken = 0 <= foreign.lan_metric < min(ours, default=foreign.lan_metric + 1)
-        rules += _rules_of_all(settings, {route.metric for route in servers}, not taken, foreign.vpn)
+        rules += _rules_of_all(settings, {route.metric for route in servers}, not taken, foreign.vpn, family)
     if policies:
+        routes += _exceptions(routed, uplinks, layout)
         from .policy import rules as rules_of
         rules += rules_of(policies, {uplink.link.interface: uplink.link.table for uplink in routed
-                                     if uplink.balanced}, settings.balance_table)
+                                     if uplink.balanced}, settings.balance_table, family)
     tiers: dict[int, dict[int, int]] = {}  # tier → table → weight, of the links that are balanced
     for uplink, weight in zip(uplinks, scaled([uplink.link.weight for uplink in uplinks])):
         if uplink.balanced:
@@ -209,36 +256,73 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
             # In any other order the kernel would hash the flows behind masquerading onto other links.
             shares = [nexthops[table]._replace(weight=balanced[table] if len(balanced) > 1 else 1)
                       for table in sorted(balanced)]
-            routes.append(Route(settings.balance_table, address.EVERYWHERE, tier - 1, "", SCOPE_UNIVERSE,
+            routes.append(Route(settings.balance_table, everywhere, layout.first_tier + tier - 1, "", SCOPE_UNIVERSE,
                                 tuple(shares)))
     return Routing(frozenset(routes), frozenset(rules))
 
 
-def _rules_of_link(uplink: Uplink) -> list[Rule]:
-    link = uplink.link
-    return [
-        # Replies, and sockets bound to a link's address, leave by that link.
-        Rule(PREF_SOURCE, link.table, f"{uplink.lease.address}/32"),
-        # Sockets bound to a link's interface find that link's gateway.
-        Rule(PREF_DEVICE, link.table, "", "", link.interface),
-    ]
+def is_default(route: Route) -> bool:
+    """Whether a route is a default, for packets from everywhere."""
+    return route.destination in (IPV4.everywhere, IPV6.everywhere) and not route.only_from
 
 
-def _rules_of_all(settings: Settings, serves: set[int], main: bool, vpn: bool) -> list[Rule]:
+def _rules_of_link(uplink: Uplink, family: int) -> list[Rule]:
+    link, lease = uplink.link, uplink.lease
+    # Sockets bound to a link's interface find that link's gateway.
+    rules = [Rule(PREF_DEVICE, link.table, "", "", link.interface, family=family)]
+    # Replies, and sockets bound to a link's address, leave by that link.
+    if family == IPV4.number:
+        return [*rules, Rule(PREF_SOURCE, link.table, f"{lease.address}/32")]
+    return [*rules, *[Rule(PREF_SOURCE, link.table, prefix, family=family) for prefix in lease.sources]]
+
+
+def _guards(uplinks: tuple[Uplink, ...], family: int) -> list[Rule]:
+    """In IPv6 nobody translates, so another provider would drop a link's packets without a word. This tells the sender
+    at once, also while the link is disabled. In the link's table it would stop what a policy or a pin sends there,
+    which is to go on to the next rule."""
+    return [Rule(PREF_GUARD, 0, prefix, family=family, action=UNREACHABLE)
+            for uplink in uplinks if uplink.lease.gateway for prefix in uplink.lease.sources]
+
+
+def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int,
+                      layout: Layout) -> list[Route]:
+    """Whatever has an address in a prefix that a provider has given to this machine leaves by that provider, or is
+    told that it cannot, as long as the prefix lives. Rules for it would have to come before a VPN that takes all, and
+    would take the LAN out of its tunnel."""
+    routes = []
+    for uplink in uplinks:
+        for prefix in uplink.lease.prefixes:
+            if nexthop := nexthops.get(uplink.link.table):
+                routes.append(Route(table, IPV6.everywhere, layout.first_tier, "", SCOPE_UNIVERSE, (nexthop,),
+                                    only_from=prefix))
+            routes.append(Route(table, IPV6.everywhere, METRIC_GUARD, "", SCOPE_UNIVERSE, (Nexthop("", LOOPBACK),),
+                                ERROR, prefix))
+    return routes
+
+
+def _exceptions(routed: list[Uplink], uplinks: tuple[Uplink, ...], layout: Layout) -> list[Route]:
+    """A policy sends no link what has an address of another provider's: that lookup goes on to the next rule."""
+    return [Route(uplink.link.table, IPV6.everywhere, layout.first_tier, "", SCOPE_UNIVERSE, (Nexthop("", LOOPBACK),),
+                  THROW, prefix)
+            for uplink in routed for other in uplinks if other.link.table != uplink.link.table
+            for prefix in other.lease.prefixes]
+
+
+def _rules_of_all(settings: Settings, serves: set[int], main: bool, vpn: bool, family: int) -> list[Rule]:
     """`serves`: what the table of servers has routes for. `main`: whether main's best default counts."""
     servers, group = settings.server_table, settings.group
     rules = [
         # The LAN, containers, and the specific routes of VPNs. What leads by a link comes after the source rules: two
         # providers may hand out the same prefix, and main has only one of the two.
-        Rule(PREF_LAN, MAIN_TABLE, suppress_prefixlength=SHORT, suppress_group=group),
+        Rule(PREF_LAN, MAIN_TABLE, family=family, suppress_prefixlength=SHORT, suppress_group=group),
         # Static routes by a link, and the links' own networks.
-        Rule(PREF_BY_LINK, MAIN_TABLE, suppress_prefixlength=0),
+        Rule(PREF_BY_LINK, MAIN_TABLE, family=family, suppress_prefixlength=0),
         # Everything else is balanced.
-        Rule(PREF_BALANCE, settings.balance_table),
+        Rule(PREF_BALANCE, settings.balance_table, family=family),
     ]
     if main:
         # What else main has, but not by a link: a VPN that takes all.
-        rules.append(Rule(PREF_MAIN, MAIN_TABLE, suppress_group=group))
+        rules.append(Rule(PREF_MAIN, MAIN_TABLE, family=family, suppress_group=group))
     if METRIC_DHCP in serves:
         # A unicast renewal has no source address that a rule could match. Balanced, it would leave by any link.
         rules.append(Rule(PREF_DHCP, servers, protocol=UDP, ports=((DHCP_PORT, DHCP_PORT),)))
@@ -251,8 +335,10 @@ def _rules_of_all(settings: Settings, serves: set[int], main: bool, vpn: bool) -
 def _beside_routes(routed: list[Uplink]) -> list[Route]:
     """A network that a link's interface carries beside its lease is in the link's table, so that replies to it do not
     leave by the gateway; and in the others' if it is clear where it is."""
-    leased = [address.network(uplink.lease.address, uplink.lease.length) for uplink in routed]
     carried = [network for uplink in routed for network, _ in uplink.beside]
+    if not carried:
+        return []
+    leased = [address.network(uplink.lease.address, uplink.lease.length) for uplink in routed]
     routes = []
     for uplink in routed:
         for network, own in uplink.beside:
@@ -280,25 +366,30 @@ def _server_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], ta
     return found
 
 
-def _routes_of_link(uplink: Uplink, prefix: str, nexthop: Nexthop, balance_table: int, metric: int) -> list[Route]:
-    link, lease = uplink.link, uplink.lease
-    quad = lease.address
-    routes = [
-        Route(link.table, address.EVERYWHERE, 0, quad, SCOPE_UNIVERSE, (nexthop,)),
-        # The single default carries on when the kernel deletes the multipath with another link's device. It goes with
-        # its source address.
-        Route(balance_table, address.EVERYWHERE, metric, quad, SCOPE_UNIVERSE, (nexthop,)),
-    ]
-    if lease.length < 32:
-        routes.append(Route(link.table, prefix, 0, quad, SCOPE_LINK, (Nexthop("", uplink.ifindex),)))
+def _routes_of_link(uplink: Uplink, nexthop: Nexthop, layout: Layout) -> list[Route]:
+    """The link's table: its networks and its default."""
+    table, lease = uplink.link.table, uplink.lease
+    source = lease.address if layout.sources else ""
+    here = (Nexthop("", uplink.ifindex),)
+    routes = [Route(table, FAMILIES[layout.family].everywhere, layout.of_link, source, SCOPE_UNIVERSE, (nexthop,))]
+    if layout.family == IPV6.number:  # which has one scope for all routes
+        routes += [Route(table, network, layout.of_link, source, SCOPE_UNIVERSE, here) for network in lease.networks]
+    elif lease.length < 32:
+        routes.append(Route(table, address.network(source, lease.length), layout.of_link, source, SCOPE_LINK, here))
     return routes
 
 
-def _nexthop(uplink: Uplink, prefix: str) -> Nexthop:
+def _nexthop(uplink: Uplink) -> Nexthop:
     lease = uplink.lease
-    if lease.gateway == ON_DEVICE:
+    gateway = lease.gateway
+    if gateway == ON_DEVICE:
         return Nexthop("", uplink.ifindex)
-    return Nexthop(lease.gateway, uplink.ifindex, 1, address.network(lease.gateway, lease.length) != prefix)
+    if ":" in gateway:
+        onlink = not address.within(gateway, LINK_LOCAL) and not any([address.within(gateway, network)
+                                                                      for network in lease.networks])
+    else:
+        onlink = address.network(gateway, lease.length) != address.network(lease.address, lease.length)
+    return Nexthop(gateway, uplink.ifindex, 1, onlink)
 
 
 def scaled(weights: list[int]) -> list[int]:
@@ -311,7 +402,7 @@ def scaled(weights: list[int]) -> list[int]:
 
 def released(changes: tuple[Change, ...], want: Routing) -> list[int]:
     """The marks of the connections that have no link any more after these changes, and another way to go."""
-    if not any(route.destination == address.EVERYWHERE for route in want.routes):
+    if not any(is_default(route) for route in want.routes):
         return []
     return sorted([change.what.mark for change in changes
                    if not change.add and isinstance(change.what, Rule) and change.what.pref == PREF_PIN])

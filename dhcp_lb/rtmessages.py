@@ -46,12 +46,12 @@ def routing(rules: list[bytes], routes: list[bytes]) -> Routing:
 
 def route(message: bytes) -> Route:
     """The route in a message from the kernel, without its header."""
-    family, length, _source_length, tos, table, _protocol, scope, kind, flags = BODY.unpack_from(message)
+    family, length, source_length, tos, table, _protocol, scope, kind, flags = BODY.unpack_from(message)
     found = attributes(message, BODY.size)
     _, everywhere, _, _, text = FAMILIES[family]
     destination = found.pop(RTA_DST, b"")
     metric = found.pop(RTA_PRIORITY, b"")
-    source = found.pop(RTA_PREFSRC, b"")
+    source, only_from = found.pop(RTA_PREFSRC, b""), found.pop(RTA_SRC, b"")
     nexthops: tuple[Nexthop, ...] = ()
     if RTA_NH_ID in found:  # the kernel shows its nexthops, too, but refuses a message with both
         for shown in RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH:
@@ -74,7 +74,8 @@ def route(message: bytes) -> Route:
     if found or tos or kind != RTN_UNICAST:
         rest = bytes([tos, kind]) + b"".join([attribute(number, found[number]) for number in sorted(found)])
     return Route(table, f"{text(destination)}/{length}" if destination else everywhere,
-                 U32.unpack(metric)[0] if metric else 0, text(source) if source else "", scope, nexthops, rest)
+                 U32.unpack(metric)[0] if metric else 0, text(source) if source else "", scope, nexthops, rest,
+                 f"{text(only_from)}/{source_length}" if only_from else "")
 
 
 def by_ipv6(route: Route) -> bool:
@@ -156,16 +157,19 @@ def encode(change: Change) -> tuple[int, int, bytes]:
 
 
 def _route_body(route: Route) -> bytes:
-    table, destination, metric, source, scope, nexthops, rest = route
+    table, destination, metric, source, scope, nexthops, rest, only_from = route
     network, _, length = destination.partition("/")
+    from_network, _, from_length = only_from.partition("/")
     tos, kind = rest[:2] or (0, RTN_UNICAST)
     family = route.family
     packed = FAMILIES[family].packed
     flags = RTNH_F_ONLINK if len(nexthops) == 1 and nexthops[0].onlink else 0
-    parts = [BODY.pack(family, int(length), 0, tos, 0, PROTOCOL, scope, kind, flags),
+    parts = [BODY.pack(family, int(length), int(from_length or 0), tos, 0, PROTOCOL, scope, kind, flags),
              attribute(RTA_TABLE, U32.pack(table))]
     if length != "0":
         parts.append(attribute(RTA_DST, packed(network)))
+    if only_from:
+        parts.append(attribute(RTA_SRC, packed(from_network)))
     if metric:
         parts.append(attribute(RTA_PRIORITY, U32.pack(metric)))
     if source:

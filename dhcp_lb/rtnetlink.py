@@ -3,7 +3,7 @@
 Numbers are from uapi/linux: rtnetlink.h (RTM_*, RTPROT_*, RTNH_F_*), if_link.h (IFLA_*), if_addr.h (IFA_*), netconf.h
 (NETCONFA_*), if.h (IFF_*)."""
 
-from _socket import AF_INET, inet_aton, inet_ntoa
+from _socket import AF_INET, AF_INET6, inet_aton, inet_ntoa
 from errno import EEXIST, EMSGSIZE, ENODEV, ENOENT, ESRCH
 from posix import F_OK, access
 
@@ -29,6 +29,7 @@ RTA_TABLE, RTA_MARK, RTA_IP_PROTO, RTA_DPORT = 15, 16, 27, 29
 RTN_UNICAST = 1
 RTPROT_BOOT = 3
 RTNH_F_ONLINK = 4
+IPPROTO_ICMP, IPPROTO_ICMPV6 = 1, 58
 RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x1000, 0x2000
 FRA_PROTOCOL = 21
 
@@ -37,6 +38,7 @@ IFLA_IFNAME, IFLA_GROUP, IFLA_EXT_MASK, IFLA_ALT_IFNAME = 3, 27, 29, 53
 RTEXT_FILTER_SKIP_STATS = 8
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_PERMANENT, IFA_F_NOPREFIXROUTE = 0x80, 0x200
+RT_SCOPE_UNIVERSE = 0
 NETCONFA_IFINDEX, NETCONFA_RP_FILTER, NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN = 1, 3, 6
 IFF_UP, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x1, 0x10, 0x40, 0x80
 
@@ -44,16 +46,16 @@ BODY = Struct("=8BL")  # struct rtmsg and struct fib_rule_hdr: rtmessages.py
 LINK = Struct("=BxHlLL")  # struct ifinfomsg: family, type, index, flags, change
 TUNNELS = b"tun", b"gretap", b"ip6gretap", b"vxlan", b"geneve", b"l2tpeth"  # rtnl_link_ops.kind; tun is tap, too
 NO_STATS = attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
-ADDRESS = Struct("=4BLHH4sHH4s")  # struct ifaddrmsg and two attributes
-ALL_IPV4 = BODY.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+IFADDR = Struct("=4BL")  # struct ifaddrmsg: family, prefixlen, flags, scope, index
+ADDRESS = Struct("=4BLHH4sHH4s")  # the same and two attributes
 OUR_RULE = attribute(FRA_PROTOCOL, bytes([PROTOCOL]))
 IPV4_CONF = "/proc/sys/net/ipv4/conf"  # of the network namespace of the process that reads it
 
 
 class Sysctl(NamedTuple):
-    """The sysctls net.ipv4.conf.IF.* of one interface. Index -1 is `all`."""
+    """The sysctls net.ipv4.conf.IF.* or net.ipv6.conf.IF.* of one interface. Index -1 is `all`."""
 
-    rp_filter: int
+    rp_filter: int  # IPv6 has none
     ignore_routes_with_linkdown: int
 
 
@@ -65,15 +67,31 @@ class Rtnetlink(Netlink):
     def __init__(self) -> None:
         super().__init__(NETLINK_ROUTE)
 
-    def ours(self) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    def ours(self, family: int = AF_INET) -> tuple[list[bytes], list[bytes], list[bytes]]:
         """The messages of our rules, of our routes, and of others' rules, without their headers. The rules are read
-        first: the kernel
-        dumps a multipath of more than some 230 nexthops only after a receive with a large buffer. Before that it
-        silently leaves it out."""
-        rules = self.dump(RTM_GETRULE, ALL_IPV4)
-        routes = self.dump(RTM_GETROUTE, BODY.pack(AF_INET, 0, 0, 0, 0, PROTOCOL, 0, 0, 0))
+        first: the kernel dumps a multipath of more than some 230 nexthops only after a receive with a large buffer.
+        Before that it silently leaves it out."""
+        rules = self.dump(RTM_GETRULE, BODY.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+        routes = self.dump(RTM_GETROUTE, BODY.pack(family, 0, 0, 0, 0, PROTOCOL, 0, 0, 0))
         return ([message for message in rules if OUR_RULE in message], routes,
                 [message for message in rules if OUR_RULE not in message])
+
+    def addresses6(self) -> list[tuple[int, str, int, int]]:
+        """The global IPv6 addresses of all interfaces: index, address, length of its prefix, flags (IFA_F_*)."""
+        from .address import IPV6
+        found = []
+        for message in self.dump(RTM_GETADDR, bytes([AF_INET6]) + bytes(7)):
+            _, length, _, scope, ifindex = IFADDR.unpack_from(message)
+            if scope == RT_SCOPE_UNIVERSE:
+                values = attributes(message, IFADDR.size)
+                own = values.get(IFA_LOCAL) or values[IFA_ADDRESS]  # of two, the other one is the peer's
+                found.append((ifindex, IPV6.text(own), length, U32.unpack(values[IFA_FLAGS])[0]))
+        return found
+
+    def routes6(self, table: int, protocol: int) -> list[bytes]:
+        """The messages of the IPv6 routes of a table with an id below 256 that this protocol put there, without their
+        headers."""
+        return self.dump(RTM_GETROUTE, BODY.pack(AF_INET6, 0, 0, 0, table, protocol, 0, 0, 0))
 
     def main_default(self) -> tuple[int, int]:
         """The metric and the interface's index of main's best default that is not ours; the index is 0 if there is
@@ -108,10 +126,10 @@ class Rtnetlink(Netlink):
         except PermissionError as error:
             raise PermissionError(error.errno, "only root can change the routing") from None
 
-    def rules(self) -> list[Rule]:
+    def rules(self, family: int = AF_INET) -> list[Rule]:
         """All rules, ours and others', in the kernel's order."""
         from .rtmessages import rule
-        return [rule(message) for message in self.dump(RTM_GETRULE, ALL_IPV4)]
+        return [rule(message) for message in self.dump(RTM_GETRULE, BODY.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))]
 
     def default_routes(self, table: int, oif: int = 0) -> list[Route]:
         """The default routes of a table, or of all tables if it is 0, but for ours; those by one interface if `oif` is
@@ -186,11 +204,12 @@ class Rtnetlink(Netlink):
             return ""
         return found[IFLA_IFNAME].rstrip(b"\0").decode("utf-8", "surrogateescape")
 
-    def sysctls(self) -> dict[int, Sysctl]:
+    def sysctls(self, family: int = AF_INET) -> dict[int, Sysctl]:
         """The sysctls of every interface, by index."""
-        found = [attributes(message, 4) for message in self.dump(RTM_GETNETCONF, b"\x02" + bytes(3))]
+        found = [attributes(message, 4) for message in self.dump(RTM_GETNETCONF, bytes([family]) + bytes(3))]
         return {S32.unpack(one[NETCONFA_IFINDEX])[0]:
-                Sysctl(one[NETCONFA_RP_FILTER][0], one[NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN][0]) for one in found}
+                Sysctl(one.get(NETCONFA_RP_FILTER, b"\0")[0], one[NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN][0])
+                for one in found}
 
     def lookup(self, destination: str, source: str = "", oif: int = 0, iif: int = 0, protocol: int = 0, port: int = 0,
                mark: int = 0) -> Route:
@@ -200,20 +219,27 @@ class Rtnetlink(Netlink):
 
         Without a protocol the kernel takes what comes in for UDP (net/ipv4/route.c,
         inet_rtm_getroute_build_skb)."""
+        from .address import FAMILIES
         from .rtmessages import route
-        asked = attribute(RTA_DST, inet_aton(destination))
+        number, _, _, packed, _ = FAMILIES[AF_INET6 if ":" in destination else AF_INET]
+        asked = attribute(RTA_DST, packed(destination))
         if source:
-            asked += attribute(RTA_SRC, inet_aton(source))
+            asked += attribute(RTA_SRC, packed(source))
         for kind, value in (RTA_OIF, oif), (RTA_IIF, iif), (RTA_MARK, mark):
             if value:
                 asked += attribute(kind, U32.pack(value))
         if protocol:
+            if number == AF_INET6 and protocol == IPPROTO_ICMP:  # it refuses the other family's
+                protocol = IPPROTO_ICMPV6
             asked += attribute(RTA_IP_PROTO, bytes([protocol]))
         if port:
             asked += attribute(RTA_DPORT, port.to_bytes(2, "big"))
 
         def ask(flags: int) -> Route:
-            body = BODY.pack(AF_INET, 32, 32 if source else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE | flags)
+            bits = 8 * len(packed(destination))
+            if number == AF_INET:  # IPv6 always names the table, and refuses the flag
+                flags |= RTM_F_LOOKUP_TABLE
+            body = BODY.pack(number, bits, bits if source else 0, 0, 0, 0, 0, 0, flags)
             return route(self.ask(RTM_GETROUTE, 0, body + asked))
         try:
             return ask(RTM_F_FIB_MATCH)
@@ -223,7 +249,7 @@ class Rtnetlink(Netlink):
         # The kernel's answer has room for some 230 nexthops (net/ipv4/route.c, inet_rtm_getroute). Who has more in one
         # route are we, and it is in the table that it names.
         table = ask(0).table
-        return max([route(message) for message in self.ours()[1] if route(message).table == table],
+        return max([route(message) for message in self.ours(number)[1] if route(message).table == table],
                    key=lambda route: len(route.nexthops))
 
     def write(self, changes: tuple[Change, ...]) -> tuple[Refusal, ...]:

@@ -1,16 +1,20 @@
 """Everything that a run goes by, and how it is read."""
 
+from posix import F_OK, access
 from time import CLOCK_BOOTTIME, clock_gettime
 
 from . import VERSION
+from .address import IPV4
 from .config import Config, with_servers
 from .model import Interface, State
 from .record import NamedTuple
 from .rtnetlink import Rtnetlink
 
+IF_INET6 = "/proc/net/if_inet6"  # exists where the kernel has IPv6
+
 
 class Sight(NamedTuple):
-    """Everything on which the decision of a run depends."""
+    """Everything on which the decision of a run depends, in one family."""
 
     config: Config
     state: State  # with the objections that count now
@@ -19,6 +23,7 @@ class Sight(NamedTuple):
     routes: list[bytes]
     others: list[bytes] = []  # rules that are not ours
     lan_metric: int = -1  # routing.Foreign
+    family: int = IPV4.number
 
     def fingerprint(self) -> bytes:
         """Equal bytes for equal decisions. The age of the leases does not matter."""
@@ -31,17 +36,17 @@ class Sight(NamedTuple):
         interfaces = [(name, *interface) for name, interface in sorted(self.interfaces.items())]
         facts = (f"{VERSION} {leases} {held} {checked} {sorted(state.objections.items())} {state.pinned} "
                  f"{interfaces} {self.lan_metric} {self.config.settings.server_table}")
+        if self.family != IPV4.number:
+            facts += f" {sorted(state.leases.items())}"
         return b"\n".join([facts.encode("utf-8", "surrogateescape"), self.config.text, *self.rules, *self.routes,
                            *self.others])
 
 
 def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
-    """Reads the kernel, and drops the objections that no longer count."""
+    """Reads the kernel's IPv4, and drops the objections that no longer count."""
     interfaces = kernel.interfaces(config.interfaces)
-    if state.objections:
-        from .objections import standing
-        state = state._replace(objections=standing(state, interfaces, now_s()))
-    return Sight(placed(config, state), state, interfaces, *kernel.ours(), _lan_metric(kernel, interfaces))
+    return Sight(placed(config, state), standing_only(state, interfaces), interfaces, *kernel.ours(),
+                 lan_metric(kernel, interfaces, kernel.main_default()))
 
 
 def placed(config: Config, state: State) -> Config:
@@ -52,10 +57,34 @@ def placed(config: Config, state: State) -> Config:
     return config._replace(settings=with_servers(config.settings, state.servers))
 
 
-def _lan_metric(kernel: Rtnetlink, interfaces: dict[str, Interface]) -> int:
-    """The metric of main's best default if it is by a device that is neither a link nor a tunnel: a LAN whose DHCP
+def look6(kernel: Rtnetlink, config: Config, state: State, interfaces: dict[str, Interface]) -> Sight | None:
+    """The same for IPv6. None if it is no business of ours. `interfaces`: as they were seen with IPv4."""
+    if not access(IF_INET6, F_OK):
+        return None
+    from .ipv6 import look
+    return look(kernel, config, state, interfaces)
+
+
+def again(kernel: Rtnetlink, sight: Sight) -> Sight:
+    """What is there now, by the same configuration and state."""
+    if sight.family == IPV4.number:
+        return look(kernel, sight.config, sight.state)
+    return (look6(kernel, sight.config, sight.state, kernel.interfaces(sight.config.interfaces))
+            or sight._replace(state=sight.state._replace(leases={}), rules=[], routes=[], others=[]))
+
+
+def standing_only(state: State, interfaces: dict[str, Interface]) -> State:
+    """The state, with the objections that count now."""
+    if not state.objections:
+        return state
+    from .objections import standing
+    return state._replace(objections=standing(state, interfaces, now_s()))
+
+
+def lan_metric(kernel: Rtnetlink, interfaces: dict[str, Interface], best: tuple[int, int]) -> int:
+    """The metric of main's `best` default if it is by a device that is neither a link nor a tunnel: a LAN whose DHCP
     server names a router. -1 if it is not."""
-    metric, oif = kernel.main_default()
+    metric, oif = best
     if not oif or oif in [interface.ifindex for interface in interfaces.values()]:
         return -1
     try:

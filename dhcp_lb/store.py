@@ -9,12 +9,15 @@ from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, 
                    getpid, kill, listdir, lstat, mkdir, open, rename, rmdir, stat, unlink, write)
 from posix import read as read_some
 
-from .model import (ADMINISTRATOR, GIVEN_UP, GONE, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, OUT, Checked, Hold,
-                    Lease, Objection, State)
+from .address import FAMILIES, IPV4, IPV6, network
+from .model import (ADMINISTRATOR, GIVEN_UP, GONE, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, OUT, Checked,
+                    Delegated, Hold, Lease, Objection, State)
 
 RUN = "/run/dhcp-lb"
 
 HELD = "held"  # by the administrator: lines `INTERFACE disabled|draining SINCE`; 2.0 had no SINCE
+# Three of these files there are once more for IPv6, with a 6 behind the name: objections, settled, furnished.
+PREFIXES = "prefixes"  # a file a link, with a line `1 PREFIX BEGIN UNTIL` for each (model.Delegated)
 OBJECTIONS = "objections"  # of the kernel: lines `INTERFACE REACH SINCE SAID-OF WHY`, with tabs
 WATCHED = "watched"  # by the monitor: `PID UNTIL`, then a line for each link (_encode_checked), with tabs
 SETTLED = "settled"  # the fingerprint of a run that had nothing left to do
@@ -29,6 +32,7 @@ TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 _LENGTHS = range(33)  # of prefixes; 0 = not known
 _FORMAT = "2"  # the first word of a lease; another word is from a newer program
 _FORMAT_2_0 = "1"  # that of 2.0, without name servers
+_FORMAT_PREFIX = "1"
 _CHECK_VALID_S = 120  # the monitor's word counts this long after a look that found all in order
 _REACHES = {"disabled": OUT, "draining": NO_NEW}  # of an administrator's hold, by its word in HELD
 _WORDS = {reach: word for word, reach in _REACHES.items()}
@@ -45,7 +49,7 @@ class Store:
     def prepare(self) -> None:
         """Makes the missing directories. Refuses directories of other users: the program would follow a link that was
         planted there."""
-        for path in self.path, f"{self.path}/leases", f"{self.path}/waiting":
+        for path in self.path, f"{self.path}/leases", f"{self.path}/{PREFIXES}", f"{self.path}/waiting":
             try:
                 mkdir(path, 0o700)
             except FileExistsError:
@@ -79,9 +83,7 @@ class Store:
             held = {}
             corrupt.append(f"{self.path}/{HELD}")
         try:
-            for line in self._lines(OBJECTIONS):
-                name, reach, since_s, said_of, why = line.split("\t")
-                objections[name] = Objection(Hold(KERNEL, reach, why, int(since_s)), said_of)
+            objections = self.objections()
         except ValueError:
             objections = {}
             corrupt.append(f"{self.path}/{OBJECTIONS}")
@@ -108,16 +110,62 @@ class Store:
         """Writes the administrator's holds of all links."""
         self._keep(HELD, [f"{name} {_WORDS[hold.reach]} {hold.since_s}" for name, hold in sorted(held.items())])
 
-    def object(self, objections: dict[str, Objection]) -> None:
-        """Writes the kernel's objections, if there is room. Without room the next run would hear the same from the
-        kernel."""
+    def load6(self, state: State, interfaces: frozenset[str], now_s: int) -> State:
+        """The state for IPv6: the kernel shows the leases, and has objections of its own. What the monitor found out
+        is about IPv4, but that a carrier has been away for long."""
+        try:
+            objections = self.objections(IPV6.number)
+        except ValueError:
+            self.discard(f"{self.path}/{_of(OBJECTIONS, IPV6.number)}")
+            objections = {}
+        checked = {name: one if one.hold and one.hold.reach == GONE else one._replace(hold=None)
+                   for name, one in state.checked.items()}
+        try:
+            names = interfaces & set(listdir(f"{self.path}/{PREFIXES}"))
+        except FileNotFoundError:
+            names = frozenset()
+        told = {name: self.prefixes(name, now_s) for name in names}
+        return state._replace(leases={}, objections=objections, checked=checked,
+                              told={name: one for name, one in told.items() if one})
+
+    def prefixes(self, interface: str, now_s: int) -> tuple[Delegated, ...]:
+        """The prefixes of a link that its client has told, and that live at `now_s` (CLOCK_BOOTTIME)."""
+        found = []
+        try:
+            for line in self._lines(f"{PREFIXES}/{interface}"):
+                form, prefix, begin_s, until_s = line.split(" ")
+                if form != _FORMAT_PREFIX or "/" not in prefix:
+                    raise ValueError(line)
+                network(prefix[:prefix.index("/")], int(prefix[prefix.index("/") + 1:]))
+                if int(begin_s) <= now_s and (until_s == "0" or now_s < int(until_s)):
+                    found.append(Delegated(prefix, int(begin_s), int(until_s)))
+        except (OSError, ValueError):  # as of a lost lease: its client will tell again
+            return ()
+        return tuple(found)
+
+    def keep_prefixes(self, interface: str, told: tuple[Delegated, ...]) -> None:
+        """Writes what `prefixes` returns."""
+        self._keep(f"{PREFIXES}/{interface}", [f"{_FORMAT_PREFIX} {prefix} {begin_s} {until_s}"
+                                               for prefix, begin_s, until_s in told])
+
+    def objections(self, family: int = IPV4.number) -> dict[str, Objection]:
+        """The kernel's objections in a family. ValueError if the file is corrupt."""
+        objections: dict[str, Objection] = {}
+        for line in self._lines(_of(OBJECTIONS, family)):
+            name, reach, since_s, said_of, why = line.split("\t")
+            objections[name] = Objection(Hold(KERNEL, reach, why, int(since_s)), said_of)
+        return objections
+
+    def object(self, objections: dict[str, Objection], family: int = IPV4.number) -> None:
+        """Writes the kernel's objections in a family, if there is room. Without room the next run would hear the same
+        from the kernel."""
         lines = ["\t".join([name, hold.reach, str(hold.since_s), said_of, hold.why])
                  for name, (hold, said_of) in sorted(objections.items())]
         try:
             if lines:
-                self._keep(OBJECTIONS, lines)
+                self._keep(_of(OBJECTIONS, family), lines)
             else:
-                self.discard(f"{self.path}/{OBJECTIONS}")
+                self.discard(f"{self.path}/{_of(OBJECTIONS, family)}")
         except OSError:
             pass
 
@@ -191,25 +239,26 @@ class Store:
             self._keep(TOLD, list(words))
         return tuple([one for one in words if one not in before])
 
-    def settled(self) -> bytes:
-        """The fingerprint of the last run that had nothing left to do; b"" if it is not known."""
-        return self._facts(SETTLED)
+    def settled(self, family: int = IPV4.number) -> bytes:
+        """The fingerprint of the last run that had nothing left to do in a family; b"" if it is not known."""
+        return self._facts(_of(SETTLED, family))
 
-    def settle(self, sight: bytes) -> None:
+    def settle(self, sight: bytes, family: int = IPV4.number) -> None:
         """Writes the fingerprint of a run that had nothing left to do, if there is room."""
-        self._remember(SETTLED, sight)
+        self._remember(_of(SETTLED, family), sight)
 
-    def furnished(self) -> bytes:
-        """What the names and sysctls were last seen to for; b"" if that is not known."""
-        return self._facts(FURNISHED)
+    def furnished(self, family: int = IPV4.number) -> bytes:
+        """What the names and a family's sysctls were last seen to for; b"" if that is not known."""
+        return self._facts(_of(FURNISHED, family))
 
-    def furnish(self, facts: bytes) -> None:
+    def furnish(self, facts: bytes, family: int = IPV4.number) -> None:
         """Keeps what the names and sysctls were seen to for, if there is room."""
-        self._remember(FURNISHED, facts)
+        self._remember(_of(FURNISHED, family), facts)
 
     def flush(self) -> None:
         """Keeps that an administrator has flushed: the names and sysctls have gone, too."""
-        self.discard(f"{self.path}/{FURNISHED}")
+        for family in FAMILIES:
+            self.discard(f"{self.path}/{_of(FURNISHED, family)}")
         self._keep(FLUSHED, [])
 
     def flushed(self) -> bool:
@@ -221,10 +270,11 @@ class Store:
         return True
 
     def tidy(self, interfaces: frozenset[str]) -> None:
-        """Removes the leases of other interfaces, the files of killed writers, and the mark of a flush."""
+        """Removes the leases and prefixes of other interfaces, the files of killed writers, and the mark of a
+        flush."""
         self.discard(f"{self.path}/{FLUSHED}")
-        leases = f"{self.path}/leases"
-        for directory in self.path, leases:
+        of_links = f"{self.path}/leases", f"{self.path}/{PREFIXES}"
+        for directory in self.path, *of_links:
             try:
                 names = listdir(directory)
             except FileNotFoundError:
@@ -234,7 +284,7 @@ class Store:
                 if temporary:
                     stale = not (pid.isdecimal() and lives(int(pid)))
                 else:
-                    stale = directory == leases and name not in interfaces
+                    stale = directory in of_links and name not in interfaces
                 if stale:
                     self.discard(f"{directory}/{name}")
 
@@ -275,6 +325,11 @@ class Store:
     def _keep(self, name: str, lines: list[str]) -> None:
         text = "".join([f"{line}\n" for line in lines])
         replace(f"{self.path}/{name}", text.encode("utf-8", "surrogateescape"))
+
+
+def _of(name: str, family: int) -> str:
+    """The name of a file that there is once for each family."""
+    return name if family == IPV4.number else f"{name}6"
 
 
 def read(path: str, most: int = 4096, follow: bool = False) -> bytes:
@@ -318,7 +373,7 @@ def replace(path: str, data: bytes, beside: str = "", mode: int = 0o600) -> None
 
 
 def _encode(lease: Lease) -> str:
-    address, length, gateway, server, begin_s, duration_s, fault, name_servers = lease
+    address, length, gateway, server, begin_s, duration_s, fault, name_servers = lease[:8]
     return (f"{_FORMAT} {address or '-'} {length} {gateway or '-'} {server or '-'} {begin_s} {duration_s} "
             f"{','.join(name_servers) or '-'} {fault}\n")
 

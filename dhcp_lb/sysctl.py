@@ -2,6 +2,7 @@
 
 from posix import O_TRUNC, O_WRONLY, close, open, write
 
+from . import address
 from .commands import quoted
 from .config import Config
 from .log import log
@@ -13,6 +14,8 @@ STRICT = "1"  # drops packets that come in by another link than the route back; 
 LOOSE = "2"
 ALL = -1  # the index of `all`
 IPV4 = "/proc/sys/net/ipv4"
+CONF6, IPV6 = "/proc/sys/net/ipv6/conf", "/proc/sys/net/ipv6"
+OF_IPV6 = "ipv6:"  # before the key of a sysctl: no interface's name has a colon
 HASH_POLICY, HASH_FIELDS = "fib_multipath_hash_policy", "fib_multipath_hash_fields"  # of all interfaces
 HASH = (HASH_POLICY, HASH_FIELDS)
 BY_FIELDS = "3"
@@ -20,34 +23,40 @@ BY_FIELDS = "3"
 FIELDS = {CONNECTION: str(0x37), PAIR: str(0x3), SOURCE: str(0x1)}
 
 
-def wanted(interfaces: dict[str, Interface], now: dict[int, Sysctl]) -> dict[str, tuple[str, str]]:
-    """INTERFACE/KEY → (the value now, the value that it needs), for those that differ."""
+def prefix(family: int) -> str:
+    """What the keys of a family begin with, here and in the store."""
+    return "" if family == address.IPV4.number else OF_IPV6
+
+
+def wanted(interfaces: dict[str, Interface], now: dict[int, Sysctl], before: str = "") -> dict[str, tuple[str, str]]:
+    """INTERFACE/KEY → (the value now, the value that it needs), for those that differ. Keys begin with `before`."""
     need = {}
     for name, interface in sorted(interfaces.items()):
         values = now.get(interface.ifindex)
         if not values:
             continue
         if not values.ignore_routes_with_linkdown:  # it only counts if it was set before the carrier went
-            need[f"{name}/ignore_routes_with_linkdown"] = ("0", "1")
-        if str(max(values.rp_filter, now[ALL].rp_filter)) == STRICT:
+            need[f"{before}{name}/ignore_routes_with_linkdown"] = ("0", "1")
+        if not before and str(max(values.rp_filter, now[ALL].rp_filter)) == STRICT:
             need[f"{name}/rp_filter"] = (str(values.rp_filter), LOOSE)
     return need
 
 
-def hashed(balance: str) -> dict[str, str]:
+def hashed(balance: str, before: str = "") -> dict[str, str]:
     """Pure: the values by which the kernel deals out connections as `balance` says, the fields before the policy that
     makes them count (Linux 5.14); {} without."""
-    return {HASH_FIELDS: FIELDS[balance], HASH_POLICY: BY_FIELDS} if balance else {}
+    return {before + HASH_FIELDS: FIELDS[balance], before + HASH_POLICY: BY_FIELDS} if balance else {}
 
 
-def tune(kernel: Rtnetlink, store: Store, interfaces: dict[str, Interface], balance: str) -> None:
-    """Sets the sysctls that differ, and keeps their old values in the store."""
+def tune(kernel: Rtnetlink, store: Store, interfaces: dict[str, Interface], balance: str, family: int) -> None:
+    """Sets the sysctls of a family that differ, and keeps their old values in the store."""
     before = store.tuned()
-    if not balance and not before.keys().isdisjoint(HASH):  # there was a `balance` until now
-        for key, value in _former({key: before.pop(key, "") for key in HASH}):
+    keys = _hash(family)
+    if not balance and not before.keys().isdisjoint(keys):  # there was a `balance` until now
+        for key, value in _former({key: before.pop(key, "") for key in keys}):
             _set(key, value)
         store.tune(before)
-    need = _needed(kernel, interfaces, balance)
+    need = _needed(kernel, interfaces, balance, family)
     if not need:
         return
     try:
@@ -65,20 +74,28 @@ def restore(store: Store) -> None:
     store.discard(f"{store.path}/{TUNED}")
 
 
-def commands(kernel: Rtnetlink, store: Store, config: Config, interfaces: dict[str, Interface]) -> list[str]:
+def commands(kernel: Rtnetlink, store: Store, config: Config, interfaces: dict[str, Interface],
+             family: int) -> list[str]:
     """What `tune` does, or `restore` where nothing of ours is to be there, as commands of sysctl(8)."""
     before, balance = store.tuned(), config.settings.balance
     if config.settings.enabled == NO:
-        return [_command(key, value) for key, value in _former(before)]
-    former = {} if balance else {key: before[key] for key in HASH if key in before}
+        return [_command(key, value) for key, value in _former(before)
+                if key.startswith(OF_IPV6) == bool(prefix(family))]
+    former = {} if balance else {key: before[key] for key in _hash(family) if key in before}
     return [_command(key, value) for key, value in [
-        *_former(former), *[(key, value) for key, (_, value) in _needed(kernel, interfaces, balance).items()]]]
+        *_former(former),
+        *[(key, value) for key, (_, value) in _needed(kernel, interfaces, balance, family).items()]]]
 
 
-def _needed(kernel: Rtnetlink, interfaces: dict[str, Interface], balance: str) -> dict[str, tuple[str, str]]:
+def _hash(family: int) -> list[str]:
+    return [prefix(family) + key for key in HASH]
+
+
+def _needed(kernel: Rtnetlink, interfaces: dict[str, Interface], balance: str,
+            family: int) -> dict[str, tuple[str, str]]:
     """What `wanted` returns, and the same of the hash."""
-    need = wanted(interfaces, kernel.sysctls())
-    for key, value in hashed(balance).items():
+    need = wanted(interfaces, kernel.sysctls(family), prefix(family))
+    for key, value in hashed(balance, prefix(family)).items():
         if (now := _get(key)) != value:
             need[key] = (now, value)
     return need
@@ -88,11 +105,15 @@ def _former(tuned: dict[str, str]) -> list[tuple[str, str]]:
     """The values from before, of those that are still as we set them."""
     ours = {HASH_POLICY: (BY_FIELDS,), HASH_FIELDS: tuple(FIELDS.values())}
     return [(key, before) for key, before in tuned.items()
-            if before and _get(key) in ours.get(key, (LOOSE if key.endswith("/rp_filter") else "1",))]
+            if before and _get(key) in ours.get(key.removeprefix(OF_IPV6),
+                                                (LOOSE if key.endswith("/rp_filter") else "1",))]
 
 
 def _path(key: str) -> str:
-    return f"{IPV4_CONF}/{key}" if "/" in key else f"{IPV4}/{key}"
+    name = key.removeprefix(OF_IPV6)
+    if name == key:
+        return f"{IPV4_CONF}/{key}" if "/" in key else f"{IPV4}/{key}"
+    return f"{CONF6}/{name}" if "/" in name else f"{IPV6}/{name}"
 
 
 def _get(key: str) -> str:
@@ -116,17 +137,17 @@ def _command(key: str, value: str) -> str:
     return f"sysctl -w {quoted(_path(key).removeprefix('/proc/sys/'))}={value}"
 
 
-def unset(kernel: Rtnetlink, config: Config, interfaces: dict[str, Interface]) -> tuple[str, ...]:
+def unset(kernel: Rtnetlink, config: Config, interfaces: dict[str, Interface], family: int) -> tuple[str, ...]:
     """What somebody has set back that the links need."""
     if config.settings.enabled == NO:
         return ()
     return tuple([f"{_path(key).removeprefix('/proc/sys/')} is {now}, and the link needs {value}: "
                   "`dhcp-lb apply` sets it"
-                  for key, (now, value) in sorted(wanted(interfaces, kernel.sysctls()).items())])
+                  for key, (now, value) in sorted(wanted(interfaces, kernel.sysctls(family), prefix(family)).items())])
 
 
-def warnings(config: Config) -> tuple[str, ...]:
+def warnings(config: Config, family: int) -> tuple[str, ...]:
     """What somebody has set otherwise than `balance` says."""
     return tuple([f"{_path(key).removeprefix('/proc/sys/')} is {_get(key) or 'not there'}, and `balance = "
                   f"{config.settings.balance}` means {value}: `dhcp-lb apply` sets it"
-                  for key, value in hashed(config.settings.balance).items() if _get(key) != value])
+                  for key, value in hashed(config.settings.balance, prefix(family)).items() if _get(key) != value])

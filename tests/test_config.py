@@ -119,7 +119,8 @@ def test_the_balance_table_may_be_another() -> None:
 
 
 NAMES = "must be an ASCII name that does not start with a digit, and none of unspec, default, main, local, all, cache"
-OPTIONS = "must be gateway=ADDRESS, tier=TIER, dns=yes|no, check=TARGET,…, interval=SECONDS, down=SECONDS, up=SECONDS"
+OPTIONS = ("must be gateway=ADDRESS, tier=TIER, dns=yes|no, prefix6=PREFIX, ipv6=yes|no, check=TARGET,…, "
+           "interval=SECONDS, down=SECONDS, up=SECONDS")
 SETTINGS = ("must be one of balance-table, balance, marks, pin, metrics, server-table, group, main-default, enabled, "
             "check, interval, down, up")
 GATEWAY = "must be the IPv4 address of a router"
@@ -173,7 +174,8 @@ MOVE = "is the balance table's: choose another, or move the balance table with `
     ("eth0 a 200 1 gateway=fritz.box", [f"F:1: gateway=fritz.box: the gateway is not an IPv4 address: {GATEWAY}"]),
     ("eth0 a 200 1 gateway=127.0.0.1",
      [f"F:1: gateway=127.0.0.1: the gateway 127.0.0.1 is a loopback address: {GATEWAY}"]),
-    ("eth0 a 200 1 gateway=10.0.0.1 gateway=10.0.0.2", ["F:1: gateway= is given twice: must be given once"]),
+    ("eth0 a 200 1 gateway=10.0.0.1 gateway=10.0.0.2",
+     ["F:1: gateway= is given twice: must be given once for each family"]),
     ("weights = 1 2", [f"F:1: unknown setting weights: {SETTINGS}"]),
     ("eth0 a 200 1 tier", [f"F:1: unknown option tier: {OPTIONS}"]),
     ("eth0 a 200 1 tier=0", ["F:1: tier=0: must be 1 to 9"]),

@@ -18,6 +18,7 @@ from tests.beds.box import (CONFIG, ENVIRONMENT, PROGRAM, Syslog, add_links, box
     (b"eth0 a 253 1\n", "1: table id 253 is the kernel's table default: must be 1 to 252, or 256 to 4294967295"),
     (b"eth0 a 4294967296 1\n", "1: table id 4294967296: must be 1 to 252, or 256 to 4294967295"),  # 46
     (b"eth0 a 1000 1 fast=1\n", "1: unknown option fast=1: must be gateway=ADDRESS, tier=TIER, dns=yes|no, "
+                                "prefix6=PREFIX, ipv6=yes|no, "
                                 "check=TARGET,…, interval=SECONDS, down=SECONDS, up=SECONDS"),  # 47
     (b"eth0 a 1000 1\r\n", "1: the line ends with a carriage return: save the file with Unix line ends"),  # 47
     (b"eth0 a 1000 1\n\0\n", "2: the line has control characters: must be printable characters and tabs"),  # 47

@@ -514,7 +514,7 @@ def test_as_a_service_it_is_handed_its_socket_and_tells_how_it_is() -> None:
     with bed("", "interval=0.25 down=1 up=60", start=False) as machine, \
             socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel, \
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        kernel.bind((0, 209))
+        kernel.bind((0, 8651985))
         manager.bind("\0manager")
         manager.settimeout(20)
         box.run("ip", "rule", "del", "pref", RULE)  # while nobody is there

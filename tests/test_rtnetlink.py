@@ -165,9 +165,9 @@ ordinary = st.just(b"")
 NOT_STRANGE = bytes((0, 1)), BODY.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
 routes = st.one_of(
     st.builds(Route, numbers, prefixes | st.just("0.0.0.0/0"), numbers, quads | st.just(""),
-              bytes_, nexthops(quads), ordinary | strange_routes),
+              bytes_, nexthops(quads), ordinary | strange_routes, st.just("")),
     st.builds(Route, numbers, long_prefixes | st.just("::/0"), numbers, longs | st.just(""),
-              bytes_, nexthops(longs), ordinary | strange_routes))
+              bytes_, nexthops(longs), ordinary | strange_routes, long_prefixes | st.just("")))
 routes = routes.filter(lambda route: route.rest not in NOT_STRANGE)
 names = st.binary(min_size=1, max_size=15).filter(lambda name: b"\0" not in name).map(
     lambda name: name.decode("utf-8", "surrogateescape"))

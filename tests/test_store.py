@@ -133,7 +133,7 @@ def test_a_file_that_is_cut_off_anywhere_is_corrupt(store: Store, cut: int) -> N
 quads = st.tuples(*[st.integers(0, 255)] * 4).map(lambda octets: ".".join(map(str, octets)))
 leases = st.builds(Lease, quads, st.integers(1, 32), quads | st.just(ON_DEVICE), quads | st.just(""),
                    st.integers(0, 2**33), st.integers(0, 2**32 - 2), st.just(""),
-                   st.lists(quads, max_size=3).map(tuple))
+                   st.lists(quads, max_size=3).map(tuple), *[st.just(())] * 3, st.just(False), st.just(()))
 
 
 @given(leases)
@@ -392,7 +392,7 @@ def test_on_a_full_disk_the_old_lease_stays_and_no_empty_file(store: Store) -> N
     mount = 'mount -t tmpfs -o size=8k,mode=700 none "$1"; exec /usr/bin/python3 -c "$0" "$@"'
     done = subprocess.run(["unshare", "--mount", "sh", "-ec", mount, FULL_DISK, store.path, Path(__file__).parents[1]],
                           capture_output=True, text=True, check=True)
-    assert done.stdout == "No space left on device\nfiller leases waiting eth0\nTrue\n"
+    assert done.stdout == "No space left on device\nfiller leases prefixes waiting eth0\nTrue\n"
 
 
 @pytest.mark.parametrize("sight", [b"x", b"1\n2\n", b"\0\xff" * 100_000], ids=["a byte", "lines", "much"])

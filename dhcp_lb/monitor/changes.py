@@ -1,7 +1,10 @@
 """The kernel's word that something has changed which concerns the links: interfaces, their sysctls, addresses, rules,
-our routes and all defaults. Of other routes, a routing daemon's say, it does not tell."""
+our routes and all defaults. Of other routes, a routing daemon's say, it does not tell.
 
-from _socket import SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, socket
+Of IPv6 addresses it does not tell by themselves, or each unchanged advertisement of a router would be a change. An
+address that can be used, and one that is gone, is a route in table local, and its network one in main."""
+
+from _socket import AF_INET6, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, if_indextoname, socket
 
 from ..model import PROTOCOL
 from ..netlink import AF_NETLINK, RECEIVE, S32, SO_RCVBUFFORCE, SOL_NETLINK, U16, attributes, messages
@@ -12,14 +15,19 @@ from . import bpf
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNETCONF = 16, 17, 24, 25, 80
 IFLA_IFNAME = 3
-# RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, and RTNLGRP_IPV4_NETCONF's bit; dhcp-lb-monitor.socket, too
-GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 1 << 23
+RTA_OIF = 4
+RTPROT_KERNEL, RTPROT_RA = 2, 9
+# RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, and the bits of RTNLGRP_IPV6_RULE and
+# _IPV4_NETCONF; dhcp-lb-monitor.socket, too
+GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x400 | 1 << 18 | 1 << 23
 NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES = 1, 7  # uapi/linux: netlink.h, netfilter/nfnetlink.h
 BUFFER = 1 << 24
 
-TYPE, LENGTH, OWNER = 4, 16 + 1, 16 + 5  # where they are: nlmsg_type, rtm_dst_len, rtm_protocol
+# Where they are: nlmsg_type, rtm_family, rtm_dst_len, rtm_protocol.
+TYPE, FAMILY, LENGTH, OWNER = 4, 16, 16 + 1, 16 + 5
 LINK = 16  # bytes of struct ifinfomsg; the index is at 4
 NETCONF = 4  # bytes of struct netconfmsg
+ROUTE = 12  # bytes of struct rtmsg
 
 
 def _as_loaded(number: int) -> int:
@@ -30,8 +38,10 @@ def _as_loaded(number: int) -> int:
 CONCERNS_US: list[bpf.Instruction] = [
     (bpf.LOAD_HALF, 0, 0, TYPE),
     (bpf.EQUAL, 1, 0, _as_loaded(RTM_NEWROUTE)),
-    (bpf.EQUAL, 0, 4, _as_loaded(RTM_DELROUTE)),
-    (bpf.LOAD_BYTE, 0, 0, OWNER), (bpf.EQUAL, 2, 0, PROTOCOL),
+    (bpf.EQUAL, 0, 8, _as_loaded(RTM_DELROUTE)),
+    (bpf.LOAD_BYTE, 0, 0, OWNER), (bpf.EQUAL, 6, 0, PROTOCOL),
+    (bpf.EQUAL, 1, 0, RTPROT_KERNEL), (bpf.EQUAL, 0, 2, RTPROT_RA),
+    (bpf.LOAD_BYTE, 0, 0, FAMILY), (bpf.EQUAL, 2, 0, AF_INET6),
     (bpf.LOAD_BYTE, 0, 0, LENGTH), (bpf.EQUAL, 0, 1, 0),
     (bpf.RETURN, 0, 0, bpf.ALL), (bpf.RETURN, 0, 0, bpf.NOTHING)]
 
@@ -98,7 +108,17 @@ def _concerns(kind: int, body: bytes, names: frozenset[str], indexes: frozenset[
     if kind == RTM_NEWNETCONF:  # a sysctl of an interface, or of all
         found = attributes(body, NETCONF).get(NETCONFA_IFINDEX, b"")
         return len(found) == S32.size and S32.unpack(found)[0] in {ALL, *indexes}
+    if kind in (RTM_NEWROUTE, RTM_DELROUTE) and body[0] == AF_INET6 and body[1] and body[5] != PROTOCOL:
+        return _is_by(attributes(body, ROUTE).get(RTA_OIF, bytes(4)), names)
     if kind not in (RTM_NEWLINK, RTM_DELLINK) or len(body) < LINK:
         return True
     name = attributes(body, LINK).get(IFLA_IFNAME, b"").rstrip(b"\0")
     return S32.unpack_from(body, 4)[0] in indexes or name.decode("utf-8", "surrogateescape") in names
+
+
+def _is_by(oif: bytes, names: frozenset[str]) -> bool:
+    """Whether a route leads by an interface with one of these names, or by one that is gone."""
+    try:
+        return if_indextoname(S32.unpack(oif)[0]) in names
+    except OSError:
+        return True

@@ -46,14 +46,15 @@ def count(mark: int, mask: int) -> Counts:
     return Counts(tcp, udp, others)
 
 
-def release(mark: int, mask: int) -> None:
-    """Deletes the connections that have this mark in the bits of `mask`, and nobody else's. Their next packets are
-    new ones to the kernel: it chooses a link for them and translates them anew. What cannot move, TCP behind NAT, is
-    told so by its other end.
+def release(mark: int, mask: int, family: int = AF_UNSPEC) -> None:
+    """Deletes the connections of a family that have this mark in the bits of `mask`, and nobody else's. Their next
+    packets are new ones to the kernel: it chooses a link for them and translates them anew. What cannot move, TCP
+    behind NAT, is told so by its other end.
 
     The routing must lead elsewhere by then, or the next packet would make the same entry again. One message: a flush
-    with a filter (net/netfilter/nf_conntrack_netlink.c, ctnetlink_flush_conntrack)."""
-    _send(Netlink(NETLINK_NETFILTER), [(CT_DELETE, 0, header(AF_UNSPEC) + _marked(mark, mask))])
+    with a filter (net/netfilter/nf_conntrack_netlink.c, ctnetlink_flush_conntrack). In version 0 the
+    family would not count (ctnetlink_del_conntrack)."""
+    _send(Netlink(NETLINK_NETFILTER), [(CT_DELETE, 0, header(family, version=1) + _marked(mark, mask))])
 
 
 def seed(marks: dict[str, int], mask: int) -> int:

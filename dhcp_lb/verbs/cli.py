@@ -25,14 +25,15 @@ from ..pinning import advice, pins
 from ..policy import PROTOCOLS, line_of
 from ..reconcile import News, flush, reconcile
 from ..rtnetlink import Rtnetlink
-from ..sight import Sight, look, now_s
+from ..sight import Sight, look, look6, now_s
 from ..store import Store
 from ..takeup import current, take_up
 from .counts import found, short, speak
 from .explain import ANY, RTN_LOCAL, Packet, chosen, ended, explanation, no_way, printable
 from .history import history
 from .holds import drain, hold, seconds
-from .status import Status, as_json, as_text, shares, timeless
+from .six import ignored, refused, ways
+from .status import Six, Status, as_json, as_text, shares, timeless
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 NEWLINE, HOME, CLEAR_LINE, CLEAR_BELOW = "\n", "\033[H", "\033[K", "\033[J"  # of a terminal: console_codes(4)
@@ -106,7 +107,7 @@ def _parser() -> ArgumentParser:
     verb("check", check, "check a configuration, and name every mistake").add_argument(
         "file", nargs="?", default=PATH, metavar="FILE", help=f"the configuration, instead of {PATH}")
     child = verb("explain", explain, "say which link a connection takes, and why")
-    child.add_argument("destination", metavar="DESTINATION", help="an IPv4 address")
+    child.add_argument("destination", metavar="DESTINATION", help="an IPv4 or IPv6 address")
     child.add_argument("--from", dest="source", metavar="ADDRESS", default="",
                        help="for a socket that is bound to this address, or for a machine of the LAN that has it")
     way = child.add_mutually_exclusive_group()
@@ -188,7 +189,7 @@ def _brief() -> tuple[int, str]:
     if report.mistakes:
         return MISTAKES
     state = report.sight.state
-    in_order = not report.view.changes and report.counts
+    in_order = not report.view.changes and not (report.six and report.six.view.changes) and report.counts
     return brief(report.sight.config, report.view.uplinks, state.held, Store().flushed(), in_order)
 
 
@@ -196,33 +197,38 @@ def _report() -> Status:
     """All that `status` tells."""
     config = read_config()
     mistakes = _mistakes(config)
-    sight, known = _sight(config)
+    (sight, *more), known = _sights(config)
     kernel = Rtnetlink()
-    commands = tuple(sum(_commands(kernel, sight), [])) if known and not mistakes else ()
+    commands = tuple(sum(_commands(kernel, sight, *more), [])) if known and not mistakes else ()
     view = explained(kernel, judged(sight))
-    ways, notes = found(kernel, sight, view)
-    notes = (*ways, *notes)
+    six = [Six(one, explained(kernel, judged(one))) for one in more]
+    stand, notes = found(kernel, sight, view)
+    stand += tuple([note for one in six for note in ways(kernel, one.sight, one.view)])
+    notes = (*stand, *notes)
     if known:
-        notes += (*groups.warnings(Store(), config, sight.interfaces), *short(view),
+        views = [one.view for one in six]
+        notes += (*ignored(views), *refused(views), *groups.warnings(Store(), config, sight.interfaces), *short(view),
                   *advice.now(kernel, config, sight.state))
     if known and config.links and not sight.state.checked and not Store().flushed():
         notes = (*notes, "no monitor is running, so a provider that does not work keeps its share")
-    return Status(VERSION, sight, view, commands, notes, now_s(), known, mistakes, not ways)
+    return Status(VERSION, sight, view, commands, notes, now_s(), known, mistakes, not stand, six[0] if six else None)
 
 
 def plan(options: Namespace) -> None:
     """Prints the changes that `apply` would make."""
     config = _config(options.file)
-    sight, known = _sight(config)
+    sights, known = _sights(config)
     if not known:
         raise PermissionError(1, "Permission denied", Store().path)
     kernel = Rtnetlink()
     pinned = pins.planned(kernel, config)
     if pins.differs(config, pinned):
         _fail(f"apply would have nft {'make' if pinned == LOADED else 'remove'} the table inet dhcp-lb", 0)
-    sight = sight._replace(state=sight.state._replace(pinned=pinned))
-    comes, changes, goes = _commands(kernel, sight)
-    for line in (*sysctl.commands(kernel, Store(), config, sight.interfaces), *comes, *changes, *goes):
+    sights = [sight._replace(state=sight.state._replace(pinned=pinned)) for sight in sights]
+    comes, changes, goes = _commands(kernel, *sights)
+    sysctls = [line for sight in sights
+               for line in sysctl.commands(kernel, Store(), config, sight.interfaces, sight.family)]
+    for line in (*sysctls, *comes, *changes, *goes):
         print(line)
 
 
@@ -231,7 +237,7 @@ def apply(_: Namespace) -> None:
     config = _valid(read_config())
     take_up(config, Store(), config.interfaces)
     reconcile(config, Store(), News(edited=True))
-    sight = _sight(config)[0]
+    sight = _sights(config)[0][0]
     speak(Rtnetlink(), Store(), sight, judged(sight))
     nudge(Store())
 
@@ -280,12 +286,16 @@ def explain(options: Namespace) -> int | None:
     for name in ("destination", "source") if options.source else ("destination",):
         quad = getattr(options, name)
         try:
-            setattr(options, name, address.parse(quad))
+            setattr(options, name, address.host6(quad) if ":" in quad else address.parse(quad))
         except ValueError as error:
             raise Invalid(f"{quad or name} {error}") from None
     if options.iif and not options.source:
         raise Invalid("--in needs --from: must name the address of the machine that the connection comes from")
-    sight, _ = _sight(_valid(read_config()))
+    family = address.family(options.destination)
+    if options.source and address.family(options.source) != family:
+        raise Invalid(f"{options.destination} from {options.source}: must be both IPv4 or both IPv6")
+    sights, _ = _sights(_valid(read_config()))
+    sight = sights[-1] if family == address.IPV6.number else sights[0]
     kernel = Rtnetlink()
     if options.source and not options.oif and not options.iif:
         options.iif = _way_in(kernel, options.source)
@@ -302,12 +312,12 @@ def explain(options: Namespace) -> int | None:
     try:
         route = kernel.lookup(packet.destination, packet.source, oif, iif, packet.protocol, packet.port, packet.mark)
     except OSError as error:
-        rule = ended(kernel.rules(), error.errno or 0, packet)
+        rule = ended(kernel.rules(family), error.errno or 0, packet)
         return _fail(no_way(packet, error.errno or 0, _what(error), rule, line_of(policies, rule.pref) if rule else 0,
                             view.have), FAILED)
     group = next((one.group for nexthop in route.nexthops[:1] for one in kernel.interfaces(
         frozenset(interface_names([route]).values())).values() if one.ifindex == nexthop.oif), 0)
-    by = chosen(kernel.rules(), route, packet, group)
+    by = chosen(kernel.rules(family), route, packet, group)
     settings = sight.config.settings
     carriers = {interface.ifindex: interface.carrier for interface in sight.interfaces.values()}
     names = {name.number: name.name for name in iproute2.names("rt_tables")}
@@ -360,22 +370,26 @@ def remove(_: Namespace) -> None:
     flush(Store())
 
 
-def _sight(config: Config) -> tuple[Sight, bool]:
-    """Reads everything that a run goes by, and what would be taken up, as `apply` does first. Also returns whether the
-    store could be read: other users see the kernel alone."""
+def _sights(config: Config) -> tuple[list[Sight], bool]:
+    """Reads everything that a run goes by, of IPv4, and of IPv6 if there is any; and what would be taken up, as
+    `apply` does first. Also returns whether the store could be read: other users see the kernel alone."""
     store = Store()
     known = not os.path.exists(store.path) or os.access(store.path, os.R_OK | os.X_OK)
     state = store.load(config.interfaces, now_s()) if known else State()
     if known:
         state = state._replace(leases={**state.leases, **current(config, state.leases, config.interfaces)},
                                servers=iproute2.servers(config, iproute2.known()))
-    return look(Rtnetlink(), config, state), known
+    kernel = Rtnetlink()
+    sight = look(kernel, config, state)
+    state = store.load6(sight.state, config.interfaces, now_s()) if known else sight.state._replace(leases={})
+    six = look6(kernel, sight.config, state, sight.interfaces)
+    return [sight, six] if six else [sight], known
 
 
-def _commands(kernel: Rtnetlink, sight: Sight) -> tuple[list[str], list[str], list[str]]:
+def _commands(kernel: Rtnetlink, *sights: Sight) -> tuple[list[str], list[str], list[str]]:
     """What a run would do: to interfaces beforehand, to the routing, to interfaces afterwards."""
-    comes, goes = groups.commands(kernel, Store(), sight.config, sight.interfaces)
-    changes = judged(sight).changes
+    comes, goes = groups.commands(kernel, Store(), sights[0].config, sights[0].interfaces)
+    changes = [change for sight in sights for change in judged(sight).changes]
     names = interface_names([change.what for change in changes])
     return comes, [command(change, names) for change in changes], goes
 

@@ -11,8 +11,8 @@ from ..commands import PROTOCOLS, rule_text
 from ..config import PATH
 from ..model import BLACKHOLE, LOOKUP, MAIN_TABLE, UNREACHABLE, Route, Routing, Rule
 from ..policy import OWN
-from ..routing import (PREF_BALANCE, PREF_BY_LINK, PREF_DEVICE, PREF_DHCP, PREF_DNS, PREF_LAN, PREF_MAIN, PREF_PAUSE,
-                       PREF_PIN, PREF_SOURCE)
+from ..routing import (PREF_BALANCE, PREF_BY_LINK, PREF_DEVICE, PREF_DHCP, PREF_DNS, PREF_GUARD, PREF_LAN, PREF_MAIN,
+                       PREF_PAUSE, PREF_PIN, PREF_SOURCE, is_default)
 
 RTN_LOCAL, RTN_BROADCAST = b"\2", b"\3"  # the second byte of a route's `rest`: linux/rtnetlink.h
 PROHIBIT = 8  # FR_ACT_PROHIBIT: uapi/linux/fib_rules.h
@@ -24,6 +24,7 @@ REASONS = {
     PREF_PIN: "its connection has been on this link before",
     PREF_PAUSE: "its connection has been on a link whose cable is out, and waits for a moment",
     PREF_SOURCE: "it comes from a link's address, like the replies to connections that came in by that link",
+    PREF_GUARD: "it comes from a link's address, which no other provider takes, and the link cannot be used",
     PREF_DEVICE: "its socket is bound to a link's interface",
     PREF_DHCP: "a lease is renewed by its own link",
     PREF_MAIN: "table main has a default route that does not lead by a link: a VPN that takes all",
@@ -117,7 +118,9 @@ def explanation(packet: Packet, route: Route, rule: Rule | None, tables: dict[in
     if rule:
         lines.append(f"  rule   {rule_text(rule)}{' and more conditions' if rule.rest else ''}")
         lines.append(f"         because {reason(rule, line, ours)}")
-    where = "default" if route.destination == address.EVERYWHERE else route.destination
+    where = "default" if is_default(route) or route.only_from else route.destination
+    if route.only_from:
+        where += f" from {route.only_from}"
     lines.append(f"  table  {name} ({route.table}), route {where}")
     for nexthop in route.nexthops:
         way = interfaces.get(nexthop.oif, f"if{nexthop.oif}") + (f" via {nexthop.gateway}" if nexthop.gateway else "")

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..address import EVERYWHERE
 from ..change import View
 from ..model import LOADED, NO, ON_DEVICE, OUT, Lease, Routing
-from ..routing import DEAD, DISABLED, DRAINING, NO_LEASE, UNUSABLE, UP, Uplink
+from ..routing import DEAD, DISABLED, DRAINING, NO_LEASE, UNUSABLE, UP, Uplink, is_default
 from ..sight import Sight
 
 SCHEMA = 1  # of the JSON; another number means that a field has changed its meaning
 BAR = 10  # characters for all connections
 NEEDED = 3  # columns that are there however narrow the terminal is
+HEADINGS6 = ("IPV6", "STATE", "SHARE", "FROM", "GATEWAY", "PREFIXES")
 COLOURS = {UP: "32", UNUSABLE: "31", DEAD: "31"}  # SGR: green, red; every other state is yellow
 HEADINGS = ("LINK", "STATE", "SHARE", "ADDRESS", "GATEWAY", "WEIGHT", "CHECK", "TABLE", "LEASE")  # by worth
+
+
+class Six(NamedTuple):
+    """The same of IPv6."""
+
+    sight: Sight
+    view: View
 
 
 class Status(NamedTuple):
@@ -29,6 +36,7 @@ class Status(NamedTuple):
     ages_known: bool  # whether the store could be read
     mistakes: tuple[str, ...] = ()  # of the configuration; then `sight` has the links that are without
     counts: bool = True  # nothing of somebody else's comes in the place of ours
+    six: Six | None = None  # if this machine has IPv6
 
 
 def shares(routing: Routing, balance_table: int, carriers: dict[int, bool]) -> dict[int, float]:
@@ -37,7 +45,7 @@ def shares(routing: Routing, balance_table: int, carriers: dict[int, bool]) -> d
     The kernel tries the defaults of the balance table in the order of their metrics, and skips nexthops without
     carrier."""
     defaults = [route for route in routing.routes
-                if route.table == balance_table and route.destination == EVERYWHERE and not route.rest]
+                if route.table == balance_table and is_default(route) and not route.rest]
     for route in sorted(defaults, key=lambda route: route.metric):
         weights = {nexthop.oif: nexthop.weight for nexthop in route.nexthops if carriers.get(nexthop.oif)}
         if weights:
@@ -49,7 +57,8 @@ def as_json(status: Status) -> dict[str, Any]:
     """The document of `status --json`. dhcp-lb(8) has its fields. Fields may be added; no field changes its
     meaning."""
     config, view = status.sight.config, status.view
-    part = _parts(status)
+    part = _parts(status, view)
+    six = _ipv6_as_json(status)
     return {
         "schema": SCHEMA,
         "version": status.version,
@@ -71,6 +80,7 @@ def as_json(status: Status) -> dict[str, Any]:
             "lease_ends_in_s": _ends_in(status, uplink),
             "tier": uplink.link.tier,
             "check": _check_as_json(status, uplink),
+            "ipv6": six.get(uplink.link.interface),
         } for uplink in view.uplinks],
         "balance": {"table_name": config.settings.balance_name, "table": config.settings.balance_table},
         "pinned": status.sight.state.pinned == LOADED if status.ages_known else None,
@@ -89,6 +99,21 @@ def timeless(document: dict[str, Any]) -> dict[str, Any]:
         for link in document["links"]]}
 
 
+def _ipv6_as_json(status: Status) -> dict[str, dict[str, Any]]:
+    """What each link has of IPv6, by interface; nothing of those that are to be left alone."""
+    if not status.six:
+        return {}
+    interfaces, part = status.six.sight.interfaces, _parts(status, status.six.view)
+    return {uplink.link.interface: {
+        "state": uplink.state,
+        "reason": uplink.reason or None,
+        "addresses": list(interfaces[uplink.link.interface].addresses) if uplink.ifindex else [],
+        "prefixes": list(uplink.lease.prefixes),
+        "gateway": _gateway(uplink.lease) or None,
+        "share": round(part.get(uplink.ifindex, 0.0), 4),
+    } for uplink in status.six.view.uplinks}
+
+
 def as_text(status: Status, *, colour: bool = False, block: str = "#", width: int = 0) -> str:
     """The table of `status`, and a verdict; each line ends with a newline. Of the table, the columns that do not fit
     into `width` characters are left out from the right; 0 = all of them fit."""
@@ -96,12 +121,27 @@ def as_text(status: Status, *, colour: bool = False, block: str = "#", width: in
         if status.mistakes:
             return "\n".join(_verdict(status)) + "\n"
         return "No links: name them in /etc/dhcp-lb, see dhcp-lb(5), then run `dhcp-lb apply`.\n"
-    part = _parts(status)
+    part = _parts(status, status.view)
     rows = [list(HEADINGS)] + [_row(status, uplink, part.get(uplink.ifindex, 0.0), block)
                                for uplink in status.view.uplinks]
     if not status.sight.state.checked:  # nobody checks
         for row in rows:
             del row[HEADINGS.index("CHECK")]
+    lines = _table(rows, [uplink.state for uplink in status.view.uplinks], colour, width)
+    reasons = [f"{uplink.link.interface} {uplink.state}: {reason}" for uplink in status.view.uplinks
+               if (reason := _reason(uplink, part.get(uplink.ifindex, 0.0)))]
+    six = [uplink for uplink in status.six.view.uplinks if uplink.state != NO_LEASE] if status.six else []
+    if status.six and six:
+        part = _parts(status, status.six.view)
+        rows = [list(HEADINGS6)] + [_row6(uplink, part.get(uplink.ifindex, 0.0), block) for uplink in six]
+        lines += ["", *_table(rows, [uplink.state for uplink in six], colour, width)]
+        reasons += [f"IPv6 of {uplink.link.interface} {uplink.state}: {reason}" for uplink in six
+                    if (reason := _reason(uplink, part.get(uplink.ifindex, 0.0)))]
+    return "\n".join([*lines, "", *reasons, *_verdict(status)]) + "\n"
+
+
+def _table(rows: list[list[str]], states: list[str], colour: bool, width: int) -> list[str]:
+    """The lines of a table, whose first row is its headings."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     while width and sum(widths) + 2 * len(widths[1:]) > width and len(widths) > NEEDED:
         del widths[-1]
@@ -110,12 +150,15 @@ def as_text(status: Status, *, colour: bool = False, block: str = "#", width: in
         cells = [cell.rjust(most) if heading == "WEIGHT" else cell.ljust(most)
                  for cell, most, heading in zip(row, widths, rows[0], strict=False)]
         if colour and number:
-            state = status.view.uplinks[number - 1].state
-            cells[1] = f"\033[{COLOURS.get(state, '33')}m{cells[1]}\033[0m"
+            cells[1] = f"\033[{COLOURS.get(states[number - 1], '33')}m{cells[1]}\033[0m"
         lines.append("  ".join(cells).rstrip())
-    reasons = [f"{uplink.link.interface} {uplink.state}: {reason}" for uplink in status.view.uplinks
-               if (reason := _reason(uplink, part.get(uplink.ifindex, 0.0)))]
-    return "\n".join([*lines, "", *reasons, *_verdict(status)]) + "\n"
+    return lines
+
+
+def _row6(uplink: Uplink, part: float, block: str) -> list[str]:
+    bar = block * max(1, round(part * BAR)) if part else ""
+    return [uplink.link.interface, uplink.state, f"{part:4.0%} {bar}", " ".join(uplink.lease.sources) or "-",
+            _gateway(uplink.lease) or "-", " ".join(uplink.lease.prefixes) or "-"]
 
 
 def _row(status: Status, uplink: Uplink, part: float, block: str) -> list[str]:
@@ -189,10 +232,10 @@ def _verdict(status: Status) -> list[str]:
             *[f"  {command}" for command in status.commands]]
 
 
-def _parts(status: Status) -> dict[int, float]:
+def _parts(status: Status, view: View) -> dict[int, float]:
     carriers = {interface.ifindex: interface.up and interface.carrier
                 for interface in status.sight.interfaces.values()}
-    return shares(status.view.have, status.sight.config.settings.balance_table, carriers)
+    return shares(view.have, status.sight.config.settings.balance_table, carriers)
 
 
 def _age(status: Status, uplink: Uplink) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from socket import AF_INET
 
 import pytest
 
@@ -104,7 +105,9 @@ class FakeRtnetlink:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def ours(self) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    def ours(self, family: int = AF_INET) -> tuple[list[bytes], list[bytes], list[bytes]]:
+        if family != AF_INET:
+            return [], [], []
         routing = self.world.kernel.routing()
         return ([encode(Change(True, rule))[2] for rule in sorted(routing.rules)],
                 [encode(Change(True, route))[2] for route in sorted(routing.routes)], [])
@@ -126,7 +129,10 @@ class FakeRtnetlink:
     def name_of(self, alias: str) -> str:
         return ""
 
-    def sysctls(self) -> dict[int, None]:
+    def addresses6(self) -> list[tuple[int, str, int, int]]:
+        return []
+
+    def sysctls(self, family: int) -> dict[int, None]:
         return {}
 
     def write(self, planned: tuple[Change, ...]) -> tuple[Refusal, ...]:

@@ -1,0 +1,248 @@
+"""What only IPv6 has: a link's lease is what the kernel shows of it, a dozen addresses and routers it may be, and
+prefixes for others. Loaded only where a run looks at IPv6, and IPv6 is there.
+
+Pure, but for `look`. Numbers are from uapi/linux: if_addr.h (IFA_F_*), rtnetlink.h (RTN_*, RTPROT_*, RTM_F_*),
+icmpv6.h (ICMPV6_ROUTER_PREF_*)."""
+
+from . import address
+from .address import IPV6
+from .model import MAIN_TABLE, ON_DEVICE, Interface, Lease, Link, Routing
+from .netlink import S32, U32, attributes
+from .record import NamedTuple
+from .rtmessages import routing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from struct import Struct
+
+    from .config import Config
+    from .model import Delegated, State
+    from .rtnetlink import Rtnetlink
+    from .sight import Sight
+
+    Texts = dict[str, tuple[str, ...]]
+    """By the links' interfaces."""
+else:
+    from _struct import Struct
+
+IFA_F_TEMPORARY, IFA_F_OPTIMISTIC, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x1, 0x4, 0x8, 0x20, 0x40
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_PREF = 1, 4, 5, 6, 9, 20
+RTN_UNICAST = 1
+RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP = 2, 3, 4, 9, 16
+PROTOCOLS = (RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP)
+"""Who tells of a link's routers and networks. A routing daemon's million routes are not asked for."""
+RTM_F_CLONED = 0x200
+PREFERENCES = {b"\1": 0, b"\3": 2}  # of a router: high comes first, low last; medium is between them
+BODY = Struct("=8BL")  # struct rtmsg: rtmessages.py
+NEXTHOP = Struct("=HBBl")  # struct rtnexthop
+
+SLAAC = 64  # bits of the prefix from which a host makes addresses by itself (RFC 4862)
+MOST_NETWORKS = 64  # of a link, whose router may advertise thousands
+
+
+class Address(NamedTuple):
+    """An address of an interface, link-local ones left out."""
+
+    ifindex: int
+    text: str
+    length: int
+    flags: int  # IFA_F_*
+
+    def usable(self) -> bool:
+        """Whether packets can have it, now."""
+        return not self.flags & IFA_F_DADFAILED and (not self.flags & IFA_F_TENTATIVE
+                                                     or self.flags & IFA_F_OPTIMISTIC != 0)
+
+
+class Main(NamedTuple):
+    """What table main has by each interface: the routers, the best first, and the on-link prefixes."""
+
+    routers: dict[int, tuple[str, ...]]
+    networks: dict[int, tuple[str, ...]]
+    best: tuple[int, int] = (0, 0)  # the metric and the interface of the best default of all
+
+
+def read_main(messages: list[bytes]) -> Main:
+    """The messages of a dump of main, without their headers."""
+    defaults: dict[int, list[tuple[int, int, str]]] = {}
+    networks: dict[int, set[str]] = {}
+    best = []
+    for message in messages:
+        _, length, source_length, _, _, protocol, _, kind, flags = BODY.unpack_from(message)
+        if source_length or kind != RTN_UNICAST or flags & RTM_F_CLONED:
+            continue
+        found = attributes(message, BODY.size)
+        metric = U32.unpack(found.get(RTA_PRIORITY, bytes(4)))[0]
+        hops = [(S32.unpack(found[RTA_OIF])[0], found.get(RTA_GATEWAY, b""))] if RTA_OIF in found else []
+        hops = hops or _hops(found.get(RTA_MULTIPATH, b""))
+        if not length:
+            best += [(metric, oif) for oif, _ in hops[:1]]
+        for oif, gateway in hops:
+            if not length and (gateway or protocol in (RTPROT_BOOT, RTPROT_STATIC)):
+                rank = PREFERENCES.get(found.get(RTA_PREF, b""), 1)
+                defaults.setdefault(oif, []).append((metric, rank, IPV6.text(gateway) if gateway else ON_DEVICE))
+            elif length and not gateway:
+                networks.setdefault(oif, set()).add(f"{IPV6.text(found[RTA_DST])}/{length}")
+    return Main({oif: tuple([gateway for _, _, gateway in sorted(several)]) for oif, several in defaults.items()},
+                {oif: tuple(sorted(several)[:MOST_NETWORKS]) for oif, several in networks.items()},
+                min(best, default=(0, 0)))
+
+
+def _hops(data: bytes) -> list[tuple[int, bytes]]:
+    hops = []
+    start = 0
+    while start < len(data):
+        length, _, _, oif = NEXTHOP.unpack_from(data, start)
+        hops.append((oif, attributes(data[start:start + length], NEXTHOP.size).get(RTA_GATEWAY, b"")))
+        start += length
+    return hops
+
+
+def interfaces_of(interfaces: dict[str, Interface], addresses: list[Address]) -> dict[str, Interface]:
+    """The interfaces with their usable IPv6 addresses. The order of the kernel's list says nothing."""
+    own: dict[int, list[tuple[str, int]]] = {}
+    for one in addresses:
+        if one.usable():
+            own.setdefault(one.ifindex, []).append((one.text, one.length))
+    found = {}
+    for name, interface in interfaces.items():
+        several = sorted(own.get(interface.ifindex, ()))
+        found[name] = interface._replace(addresses=tuple([text for text, _ in several]),
+                                         lengths=tuple([length for _, length in several]), lasting=())
+    return found
+
+
+def leases_of(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: list[Address], main: Main,
+              have: Routing, told: "dict[str, tuple[Delegated, ...]]" = {}) -> dict[str, Lease]:
+    """The leases of those links that have anything. `told`: the prefixes, by their clients. `have`: our own routing,
+    which keeps a gateway that main has lost, for the connections that only it can carry."""
+    prefixes, refused = accepted(links, interfaces, addresses, told)
+    shared = _shared(addresses)
+    owners = {prefix: name for name, several in prefixes.items() for prefix in several}
+    of_interface: dict[int, list[Address]] = {}
+    for one in addresses:
+        of_interface.setdefault(one.ifindex, []).append(one)
+    preferred = {link.interface: _preferred(of_interface.get(interfaces[link.interface].ifindex, []))
+                 for link in links if link.interface in interfaces}
+    ours = {route.table: route.nexthops[0] for route in have.routes
+            if len(route.nexthops) == 1 and route.destination == IPV6.everywhere and not route.only_from}
+    # Where no provider gave a global address, one behind a translation is as good as it gets.
+    local = all([is_local(text) for several in preferred.values() for text, _ in several])
+    leases = {}
+    for link in links:
+        name, interface = link.interface, interfaces.get(link.interface)
+        if not interface:
+            if prefixes[name] or refused[name]:
+                leases[name] = Lease("", 0, "", prefixes=prefixes[name], refused=refused[name])
+            continue
+        sources = _sources(name, interface, shared, owners)
+        gateway, lost, fault = "".join(main.routers.get(interface.ifindex, ())[:1]), False, ""
+        before = ours.get(link.table)
+        if not gateway and not link.gateway6:
+            fault = "table main has no default route by it"
+            if before and before.oif == interface.ifindex and (sources or prefixes[name]):
+                gateway, lost = before.gateway or ON_DEVICE, True
+        own = [(text, length) for text, length in preferred[name] if local or not is_local(text)]
+        if not own and not fault:
+            fault = "it has no usable address of its own"
+        if sources or gateway or prefixes[name] or refused[name]:
+            text, length = own[0] if own else ("", 0)
+            networks = [network for network in main.networks.get(interface.ifindex, ())
+                        if network.removesuffix("/128") not in interface.addresses]
+            leases[name] = Lease(text, length, gateway, fault=fault, sources=sources, prefixes=prefixes[name],
+                                 networks=tuple(networks), lost=lost, refused=refused[name])
+    return leases
+
+
+def accepted(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: list[Address],
+             told: "dict[str, tuple[Delegated, ...]]") -> "tuple[Texts, Texts]":
+    """The prefixes of each link, and those that its client has told and that are not used, with the reason.
+
+    A provider must not get what another one's customers send, nor what the LAN does. So the administrator's word comes
+    before any client's, and of two clients' that of the earlier line."""
+    prefixes: Texts = {link.interface: link.prefixes6 for link in links}
+    of_links = {interface.ifindex for interface in interfaces.values()}
+    networks = [(one.text, one.length) for one in addresses if one.ifindex not in of_links]
+    refused: Texts = {}
+    for link in links:
+        no = []
+        for prefix in sorted([one.prefix for one in told.get(link.interface, ())]):
+            start, _, bits = prefix.partition("/")
+            length = int(bits)
+            whose = [name for name, several in prefixes.items() if name != link.interface
+                     and any([address.overlap(prefix, other) for other in several])]
+            if not 16 <= length <= SLAAC:
+                why = "must have 16 to 64 bits"
+            elif not address.of_hosts(prefix) or is_local(start):
+                why = "must be in 2000::/3; name another one with prefix6="
+            elif whose:
+                why = f"is not apart from a prefix of {whose[0]}"
+            elif inside := [text for text, shorter in networks if shorter < length
+                            and address.overlap(prefix, address.network(text, shorter))]:
+                why = f"is a part of the network of {inside[0]}"
+            else:
+                if not any([address.within(start, other) and length >= int(other.partition("/")[2])
+                            for other in prefixes[link.interface]]):  # otherwise it is known, as it is or as a part
+                    prefixes[link.interface] += (prefix,)
+                continue
+            no.append(f"the delegated prefix {prefix} is not used: it {why}")
+        refused[link.interface] = tuple(no)
+    return prefixes, refused
+
+
+def is_local(text: str) -> bool:
+    """Whether this address is unknown to the Internet (RFC 4193)."""
+    return text[:2] in ("fc", "fd") and text.find(":") == 4  # in canonical form
+
+
+def _preferred(addresses: list[Address]) -> list[tuple[str, int]]:
+    """Those of an interface's addresses that the kernel would choose for a new connection, lasting ones first. A
+    deprecated one comes after the other links' (RFC 6724, rule 3 before rule 5)."""
+    found = sorted([(is_local(one.text), one.flags & IFA_F_TEMPORARY, one.text, one.length) for one in addresses
+                    if one.usable() and not one.flags & IFA_F_DEPRECATED])
+    return [(text, length) for _, _, text, length in found]
+
+
+def _shared(addresses: list[Address]) -> set[str]:
+    """The networks of 64 bits in which several interfaces have an address."""
+    where: dict[str, int] = {}
+    shared = set()
+    for one in addresses:
+        prefix = address.network(one.text, SLAAC)
+        if where.setdefault(prefix, one.ifindex) != one.ifindex:
+            shared.add(prefix)
+    return shared
+
+
+def _sources(name: str, interface: Interface, shared: set[str], owners: dict[str, str]) -> tuple[str, ...]:
+    """The prefixes of what comes from this interface: the /64 from which it makes addresses, so that a temporary
+    address needs no event, if the /64 is its own. Two routers may advertise the same one, of unique local addresses
+    for instance, or that of somebody's LAN. `owners`: the links' prefixes, and whose each is."""
+    found = set()
+    lengths = {int(prefix[prefix.index("/") + 1:]) for prefix in owners}  # none is longer than 64
+    for text, length in zip(interface.addresses, interface.lengths):
+        prefix = address.network(text, SLAAC)
+        alone = (length == SLAAC and not is_local(text) and prefix not in shared
+                 and not any([owners.get(address.network(text, bits), name) != name for bits in lengths]))
+        found.add(prefix if alone else f"{text}/128")
+    return tuple(sorted(found))
+
+
+def look(kernel: "Rtnetlink", config: "Config", state: "State", interfaces: dict[str, Interface]) -> "Sight | None":
+    """Reads the kernel's IPv6. None if it is no business of ours: there is none, or nobody has an address, no link has
+    a prefix, and nothing is ours. `interfaces`: the links', as they were seen with IPv4."""
+    from .sight import Sight, lan_metric, standing_only
+    links = tuple([link for link in config.links if link.ipv6])
+    addresses = [Address(*found) for found in kernel.addresses6()]
+    rules, routes, others = kernel.ours(IPV6.number)
+    if not rules and not routes and not (links and addresses) and not state.told and not any(
+            [link.prefixes6 for link in links]):
+        return None
+    main = read_main([message for protocol in PROTOCOLS for message in kernel.routes6(MAIN_TABLE, protocol)])
+    interfaces = interfaces_of(interfaces, addresses)
+    have = Routing()
+    if routes and any([one.ifindex not in main.routers for one in interfaces.values()]):
+        have = routing(rules, routes)
+    state = state._replace(leases=leases_of(links, interfaces, addresses, main, have, state.told))
+    return Sight(config, standing_only(state, interfaces), interfaces, rules, routes, others,
+                 lan_metric(kernel, interfaces, main.best), IPV6.number)

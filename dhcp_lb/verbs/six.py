@@ -1,0 +1,51 @@
+"""What `status` says of IPv6 beyond the links' states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .. import sysctl
+from ..change import View
+from ..rtmessages import rule
+from ..rtnetlink import Rtnetlink
+from ..sight import Sight
+from .counts import fits_all, in_the_way
+
+CONF = Path("/proc/sys/net/ipv6/conf")  # ip-sysctl.rst
+FORWARDS, UNLESS_IT_FORWARDS, ALWAYS = "1", "1", "2"
+
+
+def ways(kernel: Rtnetlink, sight: Sight, view: View) -> tuple[str, ...]:
+    """What stands in the way of IPv6, in words: rules of others, and sysctls."""
+    if not view.have.rules:
+        return ()
+    others = [one for one in map(rule, sight.others) if fits_all(one)]
+    return (*in_the_way(sight.config, view, others, []),
+            *sysctl.unset(kernel, sight.config, sight.interfaces, sight.family),
+            *sysctl.warnings(sight.config, sight.family))
+
+
+def ignored(views: list[View]) -> list[str]:
+    """The links without a gateway of which the kernel ignores what routers advertise."""
+    found = []
+    for uplink in [uplink for view in views for uplink in view.uplinks]:
+        name = uplink.link.interface
+        if (not uplink.lease.gateway or uplink.lease.lost) and not uplink.link.gateway:
+            accepts, forwards = _value(name, "accept_ra"), _value(name, "forwarding")
+            if (accepts, forwards) == (UNLESS_IT_FORWARDS, FORWARDS):
+                found.append(f"{name}: router advertisements are ignored, because this machine forwards: "
+                             f"net.ipv6.conf.{name}.accept_ra must be {ALWAYS}, or another program must take them")
+    return found
+
+
+def refused(views: list[View]) -> list[str]:
+    """The prefixes that clients have told and that are not used."""
+    return [f"{uplink.link.interface}: {line}" for view in views for uplink in view.uplinks
+            for line in uplink.lease.refused]
+
+
+def _value(interface: str, key: str) -> str:
+    try:
+        return (CONF / interface / key).read_text("ascii").strip()
+    except OSError:
+        return ""

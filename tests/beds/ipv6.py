@@ -1,0 +1,197 @@
+"""Two providers of IPv6, the Internet behind them, a LAN with addresses of both, and the router between: the network
+of a box (`boxed`), with the program installed.
+
+Provider eth0 has 2001:db8:a::/48 and weight 1, provider eth1 has 2001:db8:b::/48 and weight 2. Each advertises the
+first /64 of it on its link, has delegated the rest to the router, and drops what comes from anywhere else (BCP 38)."""
+
+import contextlib
+import errno
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .box import CONFIG, ip, run, verb
+from .netns import Network
+
+PREFIXES = {"eth0": "2001:db8:a", "eth1": "2001:db8:b"}
+LAN_OF = {name: f"{prefix}:f00" for name, prefix in PREFIXES.items()}
+INTERNET = "2001:db8:ffff"
+PORT = 80
+ROUTER_ADVERTISEMENT, PREFIX_INFORMATION = 134, 3  # RFC 4861
+ON_LINK, AUTONOMOUS = 0x80, 0x40
+LINES = ("eth0 table-eth0 200 1 prefix6=2001:db8:a::/48\n"
+         "eth1 table-eth1 201 2 prefix6=2001:db8:b::/48\n")
+
+
+def sysctl(**values: object) -> None:
+    """Sets net.ipv6.conf.* in this network: INTERFACE__KEY=VALUE."""
+    for name, value in values.items():
+        Path(f"/proc/sys/net/ipv6/conf/{name.replace('__', '/')}").write_text(str(value))
+
+
+def advertise(internet: Network, interface: str, prefix: str = "", *, router_s: int = 1800, valid_s: int = 7200,
+              preferred_s: int = 3600, flags: int = ON_LINK | AUTONOMOUS, length: int = 64) -> None:
+    """The provider advertises itself and a prefix on its link, once; the prefix is its own if none is named."""
+    network = socket.inet_pton(socket.AF_INET6, prefix or f"{PREFIXES[interface]}::")
+    body = struct.pack("!BBHBBHLL", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, router_s, 0, 0)
+    body += struct.pack("!BBBBLLL", PREFIX_INFORMATION, 4, length, flags, valid_s, preferred_s, 0) + network
+    with internet, socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sender:
+        scope = socket.if_nametoindex(interface)
+        sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        sender.bind(("fe80::1", 0, 0, scope))
+        sender.sendto(body, ("ff02::1", 0, 0, scope))
+
+
+class Providers:
+    """The networks around the router, and what can be done to them."""
+
+    def __init__(self, internet: Network, lan: Network, server: socket.socket) -> None:
+        self.internet, self.lan, self.server = internet, lan, server
+
+    def advertise(self, interface: str, prefix: str = "", **changes: int) -> None:
+        advertise(self.internet, interface, prefix, **changes)
+
+    def introduce(self, interface: str, prefix: str = "") -> None:
+        """The provider advertises until the router has an address."""
+        for _ in range(300):
+            if not own(interface):
+                self.advertise(interface, prefix)
+                time.sleep(0.01)
+                continue
+            return
+        raise AssertionError(f"{interface} has no address: {run('ip', '-6', 'address')}")
+
+    def cable(self, interface: str, state: str) -> None:
+        """Takes the carrier `down`, or brings it `up`. Nobody is told."""
+        with self.internet:
+            run("ip", "link", "set", interface, state)
+            if state == "up":
+                self._furnish(interface)
+
+    def plug(self, interface: str) -> None:
+        """Connects the provider to a device of the router's, which comes new."""
+        run("ip", "link", "add", interface, "type", "veth", "peer", "name", interface, "netns", self.internet.path)
+        with self.internet:
+            run("ip", "link", "set", interface, "up")
+            self._furnish(interface)
+        sysctl(**{f"{interface}__accept_ra": 2})
+        ip(f"link set {interface} up", f"address add fe80::2/64 dev {interface} nodad")
+
+    def _furnish(self, interface: str) -> None:
+        ip(f"address replace fe80::1/64 dev {interface} nodad",
+           f"route replace {PREFIXES[interface]}::/48 via fe80::2 dev {interface}")
+
+    def astray(self) -> int:
+        """How many packets came to a provider with a source that is not of his, since the last call."""
+        with self.internet:
+            listed = run("nft", "reset", "counters", "table", "ip6", "bcp38")
+        return sum(int(line.split()[1]) for line in listed.splitlines() if "packets" in line)
+
+    def connects(self, number: int, source: str = "", lan: bool = False, oif: str = "",
+                 timeout_s: float = 2.0) -> "Counter[str]":
+        """Opens so many connections to different machines, one after the other. → How many came through by each link,
+        or what became of them: the link is the one whose provider has the source."""
+        found: Counter[str] = Counter()
+        for place in range(number):
+            with contextlib.ExitStack() as stack:
+                if lan:
+                    stack.enter_context(self.lan)
+                client = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_STREAM))
+                client.settimeout(timeout_s)
+                try:
+                    if oif:
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, oif.encode())
+                    if source:
+                        client.bind((source, 0))
+                    client.connect((f"{INTERNET}::{1 + place % 250:x}", PORT))
+                    own = client.getsockname()[0]
+                    found[next(name for name, prefix in PREFIXES.items() if own.startswith(f"{prefix}:"))] += 1
+                except TimeoutError:
+                    found["timeout"] += 1
+                except OSError as error:
+                    found[error.strerror] += 1
+        self.drain()
+        return found
+
+    def told(self, number: int, source: str, within_s: float, lan: bool = False) -> int:
+        """Opens so many connections at once. → How many were told within this time that there is no way."""
+        end = time.monotonic() + within_s
+        with contextlib.ExitStack() as stack:
+            if lan:
+                stack.enter_context(self.lan)
+            waiting = set()
+            for place in range(number):
+                client = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_STREAM))
+                client.setblocking(False)
+                client.bind((source, 0))
+                if client.connect_ex((f"{INTERNET}::{1 + place:x}", PORT)) == errno.EINPROGRESS:
+                    waiting.add(client)
+            while waiting and time.monotonic() < end:
+                time.sleep(0.01)
+                waiting -= {client for client in waiting if client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)}
+        return number - len(waiting)
+
+    def drain(self) -> None:
+        """Forgets the connections that came to the server."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.server.accept()[0].close()
+
+
+@contextlib.contextmanager
+def providers(lines: str = LINES, names: Sequence[str] = ("eth0", "eth1"), told: bool = True) -> Iterator[Providers]:
+    """The router has these links in its configuration, and nothing of ours yet. Both providers have advertised
+    themselves, unless nobody is to be `told`."""
+    internet, lan = Network(), Network()
+    sysctl(default__dad_transmits=0, default__accept_ra=2, all__forwarding=1)
+    with internet:
+        sysctl(default__dad_transmits=0, all__forwarding=1)
+        run("ip", "link", "set", "lo", "up")
+        ip(f"route add local {INTERNET}::/64 dev lo")
+        rules = [f"iifname {name} ip6 saddr != {{ {prefix}::/48, fe80::/10, :: }} counter name wrong drop\n"
+                 for name, prefix in PREFIXES.items()]
+        run("nft", "-f", "-", stdin="table ip6 bcp38 {\ncounter wrong { }\nchain in {\n"
+            f"type filter hook prerouting priority -400\n{''.join(rules)}}}\n}}\n")
+        server = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        server.bind(("::", PORT))
+        server.listen(4096)
+        server.setblocking(False)
+    found = Providers(internet, lan, server)
+    with server:
+        run("ip", "link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", lan.path)
+        ip("link set lan0 up", "address add fe80::3/64 dev lan0 nodad",
+           *[f"address add {LAN_OF[name]}::1/64 dev lan0 nodad" for name in names])
+        with lan:
+            sysctl(default__dad_transmits=0)
+            ip("link set eth0 up", *[f"address add {LAN_OF[name]}::2/64 dev eth0 nodad" for name in names],
+               "route add default via fe80::3 dev eth0")
+        for name in names:
+            found.plug(name)
+        CONFIG.write_text(lines)
+        for name in names if told else ():
+            found.introduce(name)
+        yield found
+        internet.close()
+        lan.close()
+
+
+def own(interface: str) -> str:
+    """The router's global address on a link; "" without."""
+    listed = run("ip", "-6", "-o", "address", "show", "dev", interface, "scope", "global", "-tentative")
+    return listed.split()[3].partition("/")[0] if listed.strip() else ""
+
+
+def ours() -> list[str]:
+    """Our rules and routes of IPv6 in the words of ip(8), without tables' names."""
+    lines = (run("ip", "-6", "-N", "rule") + run("ip", "-6", "-N", "-o", "route", "show", "table", "all")).splitlines()
+    return sorted(" ".join(line.replace("\\", "").split()) for line in lines if " proto 109" in line)
+
+
+def apply() -> None:
+    """Has the routing brought in line, and finds nothing left to do."""
+    verb("apply")
+    plan = verb("plan")
+    assert plan == "", plan

@@ -1,0 +1,425 @@
+"""IPv6 with two providers that drop what is not of theirs: each source by its own provider."""
+
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from tests.beds.box import CHECKOUT, CONFIG, ENVIRONMENT, PROGRAM, Syslog, boxed, event, given, kernel, run, verb
+from tests.beds.ipv6 import INTERNET, LAN_OF, LINES, PREFIXES, apply, ours, own, providers
+from tests.test_ns_kill import Step, killed_at, points
+
+
+@boxed
+def test_each_source_leaves_by_its_own_provider() -> None:
+    with providers() as world:
+        sources = {name: own(name) for name in LAN_OF}
+        before = [world.connects(3, sources[name], timeout_s=0.3)["timeout"] for name in sources]
+        assert sorted(before) == [0, 3]  # two thirds of it fail without us
+        assert world.astray() >= 3
+        apply()
+        for name in sources:
+            assert world.connects(300, sources[name]) == {name: 300}
+            assert world.connects(300, oif=name) == {name: 300}
+            assert world.connects(300, f"{LAN_OF[name]}::2", lan=True) == {name: 300}
+        assert world.astray() == 0
+
+
+@boxed
+def test_the_routers_own_connections_are_balanced_with_the_right_sources() -> None:
+    with providers() as world:
+        apply()
+        found = world.connects(600)
+        assert sum(found.values()) == found["eth0"] + found["eth1"] == 600
+        assert abs(found["eth0"] / 600 - 1 / 3) < 0.06
+        assert world.astray() == 0
+
+
+@boxed
+def test_a_cable_that_is_cut_costs_its_own_sources_alone_and_those_are_told_at_once() -> None:
+    with providers() as world:
+        sources = {name: own(name) for name in LAN_OF}
+        apply()
+        for dead, other in ("eth0", "eth1"), ("eth1", "eth0"):
+            world.cable(dead, "down")
+            assert world.connects(300) == {other: 300}
+            assert world.connects(300, sources[other]) == {other: 300}
+            assert world.connects(300, f"{LAN_OF[other]}::2", lan=True) == {other: 300}
+            assert world.told(10, sources[dead], 0.2) == 10
+            assert world.told(10, f"{LAN_OF[dead]}::2", 2.1, lan=True) == 10
+            world.cable(dead, "up")
+            time.sleep(1.2)  # the kernel takes up to a second to see it: net/core/link_watch.c
+            assert world.connects(100, sources[dead]) == {dead: 100}
+            assert set(world.connects(100)) == {"eth0", "eth1"}
+        assert world.astray() == 0 and verb("plan") == ""
+
+
+@boxed
+def test_a_device_that_is_unplugged_leaves_the_other_link_as_it_is() -> None:
+    with providers() as world:
+        apply()
+        before = ours()
+        run("ip", "link", "delete", "eth0")
+        assert world.connects(200) == {"eth1": 200}
+        assert world.connects(200, f"{LAN_OF['eth1']}::2", lan=True) == {"eth1": 200}
+        apply()
+        assert world.connects(5, f"{LAN_OF['eth0']}::2", lan=True, timeout_s=5) == {"Network is unreachable": 5}
+        world.plug("eth0")
+        world.introduce("eth0")
+        apply()
+        assert ours() == before
+        assert set(world.connects(200)) == {"eth0", "eth1"} and world.astray() == 0
+
+
+@boxed
+def test_a_default_that_goes_takes_a_link_out_of_the_balance_and_its_sources_go_on() -> None:
+    with providers() as world:
+        source = own("eth0")
+        apply()
+        before = ours()
+        world.advertise("eth0", router_s=0)
+        time.sleep(0.1)
+        apply()
+        assert "no router" in verb("status")
+        assert world.connects(300) == {"eth1": 300}
+        assert world.connects(100, source) == {"eth0": 100}
+        assert world.connects(100, f"{LAN_OF['eth0']}::2", lan=True) == {"eth0": 100}
+        world.advertise("eth0")
+        time.sleep(0.1)
+        apply()
+        assert ours() == before and world.astray() == 0
+
+
+@boxed
+def test_an_address_that_goes_takes_its_rules() -> None:
+    with providers() as world:
+        apply()
+        run("ip", "-6", "address", "flush", "dev", "eth0", "scope", "global")
+        apply()
+        assert not [line for line in ours() if "from 2001:db8:a::/64" in line]
+        assert world.connects(100) == {"eth1": 100}  # eth0 has no address of its own
+        assert world.connects(100, f"{LAN_OF['eth0']}::2", lan=True) == {"eth0": 100}
+        assert "eth0  no address" in verb("status") and world.astray() == 0
+        world.introduce("eth0", "2001:db8:a:1::")  # renumbered
+        apply()
+        assert world.connects(100, own("eth0")) == {"eth0": 100} and world.astray() == 0
+
+
+@boxed
+def test_flush_leaves_the_machine_as_it_was() -> None:
+    def machine() -> str:
+        return run("ip", "-6", "rule") + run("ip", "-6", "route", "show", "table", "all") + run(
+            "sysctl", "net.ipv6.conf.eth0.ignore_routes_with_linkdown", "net.ipv6.fib_multipath_hash_policy")
+    with providers("balance = connection\n" + LINES):
+        before = _without_times(machine())
+        apply()
+        assert ours() and "policy = 3" in machine()
+        verb("flush")
+        assert ours() == [] and _without_times(machine()) == before
+
+
+def _without_times(text: str) -> str:
+    return re.sub(r" expires \d+sec", "", text)
+
+
+@boxed
+def test_what_is_not_ours_stays_as_it_is() -> None:
+    foreign = ("-6 route add default via fe80::1 dev eth0 table 252 metric 600",
+               "-6 route add unreachable default table 252 metric 4294967295",
+               "-6 route add default from 2001:db8:c::/48 via fe80::1 dev eth0 metric 7",
+               "-6 rule add pref 20100 from 2001:db8:c::/48 lookup 77 protocol 77",
+               "-6 rule add pref 20101 from 2001:db8:d::/48 unreachable")
+    with providers() as world:
+        for command in foreign:
+            run("ip", *command.split())
+        before = theirs()
+        apply()
+        assert theirs() == before
+        world.cable("eth0", "down")
+        verb("disable", "eth1")
+        verb("flush")
+        assert theirs() == before and ours() == []
+
+
+def theirs() -> list[str]:
+    lines = (run("ip", "-6", "-N", "rule") + run("ip", "-6", "-N", "-o", "route", "show", "table", "252")).splitlines()
+    return [line.replace(" linkdown", "") for line in lines if " proto 109" not in line]
+
+
+@boxed
+def test_a_machine_without_ipv6_gets_not_one_object_of_it() -> None:
+    with providers(told=False) as world:
+        for name in "lo", "eth0", "eth1", "lan0":
+            run("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1")
+        run("sed", "-i", "s/prefix6=[^ ]*//", "/etc/dhcp-lb")
+        apply()
+        assert ours() == [] and '"ipv6": null' in verb("status", "--json") and "IPV6" not in verb("status")
+        assert world.connects(1, timeout_s=0.1) != {"eth0": 1}
+
+
+@boxed
+def test_a_link_that_says_ipv6_no_is_left_alone() -> None:
+    with providers("eth0 table-eth0 200 1 ipv6=no\neth1 table-eth1 201 2\n") as world:
+        apply()
+        assert not [line for line in ours() if "eth0" in line or "2001:db8:a:" in line]
+        assert world.connects(50, own("eth1")) == {"eth1": 50} and world.connects(50) == {"eth1": 50}
+
+
+@boxed
+def test_no_policy_sends_a_source_to_the_wrong_provider() -> None:
+    with providers(LINES + "in lan0 -> eth0 eth1\n") as world:
+        apply()
+        for name in LAN_OF:
+            assert world.connects(100, f"{LAN_OF[name]}::2", lan=True) == {name: 100}
+        assert world.astray() == 0
+
+
+@boxed
+def test_a_vpn_that_takes_all_takes_the_lan_too() -> None:
+    with providers() as world:
+        run("ip", "link", "add", "vpn0", "type", "veth", "peer", "name", "peer-vpn0")
+        run("ip", "link", "set", "vpn0", "up")
+        run("ip", "-6", "route", "add", "default", "dev", "vpn0", "table", "77")
+        run("ip", "-6", "rule", "add", "pref", "30863", "lookup", "77")
+        apply()
+        for place in "32764", "30863":
+            run("ip", "-6", "rule", "del", "lookup", "77")
+            run("ip", "-6", "rule", "add", "pref", place, "lookup", "77")
+            for name in LAN_OF:
+                found = run("ip", "-6", "route", "get", f"{INTERNET}::1", "from", f"{LAN_OF[name]}::2", "iif", "lan0")
+                assert " dev vpn0 " in found
+                assert f" dev {name} " in run("ip", "-6", "route", "get", f"{INTERNET}::1", "from", own(name))
+        assert world.astray() == 0
+
+
+@boxed
+def test_an_event_of_ipv4_touches_ipv4_alone() -> None:
+    with providers() as world:
+        run("ip", "address", "add", "10.100.0.10/24", "dev", "eth0")
+        event("BOUND", "eth0", given(0))
+        assert ours() == [] and kernel().ours
+        apply()
+        before = ours()
+        world.advertise("eth0", router_s=0)
+        time.sleep(0.1)
+        event("RENEW", "eth0", given(0, gateway=2))
+        assert ours() == before
+        apply()
+        assert ours() != before
+
+
+@boxed
+def test_explain_knows_both_families() -> None:
+    with providers():
+        apply()
+        balanced = verb("explain", f"{INTERNET}::1")
+        assert "rule   pref 32765" in balanced and " 67% of" in balanced
+        assert "rule   pref 20100" in verb("explain", f"{INTERNET}::1", "--from", own("eth0"))
+        assert "default from 2001:db8:a::/48" in verb("explain", f"{INTERNET}::1", "--from", f"{LAN_OF['eth0']}::1")
+        assert "stays on this machine" in verb("explain", own("eth1"))
+        for wrong in ([":::1"], [f"{INTERNET}::1", "--from", "192.0.2.1"]):
+            assert "must be both" in complaint(*wrong) or "is not an IPv6 address" in complaint(*wrong)
+
+
+def complaint(*arguments: str) -> str:
+    done = subprocess.run([PROGRAM, "explain", *arguments], capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 2
+    return done.stderr
+
+
+@contextmanager
+def monitor() -> Iterator[Callable[[], int]]:
+    """A monitor. → How often it has looked since the last call: it tells systemd so after each look."""
+    log = Syslog()  # which makes room for all that the monitor says to such sockets
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind("/run/notify")
+        systemd.setblocking(False)
+
+        def looks() -> int:
+            found = 0
+            with suppress(BlockingIOError):
+                while True:
+                    found += systemd.recv(65536).startswith(b"STATUS=")
+            return found
+        process = subprocess.Popen([PROGRAM, "monitor"], env=ENVIRONMENT | {"NOTIFY_SOCKET": "/run/notify"})
+        try:
+            until("the monitor has looked", looks)
+            yield looks
+        except AssertionError as error:
+            raise AssertionError("\n".join([str(error), f"status {process.poll()}", *log.lines()])) from None
+        finally:
+            process.kill()
+            process.wait()
+
+
+def until(what: str, holds: Callable[[], object], timeout_s: float = 5) -> None:
+    end = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < end, f"{what}: {ours()}"
+        time.sleep(0.02)
+
+
+@boxed
+def test_the_monitor_looks_when_an_address_or_a_router_comes_or_goes() -> None:
+    with providers("pin = no\n" + LINES, told=False) as world, monitor():
+        for name, prefix in PREFIXES.items():
+            world.introduce(name)
+            until("a rule for the address", lambda: f"from {prefix}::/64 lookup" in "\n".join(ours()))
+        until("both", lambda: "nexthop via fe80::1 dev eth0" in "\n".join(ours()))
+        world.advertise("eth0", router_s=0)
+        until("no router", lambda: "nexthop" not in "\n".join(ours()))
+        assert world.connects(50) == {"eth1": 50}
+        world.advertise("eth0")
+        until("the router again", lambda: "nexthop via fe80::1 dev eth0" in "\n".join(ours()))
+        run("ip", "-6", "address", "flush", "dev", "eth1", "scope", "global")
+        until("no address", lambda: "from 2001:db8:b::/64 lookup" not in "\n".join(ours()))
+        run("ip", "-6", "rule", "del", "pref", "20200")
+        until("the rule that somebody deleted", lambda: verb("plan") == "")
+
+
+@boxed
+def test_an_unchanged_advertisement_is_no_reason_for_a_look() -> None:
+    with providers() as world, monitor() as looks:
+        until("both", lambda: "nexthop via fe80::1 dev eth0" in "\n".join(ours()))
+        time.sleep(1.5)  # until nothing is left to be taken up
+        looks()
+        changes = subprocess.Popen(["ip", "-6", "monitor", "route", "rule"], env=ENVIRONMENT, stdout=subprocess.PIPE)
+        for _ in range(20):
+            for name in PREFIXES:
+                world.advertise(name)
+            time.sleep(0.05)
+        assert looks() == 0
+        changes.terminate()
+        assert changes.communicate()[0] == b""
+        world.advertise("eth0", router_s=0)
+        until("a look", looks)
+
+
+BARE = "eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"
+
+
+def told(reason: str, interface: str, prefix: str, valid_s: int = 7200) -> None:
+    """dhclient -6 calls our hook about a prefix."""
+    which = "old" if reason in ("RELEASE6", "EXPIRE6", "STOP6") else "new"
+    hook = subprocess.run(["sh", "-euc", f". {CHECKOUT}/etc/dhcp3/dhclient-exit-hooks.d/dhcp-lb"],
+                          env=ENVIRONMENT | {"reason": reason, "interface": interface, f"{which}_ip6_prefix": prefix,
+                                             f"{which}_max_life": str(valid_s)}, capture_output=True, text=True)
+    assert (hook.returncode, hook.stdout, hook.stderr) == (0, "", "")
+
+
+@boxed
+def test_a_delegated_prefix_leaves_by_the_provider_that_delegated_it() -> None:
+    with providers(BARE) as world:
+        log = Syslog()
+        apply()
+        for name, prefix in LAN_OF.items():
+            told("BOUND6", name, f"{prefix}::/56")
+        log.lines()
+        for name, prefix in LAN_OF.items():
+            assert world.connects(300, f"{prefix}::2", lan=True) == {name: 300}
+            told("RENEW6", name, f"{prefix}::/56")
+        assert log.lines() == [] and world.astray() == 0 and verb("plan") == ""
+        before = ours()
+        verb("flush")
+        apply()
+        assert ours() == before  # what was told outlives a flush
+        world.cable("eth0", "down")
+        assert world.told(5, f"{LAN_OF['eth0']}::2", 2.1, lan=True) == 5
+        told("RELEASE6", "eth0", f"{LAN_OF['eth0']}::/56")
+        assert not [line for line in ours() if "from 2001:db8:a:f00::/56" in line]
+        assert "2001:db8:b:f00::/56" in verb("status")
+
+
+@boxed
+def test_a_prefix_that_a_provider_has_no_right_to_is_refused_once_and_harms_nobody() -> None:
+    with providers("eth0 table-eth0 200 1 prefix6=2001:db8:a::/48\neth1 table-eth1 201 2\n") as world:
+        apply()
+        log = Syslog()
+        before = ours()
+        for prefix in "::/1", "2000::/3", "fe80::/10", "2001:db8:a:f00::/56", "2001:db8::/32", "2001:db8:b:f00::/72":
+            for reason in "BOUND6", "RENEW6":
+                told(reason, "eth1", prefix)
+            line, = log.lines()
+            assert line.startswith(f"eth1: the delegated prefix {prefix} is not used: it ")
+            assert ours() == before and line in verb("status")
+            told("EXPIRE6", "eth1", prefix)
+            log.lines()
+        told("BOUND6", "eth1", "$(reboot)/56")
+        told("BOUND6", "eth1", "2001:db8:b:f00::/56", valid_s=1)
+        assert ours() != before
+        time.sleep(1.5)
+        apply()
+        assert ours() == before  # its time is over
+        assert world.connects(50, f"{LAN_OF['eth0']}::2", lan=True) == {"eth0": 50}
+
+
+@boxed
+def test_a_gateway_that_the_kernel_refuses_costs_its_own_link_alone() -> None:
+    with providers("eth0 table-eth0 200 1 prefix6=2001:db8:a::/48 gateway=2001:db8:b:f00::1\n"
+                   "eth1 table-eth1 201 2 prefix6=2001:db8:b::/48\n") as world:
+        log = Syslog()
+        apply()
+        assert "eth0 unusable: the kernel refuses it: Gateway can not be a local address" in verb("status")
+        assert [line for line in log.lines() if line.startswith("IPv6 of")] == [
+            "IPv6 of eth0 is not used: the kernel refuses it: Gateway can not be a local address (EINVAL)"]
+        assert world.connects(100) == {"eth1": 100}
+        assert world.connects(100, f"{LAN_OF['eth1']}::2", lan=True) == {"eth1": 100}
+        assert world.told(5, f"{LAN_OF['eth0']}::2", 2.1, lan=True) == 5
+        before = ours()
+        run("ip", "-6", "address", "add", "2001:db8:b:1::1/64", "dev", "eth1", "nodad")
+        event("BOUND6", "eth1")
+        assert len(ours()) > len(before) and log.lines() != []
+        CONFIG.write_text(LINES)
+        apply()
+        assert world.connects(100, own("eth0")) == {"eth0": 100} and world.astray() == 0
+
+
+@boxed
+def test_a_device_whose_ipv6_is_switched_off_takes_its_link_out() -> None:
+    with providers() as world:
+        apply()
+        before = ours()
+        run("sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1")
+        apply()
+        assert world.connects(50) == {"eth1": 50}
+        run("sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=0")
+        run("ip", "-6", "address", "add", "fe80::2/64", "dev", "eth0", "nodad")
+        world.introduce("eth0")
+        apply()
+        assert ours() == before
+
+
+class Prefix(NamedTuple):
+    """What dhclient -6 says of a prefix."""
+
+    text: str
+
+    def variables(self) -> dict[str, str]:
+        return {"new_ip6_prefix": self.text, "new_max_life": "7200"}
+
+
+@boxed
+def test_killed_at_every_system_call_the_routing_of_ipv6_is_the_old_or_the_new_one() -> None:
+    with providers(BARE) as world:
+        apply()
+        old = ours()
+        step = Step("BOUND6", "eth0", Prefix(f"{LAN_OF['eth0']}::/56"), moves_address=False)
+        event(*step[:3])
+        want = ours()
+        assert len(want) == len(old) + 2
+        told("RELEASE6", "eth0", f"{LAN_OF['eth0']}::/56")
+        assert ours() == old
+        places = points(step)
+        assert len(places) > 50
+        told("RELEASE6", "eth0", f"{LAN_OF['eth0']}::/56")
+        for place in places:
+            killed_at(step, place)
+            assert ours() in (old, want), place
+            event(*step[:3])
+            assert ours() == want, place
+            told("RELEASE6", "eth0", f"{LAN_OF['eth0']}::/56")
+            assert ours() == old, place
+        assert world.astray() == 0
