@@ -99,11 +99,13 @@ def _whose(change: Change, uplinks: tuple[Uplink, ...], served: set[tuple[Nextho
     """The link that a refused change belongs to, and how far the hold reaches. A link whose single default is there
     already keeps its routes: the kernel takes no new route by its gateway, but keeps the old ones."""
     what = change.what
+    for uplink in uplinks:  # a network beside its lease is in the other links' tables, too
+        if isinstance(what, Route) and not balances(what) and [hop.oif for hop in what.nexthops] == [uplink.ifindex]:
+            own = what.table == uplink.link.table
+            return uplink.link.interface, NO_NEW if what.nexthops in served and not own else OUT
     for uplink in uplinks:
         if what.table == uplink.link.table:
             return uplink.link.interface, OUT
-        if isinstance(what, Route) and not balances(what) and [hop.oif for hop in what.nexthops] == [uplink.ifindex]:
-            return uplink.link.interface, NO_NEW if what.nexthops in served else OUT
     return MULTIPATH, OUT
 
 

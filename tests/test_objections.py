@@ -4,11 +4,11 @@ from errno import EINVAL, ENETDOWN, ENOTSUP
 
 import pytest
 
-from dhcp_lb.model import KERNEL, NO_NEW, OUT, Change, Hold, Interface, Objection, Refusal, Route, Routing, Rule, State
+from dhcp_lb.model import (KERNEL, NO_NEW, OUT, Change, Hold, Interface, Nexthop, Objection, Refusal, Route, Routing,
+                           Rule, Settings, State)
 from dhcp_lb.objections import RETRY_S, kept, learned, rehearsal, singles, standing
 from dhcp_lb.plan import changes
 from dhcp_lb.routing import Uplink, desired, judge
-from dhcp_lb.model import Settings
 from tests.beds.examples import (BOTH, ETH0, ETH1, INTERFACES, LEASE0, LEASES, MAIN0, ONLY1, RULES0, SHARED, SINGLE0,
                                  SINGLE1, TABLE0)
 from tests.beds.model_kernel import ModelKernel
@@ -65,6 +65,12 @@ def test_whose_fault_a_refused_multipath_is_tell_the_single_defaults_by_its_next
 @pytest.mark.parametrize("what", [*TABLE0, *RULES0, SINGLE0])
 def test_what_is_refused_of_a_link_holds_that_link_out(what: Route | Rule) -> None:
     assert said(refused(what), refused(BOTH)) == {"eth0": (OUT, WORDS)}
+
+
+def test_a_refused_network_beside_a_lease_holds_the_link_that_carries_it() -> None:
+    """And not the one in whose table it is to be."""
+    beside = Route(201, "192.168.100.0/24", 0, "192.168.100.2", 253, (Nexthop("", 2),))
+    assert said(refused(beside)) == {"eth0": (OUT, WORDS)}
 
 
 def test_a_link_whose_single_default_is_there_gets_no_new_connections() -> None:
