@@ -351,7 +351,8 @@ def _beside_routes(routed: list[Uplink]) -> list[Route]:
 def _server_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int) -> list[Route]:
     """The routes to those servers of the links that are not on-link, each if one link alone names it."""
     leased = [address.network(uplink.lease.address, uplink.lease.length) for uplink in uplinks if uplink.lease.address]
-    networks = leased + [network for uplink in uplinks for network, _ in uplink.beside]
+    networks = {*leased, *[network for uplink in uplinks for network, _ in uplink.beside]}
+    lengths = {int(network[network.index("/") + 1:]) for network in networks}  # a few, where links are hundreds
     found = []
     dhcp = [(uplink.lease.server,) if uplink.lease.server else () for uplink in uplinks]
     dns = [uplink.lease.name_servers for uplink in uplinks]
@@ -362,7 +363,7 @@ def _server_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], ta
             if nexthop and (metric == METRIC_DHCP or uplink.balanced and uplink.link.dns):
                 found += [Route(table, f"{server}/32", metric, uplink.lease.address, SCOPE_UNIVERSE, (nexthop,))
                           for server in servers if all_named.count(server) == 1
-                          and not any([address.within(server, prefix) for prefix in networks])]
+                          and not any([address.network(server, length) in networks for length in lengths])]
     return found
 
 
