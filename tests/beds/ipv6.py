@@ -146,7 +146,8 @@ def providers(lines: str = LINES, names: Sequence[str] = ("eth0", "eth1"), told:
     """The router has these links in its configuration, and nothing of ours yet. Both providers have advertised
     themselves, unless nobody is to be `told`."""
     internet, lan = Network(), Network()
-    sysctl(default__dad_transmits=0, default__accept_ra=2, all__forwarding=1)
+    # Link-local addresses are given below. The kernel would make more of them, some time later.
+    sysctl(default__dad_transmits=0, default__accept_ra=2, all__forwarding=1, default__addr_gen_mode=1)
     with internet:
         sysctl(default__dad_transmits=0, all__forwarding=1)
         run("ip", "link", "set", "lo", "up")
