@@ -161,12 +161,10 @@ def test_a_last_resort_of_networkd_s_ends_nothing_and_a_vpn_s_default_takes_all(
     """Beside links of networkd's own, whose defaults have metrics: R1 and R3 of doc/faults.md."""
     start_dbus(lab)
     lab.router.ifdown("eth0")
+    last = "[Route]\nDestination=0.0.0.0/0\nType=unreachable\nMetric=9999\n"
     for number in range(2):
         lab.router.path(f"/etc/systemd/network/eth{number}.network").write_text(
-            f"[Match]\nName=eth{number}\n[Network]\nDHCP=ipv4\n[DHCPv4]\nRouteMetric={101 + number}\n")
-    lab.router.path("/etc/systemd/network/lan0.network").write_text(
-        "[Match]\nName=lan0\n[Network]\nAddress=10.0.0.1/24\n"
-        "[Route]\nDestination=0.0.0.0/0\nType=unreachable\nMetric=9999\n")
+            f"[Match]\nName=eth{number}\n[Network]\nDHCP=ipv4\n[DHCPv4]\nRouteMetric={101 + number}\n{last * number}")
     start_networkd(lab)
     wait_for("all of main", lambda: lab.router.run("ip", "-4", "route").count("default") >= 3)
     lab.router.sh("reason=look dhcp-lb hook networkd")
