@@ -222,7 +222,8 @@ def link(running: Running) -> Iterator[Running]:
 
 
 def test_a_renewal_without_change_writes_nothing_whatever_main_has(link: Running) -> None:
-    link.router.sh("ip route add default via 10.0.0.2 metric 5; dhcp-lb apply")
+    link.router.sh("ip route add default via 10.0.0.2 metric 5; dhcp-lb apply; logger all is said")
+    wait_for("what apply has to say", lambda: any("all is said" in line for line in link.router.log()))
     logged = len(link.router.log())
     with link.router.capture("ip", "-4", "monitor", "route", "rule") as changes:
         with link.renewal():
