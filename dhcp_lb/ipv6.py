@@ -9,12 +9,11 @@ from .address import IPV6
 from .model import MAIN_TABLE, ON_DEVICE, Interface, Lease, Link, Routing
 from .netlink import S32, U32, attributes
 from .record import NamedTuple
-from .rtmessages import routing
+from .rtmessages import (BODY, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREF, RTA_PRIORITY, RTN_UNICAST,
+                         multipath, routing)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from struct import Struct
-
     from .config import Config
     from .model import Delegated, State
     from .rtnetlink import Rtnetlink
@@ -22,19 +21,13 @@ if TYPE_CHECKING:
 
     Texts = dict[str, tuple[str, ...]]
     """By the links' interfaces."""
-else:
-    from _struct import Struct
 
 IFA_F_TEMPORARY, IFA_F_OPTIMISTIC, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x1, 0x4, 0x8, 0x20, 0x40
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_PREF = 1, 4, 5, 6, 9, 20
-RTN_UNICAST = 1
 RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP = 2, 3, 4, 9, 16
 PROTOCOLS = (RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP)
 """Who tells of a link's routers and networks. A routing daemon's million routes are not asked for."""
 RTM_F_CLONED = 0x200
 PREFERENCES = {b"\1": 0, b"\3": 2}  # of a router: high comes first, low last; medium is between them
-BODY = Struct("=8BL")  # struct rtmsg: rtmessages.py
-NEXTHOP = Struct("=HBBl")  # struct rtnexthop
 
 SLAAC = 64  # bits of the prefix from which a host makes addresses by itself (RFC 4862)
 MOST_NETWORKS = 64  # of a link, whose router may advertise thousands
@@ -74,7 +67,8 @@ def read_main(messages: list[bytes]) -> Main:
         found = attributes(message, BODY.size)
         metric = U32.unpack(found.get(RTA_PRIORITY, bytes(4)))[0]
         hops = [(S32.unpack(found[RTA_OIF])[0], found.get(RTA_GATEWAY, b""))] if RTA_OIF in found else []
-        hops = hops or _hops(found.get(RTA_MULTIPATH, b""))
+        hops = hops or [(oif, values.get(RTA_GATEWAY, b""))
+                        for _, _, oif, values in multipath(found.get(RTA_MULTIPATH, b""))]
         if not length:
             best += [(metric, oif) for oif, _ in hops[:1]]
         for oif, gateway in hops:
@@ -86,16 +80,6 @@ def read_main(messages: list[bytes]) -> Main:
     return Main({oif: tuple([gateway for _, _, gateway in sorted(several)]) for oif, several in defaults.items()},
                 {oif: tuple(sorted(several)[:MOST_NETWORKS]) for oif, several in networks.items()},
                 min(best, default=(0, 0)))
-
-
-def _hops(data: bytes) -> list[tuple[int, bytes]]:
-    hops = []
-    start = 0
-    while start < len(data):
-        length, _, _, oif = NEXTHOP.unpack_from(data, start)
-        hops.append((oif, attributes(data[start:start + length], NEXTHOP.size).get(RTA_GATEWAY, b"")))
-        start += length
-    return hops
 
 
 def interfaces_of(interfaces: dict[str, Interface], addresses: list[Address]) -> dict[str, Interface]:

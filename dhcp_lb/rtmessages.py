@@ -86,16 +86,23 @@ def by_ipv6(route: Route) -> bool:
 def _nexthops(data: bytes, text: "Callable[[bytes], str]") -> list[Nexthop]:
     """The nexthops of a multipath. Empty if they have an attribute that this program never writes."""
     nexthops = []
-    start = 0
-    while start < len(data):
-        length, flags, hops, oif = NEXTHOP.unpack_from(data, start)
-        found = attributes(data[start:start + length], NEXTHOP.size)
+    for flags, hops, oif, found in multipath(data):
         gateway = found.pop(RTA_GATEWAY, b"")
         if found:
             return []
         nexthops.append(Nexthop(text(gateway) if gateway else "", oif, hops + 1, bool(flags & RTNH_F_ONLINK)))
-        start += length
     return nexthops
+
+
+def multipath(data: bytes) -> list[tuple[int, int, int, dict[int, bytes]]]:
+    """The nexthops in RTA_MULTIPATH, struct rtnexthop: flags, hops, interface, attributes."""
+    found = []
+    start = 0
+    while start < len(data):
+        length, flags, hops, oif = NEXTHOP.unpack_from(data, start)
+        found.append((flags, hops, oif, attributes(data[start:start + length], NEXTHOP.size)))
+        start += length
+    return found
 
 
 def rule(message: bytes) -> Rule:
