@@ -13,7 +13,7 @@ from pathlib import Path
 from shutil import get_terminal_size
 
 from .. import VERSION, address, groups, iproute2, sysctl
-from ..change import explained, interface_names, judged
+from ..change import View, explained, interface_names, judged
 from ..commands import command
 from ..config import PATH, Config, Invalid, parse, read_config
 from ..lock import Deadline
@@ -32,7 +32,7 @@ from .counts import found, short, speak
 from .explain import ANY, RTN_LOCAL, Packet, chosen, ended, explanation, no_way, printable
 from .history import history
 from .holds import drain, hold, seconds
-from .six import ignored, refused, ways
+from .six import ignored, refused
 from .status import Six, Status, as_json, as_text, shares, timeless
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
@@ -199,14 +199,14 @@ def _report() -> Status:
     mistakes = _mistakes(config)
     (sight, *more), known = _sights(config)
     kernel = Rtnetlink()
-    commands = tuple(sum(_commands(kernel, sight, *more), [])) if known and not mistakes else ()
     view = explained(kernel, judged(sight))
     six = [Six(one, explained(kernel, judged(one))) for one in more]
+    views = [one.view for one in six]
+    commands = tuple(sum(_commands(kernel, sight, view, *views), [])) if known and not mistakes else ()
     stand, notes = found(kernel, sight, view)
-    stand += tuple([note for one in six for note in ways(kernel, one.sight, one.view)])
+    stand += tuple([way for one in six for way in found(kernel, one.sight, one.view)[0]])
     notes = (*stand, *notes)
     if known:
-        views = [one.view for one in six]
         notes += (*ignored(views), *refused(views), *groups.warnings(Store(), config, sight.interfaces), *short(view),
                   *advice.now(kernel, config, sight.state))
     if known and config.links and not sight.state.checked and not Store().flushed():
@@ -225,7 +225,7 @@ def plan(options: Namespace) -> None:
     if pins.differs(config, pinned):
         _fail(f"apply would have nft {'make' if pinned == LOADED else 'remove'} the table inet dhcp-lb", 0)
     sights = [sight._replace(state=sight.state._replace(pinned=pinned)) for sight in sights]
-    comes, changes, goes = _commands(kernel, *sights)
+    comes, changes, goes = _commands(kernel, sights[0], *[judged(sight) for sight in sights])
     sysctls = [line for sight in sights
                for line in sysctl.commands(kernel, Store(), config, sight.interfaces, sight.family)]
     for line in (*sysctls, *comes, *changes, *goes):
@@ -386,10 +386,10 @@ def _sights(config: Config) -> tuple[list[Sight], bool]:
     return [sight, six] if six else [sight], known
 
 
-def _commands(kernel: Rtnetlink, *sights: Sight) -> tuple[list[str], list[str], list[str]]:
+def _commands(kernel: Rtnetlink, sight: Sight, *views: View) -> tuple[list[str], list[str], list[str]]:
     """What a run would do: to interfaces beforehand, to the routing, to interfaces afterwards."""
-    comes, goes = groups.commands(kernel, Store(), sights[0].config, sights[0].interfaces)
-    changes = [change for sight in sights for change in judged(sight).changes]
+    comes, goes = groups.commands(kernel, Store(), sight.config, sight.interfaces)
+    changes = [change for view in views for change in view.changes]
     names = interface_names([change.what for change in changes])
     return comes, [command(change, names) for change in changes], goes
 

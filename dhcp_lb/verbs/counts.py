@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from .. import sysctl
-from ..address import EVERYWHERE, link_local, network, within
+from ..address import EVERYWHERE, IPV4, link_local, network, within
 from ..change import View, interface_names
 from ..commands import rule_text
 from ..config import Config
@@ -26,15 +26,18 @@ def found(kernel: Rtnetlink, sight: Sight, view: View) -> tuple[tuple[str, ...],
     config = sight.config
     if not view.have.rules:
         return (), ()
-    others = [one for one in map(rule, sight.others) if fits_all(one)]
-    tables = {MAIN_TABLE, *_tables(config), *[one.table for one in others if one.action == LOOKUP]}
+    others = [one for one in map(rule, sight.others) if _fits_all(one)]
+    tables: set[int] = set()
+    if sight.family == IPV4.number:  # of IPv6 only rules and sysctls are looked at
+        tables = {MAIN_TABLE, *_tables(config), *[one.table for one in others if one.action == LOOKUP]}
     defaults = [route for table in sorted(tables) for route in kernel.default_routes(table)]
     links = frozenset([one.ifindex for one in sight.interfaces.values()])
     names = interface_names(defaults)
     tunnels = frozenset([oif for oif in names if oif not in links and not _is_lan(kernel, oif)])
     idle = unused(view, defaults, links, names)
     return ((*in_the_way(config, view, others, defaults), *[words for words, oifs in idle if oifs & tunnels],
-             *sources(sight, view), *sysctl.unset(kernel, config, sight.interfaces, sight.family),
+             *(sources(sight, view) if sight.family == IPV4.number else ()),
+             *sysctl.unset(kernel, config, sight.interfaces, sight.family),
              *sysctl.warnings(config, sight.family)),
             # A last resort by a modem, or a management LAN's router, is not to be used. A VPN is.
             tuple([words for words, oifs in idle if not oifs & tunnels]))
@@ -140,6 +143,6 @@ def _is_error(route: Route) -> bool:
     return bool(route.rest) and route.rest[1] in ERRORS
 
 
-def fits_all(rule: Rule) -> bool:
+def _fits_all(rule: Rule) -> bool:
     """Whether a rule of either family has no condition."""
     return rule._replace(pref=0, table=0, action=1, family=Rule(0, 0).family) == Rule(0, 0)

@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import sysctl
 from ..change import View
-from ..rtmessages import rule
-from ..rtnetlink import Rtnetlink
-from ..sight import Sight
-from .counts import fits_all, in_the_way
 
 CONF = Path("/proc/sys/net/ipv6/conf")  # ip-sysctl.rst
 FORWARDS, UNLESS_IT_FORWARDS, ALWAYS = "1", "1", "2"
-
-
-def ways(kernel: Rtnetlink, sight: Sight, view: View) -> tuple[str, ...]:
-    """What stands in the way of IPv6, in words: rules of others, and sysctls."""
-    if not view.have.rules:
-        return ()
-    others = [one for one in map(rule, sight.others) if fits_all(one)]
-    return (*in_the_way(sight.config, view, others, []),
-            *sysctl.unset(kernel, sight.config, sight.interfaces, sight.family),
-            *sysctl.warnings(sight.config, sight.family))
 
 
 def ignored(views: list[View]) -> list[str]:
