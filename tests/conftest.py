@@ -3,11 +3,13 @@ Otherwise they are skipped, with the reason."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from dhcp_lb.store import Store
 from tests.beds.lab import NotOffered, steps
 
 # A busy machine is no bug. Examples that failed go into the tests, not into a database.
@@ -40,3 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.path.name.startswith("test_ns_"):
                 item.add_marker(pytest.mark.skip(reason="needs root, for network namespaces"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty one, in a directory of its own."""
+    umask = os.umask(0o077)
+    store = Store(str(tmp_path / "dhcp-lb"))
+    store.prepare()
+    yield store
+    os.umask(umask)

@@ -1,8 +1,6 @@
 """`status --brief`: the line, the number, and the file that everybody can read."""
 
-import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,15 +52,6 @@ def test_a_link_that_the_administrator_holds_and_that_has_no_lease_is_no_alarm()
     config = parse(CONFIG)
     uplinks = judge(config.links, {**LEASES, "eth1": NONE}, {}, INTERFACES)
     assert [brief(config, uplinks, holds, False, True)[0] for holds in ((), ("eth1",))] == [LACKING, WELL]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    umask = os.umask(0o077)
-    store = Store(str(tmp_path / "dhcp-lb"))
-    store.prepare()
-    yield store
-    os.umask(umask)
 
 
 def test_everybody_can_read_that_file_and_no_other(store: Store) -> None:

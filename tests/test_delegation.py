@@ -74,13 +74,6 @@ def test_whatever_a_server_sends_is_a_canonical_prefix_or_nothing(values: dict[b
     assert all(one.begin_s == 1000 and (one.until_s == 0 or one.until_s > 1000) for one in found.comes)
 
 
-@pytest.fixture
-def store(tmp_path: object) -> Store:
-    found = Store(f"{tmp_path}/store")
-    found.prepare()
-    return found
-
-
 def test_the_store_keeps_a_prefix_for_as_long_as_it_is_valid(store: Store) -> None:
     ever = Delegated("2001:db8:c::/48", 1000, 0)
     store.keep_prefixes("eth0", (PREFIX, ever))

@@ -47,13 +47,6 @@ except lock.Deadline as error:
 """
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(str(tmp_path / "dhcp-lb"))
-    store.prepare()
-    return store
-
-
 def hook(store: Store, name: str, *, work_s: float = 0.0, wait_s: float = 20.0) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-I", "-S", "-c", HOOK, store.path, name, str(work_s), str(wait_s)],
                             stdout=subprocess.PIPE, text=True)

@@ -3,7 +3,7 @@
 import os
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,15 +20,6 @@ from tests.beds.examples import LEASE0, LEASE1, held
 
 BOTH = frozenset(("eth0", "eth1"))
 NOW = 5000
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    umask = os.umask(0o077)
-    store = Store(str(tmp_path / "dhcp-lb"))
-    store.prepare()
-    yield store
-    os.umask(umask)
 
 
 def lease_file(store: Store, name: str = "eth0") -> Path:
