@@ -337,10 +337,6 @@ def _gateway6(text: str) -> str:
         raise ValueError(f"the gateway {error}: must be the address of a router") from None
 
 
-def _prefix6(text: str) -> str:
-    return address.prefix6(text)
-
-
 def _tier(text: str) -> int:
     if len(text) == 1 and text.isascii() and text.isdecimal() and text != "0":
         return int(text)
@@ -376,7 +372,7 @@ OPTIONS: "dict[str, Option]" = {
     "gateway": ("gateway", "ADDRESS", _gateway),
     "tier": ("tier", "TIER", _tier),
     "dns": ("dns", "yes|no", _yes),
-    "prefix6": ("prefixes6", "PREFIX", _prefix6),
+    "prefix6": ("prefixes6", "PREFIX", address.prefix6),
     "ipv6": ("ipv6", "yes|no", _yes),
     **SETTINGS,
 }

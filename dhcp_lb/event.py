@@ -117,7 +117,7 @@ def parse(environ: "Environ", now_s: int, name: str = "") -> Event | None:
         return None
     if reason in words.comes:
         found, notes = lease(environ, now_s, words)
-        return Event(interface, found, notes, False, not words.partial or not found.address or bool(found.gateway))
+        return Event(interface, found, notes, sure=not words.partial or not found.address or bool(found.gateway))
     if reason in words.goes:
         return Event(interface, NONE)
     if reason in words.look or reason in words.early:

@@ -49,9 +49,7 @@ def clashes(config: Config, known: Known, path: str = PATH) -> tuple[str, ...]:
     for table, name in _ours(config, known):
         line = config.lines.get(table)
         place = f"{path}:{line}" if line else path
-        hint = "choose another"
-        if not line:
-            hint = "move the balance table with `balance-table = NAME ID`"
+        hint = "choose another" if line else "move the balance table with `balance-table = NAME ID`"
         for other in known.tables:
             if other.number == table and other.name != name:
                 errors.append(f"{place}: table id {table} ({name}) is named {other.name} in {other.place}: {hint}")

@@ -52,8 +52,8 @@ def release(mark: int, mask: int, family: int = AF_UNSPEC) -> None:
     behind NAT, is told so by its other end.
 
     The routing must lead elsewhere by then, or the next packet would make the same entry again. One message: a flush
-    with a filter (net/netfilter/nf_conntrack_netlink.c, ctnetlink_flush_conntrack). In version 0 the
-    family would not count (ctnetlink_del_conntrack)."""
+    with a filter (net/netfilter/nf_conntrack_netlink.c, ctnetlink_flush_conntrack). In version 0 the family would not
+    count (ctnetlink_del_conntrack)."""
     _send(Netlink(NETLINK_NETFILTER), [(CT_DELETE, 0, header(family, version=1) + _marked(mark, mask))])
 
 
