@@ -1,6 +1,7 @@
 """The layout rule: a file in dhcp_lb/ is what a client's event may load; a folder is what can be left out."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,13 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.level == 1:
             names |= {node.module.partition(".")[0]} if node.module else {alias.name for alias in node.names}
     return names
+
+
+@pytest.mark.skipif(not shutil.which("git") or not (HOUSE.parent / ".git").exists(), reason="needs git and a checkout")
+def test_nothing_is_committed_that_git_ignores() -> None:
+    """A link in the place of .cache kept every new checkout from building its systems."""
+    argv = ["git", "-C", str(HOUSE.parent), "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == ""
 
 
 def test_no_file_needs_a_folder() -> None:
