@@ -6,11 +6,7 @@ from __future__ import annotations
 import os
 import pty
 import select
-import shutil
-import signal
 import subprocess
-import sys
-import tempfile
 import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +16,7 @@ from typing import Any
 import pytest
 
 from tests.beds.lab.node import ENVIRONMENT, Node
-from tests.beds.lab.root import CHECKOUT, debian_root
-from tests.beds.lab.steps import step
+from tests.beds.lab.root import debian_root
 
 from .build import RELEASES, build
 
@@ -32,48 +27,14 @@ FILE = "/etc/dhcp-lb"
 SHIPPED = "/usr/share/dhcp-lb/dhcp-lb"
 TABLES = "/etc/iproute2/rt_tables.d/dhcp-lb.conf"
 PROTOCOLS = "/etc/iproute2/rt_protos.d/dhcp-lb.conf"
-PRESEED = Path(__file__).parents[2] / "doc" / "examples" / "preseed.cfg"
-
-
-class VirtualMachines:
-    """What runs beside all other tests, because it takes a CPU for a quarter of an hour (vm.py)."""
-
-    def __init__(self) -> None:
-        step("starting virtual machines, which run beside the other tests", "a quarter of an hour")
-        self.directory = Path(tempfile.mkdtemp(prefix="dhcp-lb-machines-"))
-        self.said = open(self.directory / "said", "w+")
-        self.running = subprocess.Popen([sys.executable, "-m", "tests.package.vm", str(self.directory)], cwd=CHECKOUT,
-                                        stdout=self.said, stderr=self.said, start_new_session=True)
-
-    def end(self) -> None:
-        if self.running.poll() is None:
-            os.killpg(self.running.pid, signal.SIGTERM)
-            self.running.wait()
-        shutil.rmtree(self.directory)
-
-
-ON_AMD64 = os.uname().machine == "x86_64"  # as the virtual machines are; nothing else depends on it
-MACHINES = pytest.StashKey[VirtualMachines]()
+HERE = Path(__file__).parent
+PRESEED = HERE.parents[1] / "doc" / "examples" / "preseed.cfg"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that ask what came out of the virtual machines are the last ones."""
-    items.sort(key=of_machines)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    wanted = ON_AMD64 and any(map(of_machines, session.items)) and os.geteuid() == 0
-    if wanted and not session.config.option.collectonly:
-        session.config.stash[MACHINES] = VirtualMachines()
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if machines := config.stash.get(MACHINES, None):
-        machines.end()
-
-
-def of_machines(item: pytest.Item) -> bool:
-    return item.path.name == "test_vm.py"
+    """What takes longest begins first, so that two processes end at about the same time: the virtual machines, then
+    the other tests of the package."""
+    items.sort(key=lambda item: (item.path.name != "test_vm.py", item.path.parent != HERE))
 
 
 @pytest.fixture(scope="session", params=RELEASES)

@@ -1,31 +1,25 @@
-"""debian/tests in a virtual machine of each release: what needs systemd, a boot and a kernel of its own. They began
-with the first of all tests (conftest.py), and are asked here for what came out."""
+"""debian/tests in a virtual machine of each release: what needs systemd, a boot and a kernel of its own."""
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
-from tests.beds.lab import NotOffered
 from tests.beds.lab.steps import step
 
-from .conftest import MACHINES, ON_AMD64
+from .vm import autopkgtest
 
 
-@pytest.mark.skipif(not ON_AMD64, reason="needs amd64: the virtual machines have its kernel")
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="needs amd64: the virtual machines have its kernel")
 @pytest.mark.skipif(not shutil.which("autopkgtest"), reason="needs autopkgtest and qemu-system-x86")
-def test_autopkgtest(release: str, request: pytest.FixtureRequest) -> None:
-    machines = request.config.stash[MACHINES]
-    if machines.running.poll() is None:
-        step("waiting for the virtual machines, which began with the first test", "at most ten minutes")
-        machines.running.wait()
-    not_offered = machines.directory / release / "not-offered"
-    if not_offered.exists():
-        raise NotOffered(not_offered.read_text())
-    print((machines.directory / "said").read_text())
+def test_autopkgtest(release: str, deb: Path, tmp_path: Path) -> None:
+    step(f"a virtual machine of Debian {release}", "ten minutes")
+    status = autopkgtest(release, deb, tmp_path)
     # What the machine says on its console is no text that anybody promises.
-    print((machines.directory / release / "log").read_text(errors="replace")[-20000:])
-    summary = (machines.directory / release / "output" / "summary").read_text()
+    print((tmp_path / "log").read_text(errors="replace")[-20000:])
+    summary = (tmp_path / "output" / "summary").read_text()
     assert [line.split()[:2] for line in summary.splitlines()] == [["container", "PASS"], ["machine", "PASS"]]
-    assert (machines.directory / release / "status").read_text() == "0"
+    assert status == 0

@@ -1,5 +1,4 @@
-"""A virtual machine of each Debian release for autopkgtest, and the run of debian/tests in it:
-`python3 -m tests.package.vm DIRECTORY` leaves what came out in DIRECTORY/RELEASE/.
+"""A virtual machine of each Debian release for autopkgtest, and the run of debian/tests in it.
 
 The kernel is started by qemu itself, in software: it works wherever the tests do, nested or not. A boot takes
 about a minute, all of it some ten.
@@ -10,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-from tests.beds.lab.root import CACHE, NotOffered, debian_root
+from tests.beds.lab.root import CACHE, debian_root
 
-from .build import RELEASES, build, copy_source
+from .build import copy_source
 
 PACKAGES = (
     "apt-utils", "bsdextrautils", "dbus", "dnsmasq-base", "dpkg-dev", "dpkg-repack", "e2fsprogs", "ifupdown", "init",
@@ -91,27 +89,15 @@ def image(release: str) -> Path:
     return made
 
 
-def autopkgtest(release: str, directory: Path) -> None:
-    """Runs debian/tests of the checkout with the package that is built from it. In `directory`: output/, see
-    autopkgtest(1), and when all has ended the file `status`; or the file `not-offered`, which says why not."""
-    deb = build(release, directory / "deb")
+def autopkgtest(release: str, deb: Path, directory: Path) -> int:
+    """Runs debian/tests of the checkout with this package. Leaves output/, see autopkgtest(1), and the file `log` in
+    `directory`. Returns autopkgtest's exit status."""
     copy_source(directory / "source")
     machine = image(release)
     with open(directory / "log", "w") as log:
-        done = subprocess.run(
+        return subprocess.run(
             ["autopkgtest", f"--output-dir={directory}/output", "--no-built-binaries", str(deb),
              f"{directory}/source/", "--", str(Path(__file__).with_name("virt-qemu")),
              f"--qemu-command={machine}/qemu", "--ram-size=1536", "--cpus=2", "--timeout-reboot=300",
              str(machine / "disk")],
-            stdout=log, stderr=subprocess.STDOUT)
-    (directory / "status").write_text(str(done.returncode))
-
-
-if __name__ == "__main__":
-    for release in RELEASES:
-        directory = Path(sys.argv[1]) / release
-        try:
-            autopkgtest(release, directory)
-        except NotOffered as failure:
-            directory.mkdir(parents=True, exist_ok=True)
-            (directory / "not-offered").write_text(str(failure))
+            stdout=log, stderr=subprocess.STDOUT).returncode
