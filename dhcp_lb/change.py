@@ -11,13 +11,12 @@ from .marks import marks
 from .model import LOADED, LOOKUP, LOST, MAIN_TABLE, NO, Change, Interface, Refusal, Route, Routing, Rule
 from .objections import MULTIPATH, balances, kept, learned, rehearsal, singles, spoken
 from .plan import changes
-from .reconcile import News
 from .record import NamedTuple
 from .routing import (KEPT, NO_INTERFACE, NO_LEASE, PREF_DNS, ROUTED, Foreign, Uplink, desired, judge, recovered,
                       released)
 from .rtmessages import routing, rule
 from .rtnetlink import Rtnetlink
-from .sight import Sight, again, now_s
+from .sight import News, Sight, again, now_s
 from .store import Store
 
 TYPE_CHECKING = False

@@ -7,8 +7,8 @@ from .config import Config, Invalid, read_config
 from .event import parse
 from .lock import Deadline
 from .model import NO, NONE
-from .reconcile import News, reconcile
-from .sight import now_s
+from .reconcile import reconcile
+from .sight import News, now_s
 from .store import Store
 
 TYPE_CHECKING = False

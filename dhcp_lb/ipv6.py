@@ -1,23 +1,20 @@
 """What only IPv6 has: a link's lease is what the kernel shows of it, a dozen addresses and routers it may be, and
 prefixes for others. Loaded only where a run looks at IPv6, and IPv6 is there.
 
-Pure, but for `look`. Numbers are from uapi/linux: if_addr.h (IFA_F_*), rtnetlink.h (RTN_*, RTPROT_*, RTM_F_*),
+Pure. Numbers are from uapi/linux: if_addr.h (IFA_F_*), rtnetlink.h (RTN_*, RTPROT_*, RTM_F_*),
 icmpv6.h (ICMPV6_ROUTER_PREF_*)."""
 
 from . import address
 from .address import IPV6
-from .model import MAIN_TABLE, ON_DEVICE, Interface, Lease, Link, Routing
+from .model import ON_DEVICE, Interface, Lease, Link, Routing
 from .netlink import S32, U32, attributes
 from .record import NamedTuple
 from .rtmessages import (BODY, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREF, RTA_PRIORITY, RTN_UNICAST,
-                         multipath, routing)
+                         multipath)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .config import Config
-    from .model import Delegated, State
-    from .rtnetlink import Rtnetlink
-    from .sight import Sight
+    from .model import Delegated
 
     Texts = dict[str, tuple[str, ...]]
     """By the links' interfaces."""
@@ -210,23 +207,3 @@ def _sources(name: str, interface: Interface, shared: set[str], owners: dict[str
                  and not any([owners.get(address.network(text, bits), name) != name for bits in lengths]))
         found.add(prefix if alone else f"{text}/128")
     return tuple(sorted(found))
-
-
-def look(kernel: "Rtnetlink", config: "Config", state: "State", interfaces: dict[str, Interface]) -> "Sight | None":
-    """Reads the kernel's IPv6. None if it is no business of ours: there is none, or nobody has an address, no link has
-    a prefix, and nothing is ours. `interfaces`: the links', as they were seen with IPv4."""
-    from .sight import Sight, lan_metric, standing_only
-    links = tuple([link for link in config.links if link.ipv6])
-    addresses = [Address(*found) for found in kernel.addresses6()]
-    rules, routes, others = kernel.ours(IPV6.number)
-    if not rules and not routes and not (links and addresses) and not state.told and not any(
-            [link.prefixes6 for link in links]):
-        return None
-    main = read_main([message for protocol in PROTOCOLS for message in kernel.routes6(MAIN_TABLE, protocol)])
-    interfaces = interfaces_of(interfaces, addresses)
-    have = Routing()
-    if routes and any([one.ifindex not in main.routers for one in interfaces.values()]):
-        have = routing(rules, routes)
-    state = state._replace(leases=leases_of(links, interfaces, addresses, main, have, state.told))
-    return Sight(config, standing_only(state, interfaces), interfaces, rules, routes, others,
-                 lan_metric(kernel, interfaces, main.best), IPV6.number)

@@ -6,22 +6,10 @@ from posix import F_OK, access
 from .address import IPV4, IPV6
 from .config import Config, Invalid, read_config
 from .lock import Lock, alone
-from .model import LOADED, LOST, NO, Lease, Routing, Settings, State
-from .record import NamedTuple
+from .model import LOADED, LOST, NO, Routing, Settings, State
 from .rtnetlink import Rtnetlink
-from .sight import IF_INET6, Sight, look, look6, now_s
+from .sight import IF_INET6, News, Sight, look, look6, now_s
 from .store import Store
-
-
-class News(NamedTuple):
-    """Facts that the caller knows, but neither the kernel nor the store."""
-
-    link: str = ""  # this link has another lease: the log says so if it is unusable
-    unsaved: dict[str, Lease] = {}  # leases for which the store has no room
-    edited: bool = False  # the configuration may be another one, so the kernel's objections are void;
-    #                       and nft(8) may run
-    mends: bool = False  # sysctls are set that somebody has set back
-    family: int = 0  # what has happened is of this family alone; 0 = it may be of any
 
 
 def reconcile(config: Config, store: Store, news: News = News(), wait: bool = True) -> Sight | None:

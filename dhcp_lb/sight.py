@@ -4,13 +4,24 @@ from posix import F_OK, access
 from time import CLOCK_BOOTTIME, clock_gettime
 
 from . import VERSION
-from .address import IPV4
+from .address import IPV4, IPV6
 from .config import Config, with_servers
-from .model import Interface, State
+from .model import MAIN_TABLE, Interface, Lease, Routing, State
 from .record import NamedTuple
 from .rtnetlink import Rtnetlink
 
 IF_INET6 = "/proc/net/if_inet6"  # exists where the kernel has IPv6
+
+
+class News(NamedTuple):
+    """Facts that the caller knows, but neither the kernel nor the store."""
+
+    link: str = ""  # this link has another lease: the log says so if it is unusable
+    unsaved: dict[str, Lease] = {}  # leases for which the store has no room
+    edited: bool = False  # the configuration may be another one, so the kernel's objections are void;
+    #                       and nft(8) may run
+    mends: bool = False  # sysctls are set that somebody has set back
+    family: int = 0  # what has happened is of this family alone; 0 = it may be of any
 
 
 class Sight(NamedTuple):
@@ -58,11 +69,26 @@ def placed(config: Config, state: State) -> Config:
 
 
 def look6(kernel: Rtnetlink, config: Config, state: State, interfaces: dict[str, Interface]) -> Sight | None:
-    """The same for IPv6. None if it is no business of ours. `interfaces`: as they were seen with IPv4."""
+    """The same for IPv6. None if it is no business of ours: there is none, or nobody has an address, no link has a
+    prefix, and nothing is ours. `interfaces`: as they were seen with IPv4."""
     if not access(IF_INET6, F_OK):
         return None
-    from .ipv6 import look
-    return look(kernel, config, state, interfaces)
+    from .ipv6 import PROTOCOLS, Address, interfaces_of, leases_of, read_main
+    links = tuple([link for link in config.links if link.ipv6])
+    addresses = [Address(*found) for found in kernel.addresses6()]
+    rules, routes, others = kernel.ours(IPV6.number)
+    if not rules and not routes and not (links and addresses) and not state.told and not any(
+            [link.prefixes6 for link in links]):
+        return None
+    main = read_main([message for protocol in PROTOCOLS for message in kernel.routes6(MAIN_TABLE, protocol)])
+    interfaces = interfaces_of(interfaces, addresses)
+    have = Routing()
+    if routes and any([one.ifindex not in main.routers for one in interfaces.values()]):
+        from .rtmessages import routing
+        have = routing(rules, routes)
+    state = state._replace(leases=leases_of(links, interfaces, addresses, main, have, state.told))
+    return Sight(config, standing_only(state, interfaces), interfaces, rules, routes, others,
+                 lan_metric(kernel, interfaces, main.best), IPV6.number)
 
 
 def again(kernel: Rtnetlink, sight: Sight) -> Sight:

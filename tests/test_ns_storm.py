@@ -142,7 +142,8 @@ def test_a_thousand_runs_in_one_process_keep_no_descriptor_and_no_memory() -> No
     from dhcp_lb.store import Store
     from dhcp_lb.model import Lease
     from dhcp_lb.config import read_config
-    from dhcp_lb.reconcile import News, reconcile
+    from dhcp_lb.reconcile import reconcile
+    from dhcp_lb.sight import News
     names = box.add_links(8)
     for number, name in enumerate(names):
         set_address(name, given(number))

@@ -16,10 +16,10 @@ from ..lock import Busy, Deadline
 from ..log import log
 from ..model import LOADED, LOST, ON_DEVICE, Checked
 from ..nfnetlink import table_there
-from ..reconcile import News, reconcile
+from ..reconcile import reconcile
 from ..routing import STATES, Uplink
 from ..rtnetlink import Rtnetlink
-from ..sight import Sight
+from ..sight import News, Sight
 from ..store import Store
 from ..takeup import take_up
 from ..verbs.counts import speak

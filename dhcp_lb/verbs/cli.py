@@ -23,9 +23,9 @@ from ..monitor.brief import MISTAKES, UNKNOWN, announced, brief
 from ..monitor.instance import nudge
 from ..pinning import advice, pins
 from ..policy import PROTOCOLS, line_of
-from ..reconcile import News, flush, reconcile
+from ..reconcile import flush, reconcile
 from ..rtnetlink import Rtnetlink
-from ..sight import Sight, look, look6, now_s
+from ..sight import News, Sight, look, look6, now_s
 from ..store import Store
 from ..takeup import current, take_up
 from .counts import found, short, speak

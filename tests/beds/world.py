@@ -70,7 +70,7 @@ class World:
     def apply(self) -> list[str]:
         self.log.clear()
         self.kernel.writes = 0
-        reconcile.reconcile(parse(self.config), self.store, reconcile.News(edited=True))
+        reconcile.reconcile(parse(self.config), self.store, sight.News(edited=True))
         return list(self.log)
 
     def hold(self, **held: str) -> None:
