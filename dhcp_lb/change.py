@@ -214,12 +214,14 @@ def _astray(sight: Sight) -> bool:
 
 def _unfurnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
     """Puts back what is not needed any more, after the rules that went by it."""
-    from . import groups, sysctl
-    if sight.config.settings.enabled != NO:
-        groups.leave(kernel, store, sight.config.interfaces)
-    else:
-        groups.leave(kernel, store)
-        sysctl.restore(store)
+    enabled = sight.config.settings.enabled != NO
+    keep = sight.config.interfaces if enabled else frozenset()
+    if store.grouped().keys() - keep:
+        from .groups import leave
+        leave(kernel, store, keep)
+    if not enabled:
+        from .sysctl import restore
+        restore(store)
 
 
 def tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces: dict[str, Interface]) -> None:

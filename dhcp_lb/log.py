@@ -27,13 +27,10 @@ def log(line: str, fields: dict[str, str] = {}, message_id: str = "") -> None:
 def _to_journal(text: bytes, fields: dict[str, str], message_id: str) -> bool:
     """False: there is no journal, or it does not take it. A line for which it has no room is lost."""
     global _patience_s
-    own = {"PRIORITY": str(NOTICE), "SYSLOG_FACILITY": str(DAEMON), "SYSLOG_IDENTIFIER": "dhcp-lb",
-           "SYSLOG_PID": str(getpid())}
+    entry = b"PRIORITY=%d\nSYSLOG_FACILITY=%d\nSYSLOG_IDENTIFIER=dhcp-lb\nSYSLOG_PID=%d\n" % (NOTICE, DAEMON, getpid())
+    entry += _field("MESSAGE", text)
     if message_id:
-        own["MESSAGE_ID"] = message_id
-    entry = _field("MESSAGE", text)
-    for name, value in own.items():
-        entry += _field(name, value.encode())
+        entry += _field("MESSAGE_ID", message_id.encode())
     for name, value in fields.items():
         entry += _field(f"DHCP_LB_{name}", value.encode("utf-8", "surrogateescape"))
     try:

@@ -17,34 +17,36 @@ else:
 
         def __init_subclass__(cls):
             cls._fields = tuple(cls.__annotations__)
+            cls._count = len(cls._fields)
             cls._defaults = tuple([cls.__dict__.get(name, _missing) for name in cls._fields])
+            cls._places = {}
             for index, name in enumerate(cls._fields):
+                cls._places[name] = index
                 setattr(cls, name, _tuplegetter(index, ""))
 
         def __new__(cls, *values, **named):
-            if named or len(values) != len(cls._fields):
-                values = cls._completed(values, named)
+            given = len(values)
+            if named or given != cls._count:
+                values = [*values, *cls._defaults[given:]]
+                for name, value in named.items():
+                    if cls._places.get(name, -1) < given:
+                        raise TypeError(f"{cls.__name__} has the fields {cls._fields}, and {name} is not free")
+                    values[cls._places[name]] = value
+                if len(values) != cls._count or _missing in values:
+                    raise TypeError(f"{cls.__name__} has the fields {cls._fields}, not {values}")
             return _new(cls, values)
-
-        @classmethod
-        def _completed(cls, values, named):
-            start = len(values)
-            if named:
-                rest = zip(cls._fields[start:], cls._defaults[start:])
-                values += tuple([named.pop(name, default) for name, default in rest])
-            else:
-                values += cls._defaults[start:]
-            if named or len(values) != len(cls._fields) or _missing in values[start:]:
-                raise TypeError(f"{cls.__name__} has the fields {cls._fields}, not {values} {named}")
-            return values
 
         def __repr__(self):
             values = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
             return f"{type(self).__name__}({values})"
 
         def _replace(self, **changes):
-            values = [changes.pop(name, value) for name, value in zip(self._fields, self)]
-            return type(self)(*values, **changes)
+            values = list(self)
+            for name, value in changes.items():
+                if name not in self._places:
+                    raise TypeError(f"{type(self).__name__} has the fields {self._fields}, not {name}")
+                values[self._places[name]] = value
+            return _new(type(self), values)
 
 
 __all__ = ["NamedTuple"]
