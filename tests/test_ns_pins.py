@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,11 +26,11 @@ def has_table(lab: Lab) -> bool:
     return "table inet dhcp-lb" in lab.router.run("nft", "list", "tables")
 
 
-def marked(lab: Lab, interface: str) -> int:
-    """The established connections of a link."""
+def marked(lab: Lab, interface: str, state: str = "ESTABLISHED") -> int:
+    """The connections of a link in this state."""
     mark = str((200 + lab.isp(interface).number) << 24)
     lines = lab.router.run("cat", "/proc/net/nf_conntrack").splitlines()
-    return sum(" ESTABLISHED " in line and f" mark={mark} " in line for line in lines)
+    return sum(f" {state} " in line and f" mark={mark} " in line for line in lines)
 
 
 def test_links_that_come_and_go_and_weights_that_change_break_nothing(lab: Lab) -> None:
@@ -380,6 +381,16 @@ def test_a_cable_that_stays_out_releases_its_connections_after_a_pause_and_nobod
     watched.isp("eth1").plug_cable()
     wait_for("eth1 to be back", lambda: watched.router.run("ip", "rule").count("blackhole") == 2)
     wait_for("eth1 to serve", lambda: set(watched.connect(watched.lan, 20)) == {"eth0", "eth1"})
+
+
+def test_a_connection_that_nobody_has_answered_yet_does_not_wait_for_the_cable(watched: Lab) -> None:
+    isp = watched.isp("eth1")
+    isp.node.sh("nft insert rule ip lab forward ip daddr != 198.51.100.1 drop")  # all but what the monitor asks
+    with ThreadPoolExecutor(1) as pool:
+        connecting = pool.submit(watched.connect, watched.lan, 60, timeout_s=4.5)  # SYN again after 1, 2 or 3 s
+        wait_for("connections that are not answered", lambda: marked(watched, "eth1", "SYN_SENT") > 20)
+        isp.cut_cable()
+        assert connecting.result() == {"eth0": 60}
 
 
 def test_a_dead_provider_releases_its_connections_and_nobody_elses(watched: Lab) -> None:

@@ -122,6 +122,7 @@ table inet dhcp-lb {
   chain prerouting {
     type filter hook prerouting priority mangle + 5
     iifname vmap @came
+    ct state new meta l4proto tcp return
     ct mark & 0xff000000 vmap @pinned
   }
   chain forward {

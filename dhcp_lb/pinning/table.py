@@ -16,7 +16,8 @@ REMOVE = f"table inet {TABLE}\ndelete table inet {TABLE}\n"  # the first line ma
 #          saves the whole mark at postrouting (`CONNMARK --save-mark`) wipes ours each time. After an answer that came
 #          by a link nothing would be left for the next packet of the LAN, so there the link that it came by counts.
 #          (Linux 5.7, 28f8bfd1ac94.) Otherwise it does not: of two links in one network either may be given an answer.
-# by:      A packet of the LAN is given the mark of its connection. Rule 20000 routes by it.
+# by:      A packet of the LAN is given the mark of its connection. Rule 20000 routes by it. TCP that nobody has
+#          answered is not held to its link: if that has just lost its cable, the next SYN may take another.
 # forward: The mark is there for the routing decision alone. Whoever compares whole marks afterwards, for QoS say,
 #          must see his own. Other values in these bits are somebody else's.
 # output:  Replies of this machine to what was forwarded to its own address in the LAN (`dnat to`). The sockets that
@@ -48,6 +49,7 @@ TEXT = """\
   chain prerouting {{
     type filter hook prerouting priority mangle + 5
     iifname vmap @came
+    ct state new meta l4proto tcp return
     ct mark & {mask} vmap @pinned
   }}
   chain forward {{
