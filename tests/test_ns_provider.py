@@ -18,20 +18,13 @@ BUSY_S = 2.0
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with Lab([Isp("eth0", options={6: NAME_SERVER}), Isp("eth1", weight=2, options={6: NAME_SERVER})]) as lab:
-        lab.internet.run("dnsmasq", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-dynamic",
-                         "--pid-file=/run/dns.pid")
+        lab.serve_names()
         path = lab.router.path("/etc/dhcp-lb")
         path.write_text(path.read_text() + "up = 0\n")
         lab.router.ifup()
         subprocess.Popen(lab.router.argv("dhcp-lb", "monitor"), env=ENVIRONMENT)
         wait_for("the monitor's findings", lambda: len(re.findall(r"\d+ ms, ", lab.router.dhcp_lb("status"))) == 2)
         yield lab
-
-
-def die(isp: Isp) -> None:
-    """It passes nothing on. Its gateway goes on answering, and the cable is as it was."""
-    isp.node.sh("nft add table ip dead; "
-                "nft add chain ip dead f '{ type filter hook forward priority 0; policy drop; }'")
 
 
 def balance(lab: Lab) -> list[str]:
@@ -45,13 +38,13 @@ def test_new_connections_all_take_the_other_link_within_six_seconds(lab: Lab) ->
         time.sleep(1.3)
         isp = lab.isp(interface)
         died_s = time.monotonic()
-        die(isp)
+        isp.die()
         wait_for("the dead link to be out", lambda: balance(lab) == [other])
         took.append(time.monotonic() - died_s)
         assert lab.connect(lab.lan, 50) == {other: 50}
         assert lab.connect(lab.router, 50) == {other: 50}
         settles(lab)
-        isp.node.sh("nft delete table ip dead")
+        isp.revive()
         wait_for("it to be back", lambda: balance(lab) == ["eth0", "eth1"])
         assert_shared(lab)
     print(took)
@@ -59,24 +52,24 @@ def test_new_connections_all_take_the_other_link_within_six_seconds(lab: Lab) ->
 
 
 def test_status_tells_who_was_asked_and_for_how_long_nobody_answered(lab: Lab) -> None:
-    die(lab.isp("eth1"))
+    lab.isp("eth1").die()
     wait_for("the dead link to be out", lambda: balance(lab) == ["eth0"])
     text = lab.router.dhcp_lb("status")
     assert re.search(r"^eth0 +up +100% .* \d+ ms, \d+ % lost: the provider's name servers  ", text, re.M)
     assert re.search(r"^eth1 +dead +0% .*  for \d+ s  ", text, re.M)
     assert "\neth1 dead: no answer from the provider's name servers\n" in text
-    lab.isp("eth1").node.sh("nft delete table ip dead")
+    lab.isp("eth1").revive()
     wait_for("it to be back", lambda: balance(lab) == ["eth0", "eth1"])
 
 
 def test_where_both_providers_are_dead_nothing_changes(lab: Lab) -> None:
     with lab.prober(lab.router) as prober:
         for isp in lab.isps:
-            die(isp)
+            isp.die()
         wait_for("both to be dead", lambda: lab.router.dhcp_lb("status").count("dead:") == 2)
         assert balance(lab) == ["eth0", "eth1"]
         for isp in lab.isps:
-            isp.node.sh("nft delete table ip dead")
+            isp.revive()
         wait_for("both to be back", lambda: "dead:" not in lab.router.dhcp_lb("status"))
     assert set(prober.lookups) == {"found"}
     assert_shared(lab)

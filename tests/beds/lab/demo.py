@@ -1,19 +1,23 @@
 """`tests/demo`: the program at work, told from the beginning; what one sees is the lab's real routing."""
 
+import json
 import os
+import select
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Sequence
+from typing import Any
 
-from . import Isp, Lab, NotOffered, debian_root
+from . import CommandFailed, Isp, Lab, NotOffered, debian_root, wait_for
 from .lab import Counts
 from .node import ENVIRONMENT
 
 PLAIN = not sys.stdout.isatty() or "NO_COLOR" in os.environ
 BAR = 42
 WIDTH = 80
+NAME_SERVER = "198.51.100.53"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -35,27 +39,53 @@ def main(arguments: Sequence[str]) -> None:
         Real parts only: Debian's ifupdown and dhclient, dnsmasq at the providers, the
         kernel's routing.
     """)
-    isps = [Isp("eth0", weight=1, renew_s=2), Isp("eth1", weight=2)]
+    isps = [Isp("eth0", weight=1, renew_s=2, options={6: NAME_SERVER}),
+            Isp("eth1", weight=2, options={6: NAME_SERVER})]
     try:
         root = debian_root()
     except NotOffered as failure:
         sys.exit(f"demo: {failure}")
     with Lab(isps, root) as lab:
+        boot(lab)
         bring_up(lab)
         balance(lab)
         pull_a_cable(lab)
+        kill_a_provider(lab)
+        drain_a_link(lab)
         change_a_lease(lab)
         look_around(lab, keep="--keep" in arguments)
+
+
+def boot(lab: Lab) -> None:
+    """What is there before the story begins."""
+    lab.serve_names()
+    path = lab.router.path("/etc/dhcp-lb")
+    path.write_text(path.read_text() + "up = 3\n")
+    if has_ipv6(lab):
+        for isp in lab.isps:
+            prefix = f"2001:db8:{isp.number}"
+            isp.node.sh(f"""
+                sysctl -qw net.ipv6.conf.all.forwarding=1
+                ip address add {prefix}::1/64 dev customers nodad
+                dnsmasq --conf-file=/dev/null --port=0 --interface=customers --bind-dynamic --user=root \
+                    --enable-ra --dhcp-range={prefix}::,ra-only --pid-file=/run/ra.pid
+            """)
+    lab.router.dhcp_lb("apply")
+    lab.router.sh("dhcp-lb monitor </dev/null >/dev/null 2>&1 &")
 
 
 def bring_up(lab: Lab) -> None:
     title("Two links come up")
     say("The configuration is one line a link: interface, its routing table, the table's\n"
-        "number, its weight.")
+        "number, its weight. `up = 3`: a dead link that answers again must do so for 3\n"
+        "seconds, so that we need not wait for the usual 30.")
     show(lab, "cat /etc/dhcp-lb")
     say("ifup starts dhclient; dhclient tells dhcp-lb what it was given; nothing else is\n"
-        "needed.")
+        "needed." + (" IPv6 comes by advertisements, which dhcp-lb's monitor sees." if has_ipv6(lab) else ""))
     show(lab, "ifup eth0 eth1")
+    wait_for("both families of the links, and their name servers", lambda: all([
+        link["check"] and link["check"]["answers"] and bool(link["ipv6"] and link["ipv6"]["share"]) == has_ipv6(lab)
+        for link in links(lab)]))
     show(lab, "dhcp-lb status")
     say("What balances is one route of the kernel's, in a table of its own. The lines\n"
         "beneath it, one a link, catch what comes in the moment in which a device is\n"
@@ -76,13 +106,41 @@ def pull_a_cable(lab: Lab) -> None:
     with lab.prober(lab.lan) as prober:
         lab.isp("eth1").cut_cable()
         after = lab.connect(lab.lan, 900)
-        show(lab, "dhcp-lb status")
-    draw(lab, after, dead="eth1")
-    say(f"{prober.connections.total()} more were opened while it happened, {prober.failed().total()} failed.")
-    title("It is plugged in again")
+    draw(lab, after, without="eth1")
+    say(f"{prober.connections.total()} more were opened while it happened, {prober.failed().total()} failed: "
+        "no more than the 4 at\na time that were on their way in that moment.")
     lab.isp("eth1").plug_cable()
-    time.sleep(0.2)
-    draw(lab, lab.connect(lab.lan, 900))
+    await_share(lab, "eth1", True)
+    say("It is plugged in again, and eth1 has its share again.")
+
+
+def kill_a_provider(lab: Lab) -> None:
+    title("The provider of eth1 is dead behind a cable that is in order")
+    say("It passes no packet on, though its gateway answers. The monitor asks the\n"
+        "provider's name servers through each link; through eth1 it hears nothing now.")
+    with lab.prober(lab.lan, timeout_s=1) as prober:
+        lab.isp("eth1").die()
+        took_s = await_share(lab, "eth1", False)
+    say(f"Its share is gone after {took_s:.1f} s. In that time {prober.failed().total()} of "
+        f"{prober.connections.total()} connections got no\nanswer. Now:")
+    show(lab, "dhcp-lb status")
+    draw(lab, lab.connect(lab.lan, 900), without="eth1")
+    lab.isp("eth1").revive()
+    took_s = await_share(lab, "eth1", True)
+    say(f"The provider works again. After {took_s:.1f} s eth1 has its share again.")
+
+
+def drain_a_link(lab: Lab) -> None:
+    title("eth1 is drained while downloads run")
+    with lab.held(lab.lan, 100) as held:
+        say("Somebody wants to work on eth1 and harm nobody.\n"
+            "100 connections of the LAN are open, as downloads are, "
+            f"{lab.name_isps(held.opened)['eth1']} of them by eth1.\nNow it gets no new ones:")
+        show(lab, "dhcp-lb drain eth1")
+        draw(lab, lab.connect(lab.lan, 900), without="eth1")
+        say(f"Of the 100 open connections {held.still_alive()} carry data as before. When they have ended, the\n"
+            "link is free.")
+        show(lab, "dhcp-lb enable eth1")
 
 
 def change_a_lease(lab: Lab) -> None:
@@ -99,6 +157,24 @@ def change_a_lease(lab: Lab) -> None:
         print(fold(line[len("Nov 23 12:00:00 "):]))
     draw(lab, lab.connect(lab.lan, 900))
     say(f"{prober.connections.total()} were opened while it happened, {prober.failed().total()} failed.")
+
+
+def has_ipv6(lab: Lab) -> bool:
+    return lab.router.path("/proc/sys/net/ipv6").exists()
+
+
+def links(lab: Lab) -> list[dict[str, Any]]:
+    """What `status` shows of each link."""
+    found: list[dict[str, Any]] = json.loads(lab.router.dhcp_lb("status", "--json"))["links"]
+    return found
+
+
+def await_share(lab: Lab, interface: str, want: bool) -> float:
+    """Waits until new connections take the link, or take it no more. → The seconds that it took."""
+    begin = time.monotonic()
+    wait_for(f"the share of {interface}", lambda: want == any(
+        [link["share"] > 0 for link in links(lab) if link["interface"] == interface]))
+    return time.monotonic() - begin
 
 
 def look_around(lab: Lab, keep: bool) -> None:
@@ -123,9 +199,9 @@ def look_around(lab: Lab, keep: bool) -> None:
         say("`tests/demo --keep` ends in a shell on the router, where these can be tried.")
 
 
-def draw(lab: Lab, counts: Counts, dead: str = "") -> None:
+def draw(lab: Lab, counts: Counts, without: str = "") -> None:
     """What was counted as a bar for each link, beside what its weight says."""
-    weights = {isp.interface: 0 if isp.interface == dead else isp.weight for isp in lab.isps}
+    weights = {isp.interface: 0 if isp.interface == without else isp.weight for isp in lab.isps}
     print()
     for interface, weight in weights.items():
         share, want = counts[interface] / counts.total(), weight / sum(weights.values())
@@ -150,9 +226,19 @@ def fold(line: str) -> str:
 
 
 def show(lab: Lab, command: str) -> None:
-    print("\n    " + bold(f"router# {command}"))
-    for line in lab.router.sh(command).splitlines():
-        print("    " + line)
+    """Runs a command on the router. It sees a terminal as wide as what is left of ours."""
+    print("\n    " + bold(f"router# {command}"), flush=True)
+    ours, its = os.openpty()
+    environ = {**ENVIRONMENT, "COLUMNS": str(WIDTH - 4), **({"NO_COLOR": "1"} if PLAIN else {})}
+    done = subprocess.run(lab.router.argv(*command.split()), stdout=its, stderr=subprocess.PIPE, text=True,
+                          env=environ)
+    if done.returncode:
+        raise CommandFailed(f"{command}: {done.stderr}")
+    said = os.read(ours, 65536).decode() if select.select([ours], [], [], 0)[0] else ""
+    os.close(ours)
+    os.close(its)
+    for line in said.splitlines():
+        print(f"    {line}".rstrip())
 
 
 def say(text: str) -> None:

@@ -74,7 +74,7 @@ class Isp:
             setattr(self, name, value)
         network = ipaddress.IPv4Network(self.network)
         self.node.sh(f"""
-            ip address flush dev customers
+            ip -4 address flush dev customers
             ip address replace {network[1]}/{network.prefixlen} dev customers
             ip address replace {self.gateway}/32 dev customers
             nft flush ruleset
@@ -122,6 +122,15 @@ class Isp:
 
     def plug_cable(self) -> None:
         self.node.run("ip", "link", "set", "cable", "up")
+
+    def die(self) -> None:
+        """It passes nothing on any more. Its gateway goes on answering, and the cable is as it was."""
+        self.node.sh("nft add table inet dead; "
+                     "nft add chain inet dead forward '{ type filter hook forward priority 0; policy drop; }'")
+
+    def revive(self) -> None:
+        """As before."""
+        self.node.sh("nft delete table inet dead")
 
     def unplug(self) -> None:
         """Removes the router's interface, as when a USB modem is pulled."""
@@ -282,8 +291,13 @@ class Lab:
                 timeout_s: float = 5, to: str = SERVERS) -> Counts:
         """Opens connections from this machine to the Internet, or to one address there, `at_once` at a time. Returns
         how many went by each provider, and how many failed, by the name of the error."""
-        return self._name_isps(_traffic(machine, "connect", count=count, at_once=at_once, network=to,
-                                        device=device, source=source, timeout_s=timeout_s))
+        return self.name_isps(_traffic(machine, "connect", count=count, at_once=at_once, network=to,
+                                       device=device, source=source, timeout_s=timeout_s))
+
+    def serve_names(self) -> None:
+        """From now on each address of the Internet is a name server. It answers that it knows nothing."""
+        self.internet.run("dnsmasq", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-dynamic",
+                          "--pid-file=/run/dns.pid")
 
     def serve(self, machine: Node) -> None:
         """From now on this machine, too, answers each connection to its port 80."""
@@ -307,7 +321,7 @@ class Lab:
             yield prober
         finally:
             result = json.loads(running.communicate()[0])
-            prober.connections = self._name_isps(Counts(result["connections"]))
+            prober.connections = self.name_isps(Counts(result["connections"]))
             prober.lookups = Counts(result["lookups"])
 
     @contextlib.contextmanager
@@ -320,7 +334,8 @@ class Lab:
         finally:
             running.communicate()
 
-    def _name_isps(self, by_address: Counts) -> Counts:
+    def name_isps(self, by_address: Counts) -> Counts:
+        """Answers of the Internet's servers, by the link whose provider has the address."""
         counts = errors(by_address)
         for address, count in (by_address - counts).items():
             isps = [isp.interface for isp in self.isps if isp.gave(address)]
