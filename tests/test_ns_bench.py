@@ -34,6 +34,26 @@ def test_it_compares_two_checkouts_each_with_its_own_installation_in_a_chroot_to
                 assert 0 < low <= median <= high
 
 
+def test_it_measures_what_a_packet_and_a_connection_cost_on_their_way() -> None:
+    rows = bench("--packets", "--against", str(CHECKOUT))  # of a name that both tables have, the connections
+    for name in "shell script", "dhcp-lb, `pin = no`", "dhcp-lb", "dhcp-lb, 20 policy lines", "dhcp-lb (the other)":
+        for cell in rows[name].split(" | "):
+            took_us, median, low, high = map(float, re.findall(r"[0-9.]+", cell))
+            assert took_us > 0 and 0 < low <= median <= high
+    dropped_us, plain_us = [float(rows[name].split(" | ")[0]) for name in (
+        "dropped as it comes to the router", "a multipath route by hand")]
+    assert 0 < dropped_us < plain_us
+    assert " × (" in rows["dhcp-lb, of dhcp-lb, `pin = no`"] and " × (" in rows["dhcp-lb, of dhcp-lb (the other)"]
+
+
+def test_it_measures_an_event_beside_a_full_table() -> None:
+    rows = bench("--routes")
+    for event in "renewal without change", "another gateway":
+        assert float(rows[f"dhcp-lb, {event}, with a full table"]) > 0
+        median, low, high = map(float, re.findall(r"[0-9.]+", rows[f"dhcp-lb, {event}, ms of CPU"]))
+        assert 0 < low <= median <= high
+
+
 def test_the_interval_is_that_of_the_tables_of_the_sign_test() -> None:
     interval = runpy.run_path(str(CHECKOUT / "tests/bench"))["interval"]
     assert interval(range(100, 0, -1)) == (40, 61)
