@@ -19,9 +19,16 @@ def log(line: str, fields: dict[str, str] = {}, message_id: str = "") -> None:
         _to_syslog(text)
     try:
         if isatty(2):
-            write(2, b"dhcp-lb: " + text + b"\n")
+            write(2, b"dhcp-lb: " + printable(line).encode("utf-8", "backslashreplace") + b"\n")
     except OSError:
         pass  # the terminal is gone
+
+
+def printable(line: str) -> str:
+    """The line with its control characters escaped: others choose the names of their interfaces, and a terminal obeys
+    an ESC."""
+    codes = [(char, ord(char) - 0xdc00 if "\udc80" <= char <= "\udcff" else ord(char)) for char in line]
+    return "".join([char if 32 <= code < 127 or code >= 160 else f"\\x{code:02x}" for char, code in codes])
 
 
 def _to_journal(text: bytes, fields: dict[str, str], message_id: str) -> bool:

@@ -219,3 +219,24 @@ def test_control_characters_in_a_foreign_interface_s_name_are_escaped() -> None:
         said = done.stdout + done.stderr
         assert b"\x1b" not in said and b"\x9b" not in said
         assert b"t\\x1b[31m\\x9b" in said
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--watch"], ["apply"]])
+@boxed
+def test_no_terminal_obeys_the_name_of_a_foreign_interface(arguments: list[str]) -> None:
+    """It is in a warning, and `apply` says on a terminal what it logs."""
+    links_up()
+    name = "t\x1b[31m"
+    box.ip("link add tun0 type veth peer name far", "link set tun0 arp off", "link set far up")
+    run("ip", "link", "set", "tun0", "name", name)
+    run("ip", "link", "set", name, "up")
+    run("ip", "route", "add", "default", "dev", name, "metric", "9000")
+    ours, theirs = os.openpty()
+    done = subprocess.Popen([box.PROGRAM, *arguments], env={**box.ENVIRONMENT, "NO_COLOR": "1"}, stdout=theirs,
+                            stderr=theirs)
+    said = b""
+    while b"is not used" not in said:
+        said += os.read(ours, 65536)
+    done.kill()
+    done.wait()
+    assert b"main's default by t\\x1b[31m with metric 9000" in said and name.encode() not in said

@@ -17,6 +17,7 @@ from ..change import View, explained, interface_names, judged
 from ..commands import command
 from ..config import PATH, Config, Invalid, parse, read_config
 from ..lock import Deadline
+from ..log import printable
 from ..marks import parse_mark
 from ..model import LOADED, NO_NEW, OUT, State
 from ..monitor.brief import MISTAKES, UNKNOWN, announced, brief
@@ -29,7 +30,7 @@ from ..sight import News, Sight, look, look6, now_s
 from ..store import Store
 from ..takeup import current, take_up
 from .counts import found, short, speak
-from .explain import ANY, RTN_LOCAL, Packet, chosen, ended, explanation, no_way, printable
+from .explain import ANY, RTN_LOCAL, Packet, chosen, ended, explanation, no_way
 from .history import history
 from .holds import drain, hold, seconds
 from .six import ignored, refused
@@ -229,7 +230,7 @@ def plan(options: Namespace) -> None:
     sysctls = [line for sight in sights
                for line in sysctl.commands(kernel, Store(), config, sight.interfaces, sight.family)]
     for line in (*sysctls, *comes, *changes, *goes):
-        print(line)
+        print(printable(line))
 
 
 def apply(_: Namespace) -> None:
@@ -250,7 +251,7 @@ def check(options: Namespace) -> None:
         print(f"{path}:{hint}")
     there = Rtnetlink().interfaces(config.interfaces)
     for warning in (*groups.warnings(Store(), config, there), *_learners(config), *advice.before(config)):
-        print(f"{path}: warning: {warning}")
+        print(printable(f"{path}: warning: {warning}"))
     count = len(config.links)
     print(f"{path}: {count} link{'s' * (count != 1)}" + ("" if count else ", so nothing is balanced"))
 

@@ -80,13 +80,6 @@ def _fitting(rules: list[Rule], packet: Packet) -> Iterator[Rule]:
             yield rule
 
 
-def printable(line: str) -> str:
-    """The line with its control characters escaped: others choose the names of their interfaces, and a terminal obeys
-    an ESC."""
-    codes = [(char, ord(char) - 0xdc00 if "\udc80" <= char <= "\udcff" else ord(char)) for char in line]
-    return "".join([char if 32 <= code < 127 or code >= 160 else f"\\x{code:02x}" for char, code in codes])
-
-
 def named(packet: Packet) -> str:
     """The connection in words."""
     words = f"to {packet.destination}"

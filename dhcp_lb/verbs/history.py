@@ -11,9 +11,9 @@ from errno import ENODATA, ENOENT
 from typing import Any, NamedTuple
 
 from ..config import Invalid, read_config
+from ..log import printable
 from ..monitor.notices import BEGIN, LINK_DOWN, LINK_UP, MESSAGE_IDS, NOT_CONFIGURED
 from ..routing import UP
-from .explain import printable
 from .status import span
 
 FIELDS = ("EVENT", "LINK", "STATE", "REASON", "STATES")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..change import View
+from ..log import printable
 from ..model import LOADED, NO, ON_DEVICE, OUT, Lease, Routing
 from ..routing import DEAD, DISABLED, DRAINING, NO_LEASE, UNUSABLE, UP, Uplink, is_default
 from ..sight import Sight
@@ -137,11 +138,12 @@ def as_text(status: Status, *, colour: bool = False, block: str = "#", width: in
         lines += ["", *_table(rows, [uplink.state for uplink in six], colour, width)]
         reasons += [f"IPv6 of {uplink.link.interface} {uplink.state}: {reason}" for uplink in six
                     if (reason := _reason(uplink, part.get(uplink.ifindex, 0.0)))]
-    return "\n".join([*lines, "", *reasons, *_verdict(status)]) + "\n"
+    return "\n".join([*lines, "", *[printable(line) for line in (*reasons, *_verdict(status))]]) + "\n"
 
 
 def _table(rows: list[list[str]], states: list[str], colour: bool, width: int) -> list[str]:
     """The lines of a table, whose first row is its headings."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     while width and sum(widths) + 2 * len(widths[1:]) > width and len(widths) > NEEDED:
         del widths[-1]
