@@ -137,6 +137,11 @@ def _command(key: str, value: str) -> str:
     return f"sysctl -w {quoted(_path(key).removeprefix('/proc/sys/'))}={value}"
 
 
+def forwards(interface: str) -> bool:
+    """Whether this machine forwards IPv4 that comes in by an interface."""
+    return _get(f"{interface}/forwarding") != "0"
+
+
 def unset(kernel: Rtnetlink, config: Config, interfaces: dict[str, Interface], family: int) -> tuple[str, ...]:
     """What somebody has set back that the links need."""
     if config.settings.enabled == NO:

@@ -36,6 +36,31 @@ def test_a_way_of_250_links_is_explained() -> None:
 
 
 @boxed
+def test_what_a_machine_of_the_lan_has_no_way_for_is_told_by_its_cause() -> None:
+    links_up()
+    box.ip("link add lan0 type veth peer name host", "link set lan0 up", "link set host up",
+           "address add 10.0.0.1/24 dev lan0")
+
+    def said(*arguments: str) -> str:
+        done = subprocess.run([box.PROGRAM, "explain", "198.51.100.1", *arguments], env=box.ENVIRONMENT,
+                              capture_output=True, text=True)
+        assert done.returncode == 1 and not done.stdout
+        return done.stderr
+
+    of_lan = ("--from", "10.0.0.7")
+    assert "this machine does not forward a connection" in said(*of_lan)
+    run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    assert "balanced" in verb("explain", "198.51.100.1", *of_lan)
+    for kind in "blackhole", "unreachable", "prohibit":
+        run("ip", "route", "add", kind, "198.51.100.0/24")
+        for arguments in of_lan, ():
+            assert f"a route of type {kind} says so" in said(*arguments)
+        assert "198.51.100.0/24" in run("ip", "route", "show", "table", "all", "type", kind)
+        run("ip", "route", "del", kind, "198.51.100.0/24")
+    assert "must not be an address of this machine" in said("--from", "10.0.0.1", "--in", "eth0")
+
+
+@boxed
 def test_what_apply_would_take_up_is_seen_beforehand() -> None:
     names = box.add_links(2)
     for place, name in enumerate(names):

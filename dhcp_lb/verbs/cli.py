@@ -288,8 +288,8 @@ def explain(options: Namespace) -> int | None:
         quad = getattr(options, name)
         try:
             setattr(options, name, address.host6(quad) if ":" in quad else address.parse(quad))
-        except ValueError as error:
-            raise Invalid(f"{quad or name} {error}") from None
+        except ValueError:
+            raise Invalid(f"{quad or name} is not an IPv4 or IPv6 address") from None
     if options.iif and not options.source:
         raise Invalid("--in needs --from: must name the address of the machine that the connection comes from")
     family = address.family(options.destination)
@@ -315,7 +315,7 @@ def explain(options: Namespace) -> int | None:
     except OSError as error:
         rule = ended(kernel.rules(family), error.errno or 0, packet)
         return _fail(no_way(packet, error.errno or 0, _what(error), rule, line_of(policies, rule.pref) if rule else 0,
-                            view.have), FAILED)
+                            view.have, sysctl.forwards(packet.iif), _is_own(kernel, packet.source)), FAILED)
     group = next((one.group for nexthop in route.nexthops[:1] for one in kernel.interfaces(
         frozenset(interface_names([route]).values())).values() if one.ifindex == nexthop.oif), 0)
     by = chosen(kernel.rules(family), route, packet, group)
@@ -344,6 +344,14 @@ def _way_in(kernel: Rtnetlink, source: str) -> str:
     if len(names) != 1:
         raise Invalid(f"{source} is behind {' or '.join(names)}: --in must say by which of them it comes")
     return names[0]
+
+
+def _is_own(kernel: Rtnetlink, source: str) -> bool:
+    """Whether this machine has the address."""
+    try:
+        return bool(source) and kernel.lookup(source).rest[1:2] == RTN_LOCAL
+    except OSError:
+        return False
 
 
 def _port(protocol: int, text: str) -> tuple[int, int]:

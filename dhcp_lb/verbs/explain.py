@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from errno import EACCES, EINVAL, ENETUNREACH, EXDEV
+from errno import EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, EXDEV
 from typing import NamedTuple
 
 from .. import address
@@ -17,6 +17,7 @@ from ..routing import (PREF_BALANCE, PREF_BY_LINK, PREF_DEVICE, PREF_DHCP, PREF_
 RTN_LOCAL, RTN_BROADCAST = b"\2", b"\3"  # the second byte of a route's `rest`: linux/rtnetlink.h
 PROHIBIT = 8  # FR_ACT_PROHIBIT: uapi/linux/fib_rules.h
 ENDS = {ENETUNREACH: UNREACHABLE, EINVAL: BLACKHOLE, EACCES: PROHIBIT}  # net/ipv4/fib_rules.c, fib4_rule_action
+ERRORS = {EINVAL: "blackhole", EHOSTUNREACH: "unreachable", EACCES: "prohibit"}  # net/ipv4/fib_semantics.c, fib_props
 ANY = 1  # IPPROTO_ICMP, as no protocol was named: no line of a policy for TCP or UDP is meant
 
 REASONS = {
@@ -140,12 +141,19 @@ def reason(rule: Rule, line: int, ours: Routing) -> str:
 
 
 def no_way(packet: Packet, errno: int, words: str, rule: Rule | None, line: int = 0,
-           ours: Routing = Routing()) -> str:
-    """Why the kernel has no route for a packet. `words` are the kernel's, `rule` is the one that ended the lookup;
-    the others are those of `explanation`."""
+           ours: Routing = Routing(), forwards: bool = True, own: bool = False) -> str:
+    """Why the kernel has no route for a packet. `words` are the kernel's, `rule` is the one that ended the lookup.
+    `forwards`: whether this machine forwards what comes in there. `own`: whether the source is an address of this
+    machine. The others are those of `explanation`."""
     if rule:
         return f"there is no way {named(packet)}: {reason(rule, line, ours)} (rule {rule_text(rule)})"
-    if packet.iif and errno in (EINVAL, EXDEV):  # net/ipv4/fib_frontend.c, fib_validate_source
+    if errno == EHOSTUNREACH and not forwards:  # net/ipv4/route.c, ip_route_input_slow
+        return (f"this machine does not forward a connection {named(packet)}: net.ipv4.ip_forward must be 1, and "
+                f"net.ipv4.conf.{packet.iif}.forwarding, too")
+    if packet.iif and (errno == EXDEV or errno == EINVAL and own):  # net/ipv4/fib_frontend.c, fib_validate_source
         return (f"the kernel drops a connection {named(packet)}: {packet.source} must not be an address of this "
                 f"machine, and where rp_filter is 1, a route to it must lead by {packet.iif}")
+    if kind := ERRORS.get(errno):
+        return (f"there is no way {named(packet)}: a route of type {kind} says so, which "
+                f"`ip route show table all type {kind}` names")
     return f"the kernel has no route to {packet.destination}: {words}"
