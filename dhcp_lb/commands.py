@@ -4,7 +4,7 @@ from .address import FAMILIES, IPV4, IPV6
 from .model import BLACKHOLE, LOOKUP, PROTOCOL, UNREACHABLE, Change, Nexthop, Range, Route, Rule
 
 SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  # rtnetlink.h, RT_SCOPE_*
-ACTIONS = {BLACKHOLE: "blackhole", UNREACHABLE: "unreachable", 8: "prohibit"}
+ACTIONS = {BLACKHOLE: "blackhole", UNREACHABLE: "unreachable", 8: "prohibit", 2: "goto", 3: "nop"}  # FR_ACT_*
 PROTOCOLS = {6: "tcp", 17: "udp"}
 KINDS = {1: "", 2: "local ", 6: "blackhole ", 7: "unreachable ", 8: "prohibit ", 9: "throw "}  # RTN_*
 _ADDS = {IPV4.number: "append", IPV6.number: "replace"}  # rtmessages.encode has the reason

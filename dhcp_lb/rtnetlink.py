@@ -131,9 +131,10 @@ class Rtnetlink(Netlink):
         from .rtmessages import rule
         return [rule(message) for message in self.dump(RTM_GETRULE, BODY.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))]
 
-    def default_routes(self, table: int, oif: int = 0) -> list[Route]:
+    def default_routes(self, table: int, oif: int = 0, longest: int = 0) -> list[Route]:
         """The default routes of a table, or of all tables if it is 0, but for ours; those by one interface if `oif` is
-        given."""
+        given. And the routes to prefixes of up to `longest` bits, pieces into which a default is cut: of a large
+        table those that begin at 0.0.0.0."""
         from .rtmessages import route
         wanted = BODY.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
         if table:
@@ -146,7 +147,8 @@ class Rtnetlink(Netlink):
                 return []
         else:
             messages = self.dump(RTM_GETROUTE, wanted + (attribute(RTA_OIF, U32.pack(oif)) if oif else b""))
-        routes = [route(message) for message in messages if message[1] == 0 and message[5] != PROTOCOL]
+        routes = [route(message) for message in messages
+                  if message[1] <= longest and message[5] != PROTOCOL]
         return sorted([route for route in routes if not oif or any(hop.oif == oif for hop in route.nexthops)],
                       key=lambda route: route.metric)  # rtm_dst_len, rtm_protocol: linux/rtnetlink.h
 

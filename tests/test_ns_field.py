@@ -350,6 +350,28 @@ def test_a_foreign_rule_or_route_that_comes_first_is_named() -> None:  # S2, S3
 
 
 @boxed
+def test_a_piece_of_a_default_or_a_jump_in_the_place_of_ours_is_named() -> None:
+    links_up()
+    box.ip("route add 0.0.0.0/1 dev peer-eth0 table 1001", "route add 128.0.0.0/1 dev peer-eth0 table 1001",
+           "rule add pref 100 from all type nop", "rule add pref 101 goto 19900", "rule add pref 102 goto 31000")
+    found = status()  # the last rule has no target yet, and leads nowhere
+    assert found["in_order"] is False
+    assert [one.partition(" that is")[0] for one in found["warnings"] if "monitor" not in one] == [
+        f"table table-eth1 has a route to {piece}" for piece in ("0.0.0.0/1", "128.0.0.0/1")]
+    box.ip("route flush 0.0.0.0/1 table 1001", "route flush 128.0.0.0/1 table 1001")
+    assert status()["in_order"] is True
+    box.ip("rule add pref 31000 lookup main")
+    assert any(one.startswith("rule pref 102 from all goto is") for one in status()["warnings"])
+    box.ip("rule del pref 102", "rule del pref 31000", "route add blackhole 0.0.0.0/1",
+           "route add unreachable 128.0.0.0/1")
+    found = status()
+    assert found["in_order"] is False and ways() == {""}
+    assert any("main has `blackhole 0.0.0.0/1 metric 0`" in one for one in found["warnings"])
+    box.ip("route del blackhole 0.0.0.0/1", "route del unreachable 128.0.0.0/1", "route add blackhole 0.0.0.0/8")
+    assert status()["in_order"] is True and ways() == {"eth0", "eth1"}
+
+
+@boxed
 def test_the_links_are_in_a_group_from_the_first_moment_and_go_back_to_theirs() -> None:
     box.add_links(2)
     box.ip("link set eth1 group 7")

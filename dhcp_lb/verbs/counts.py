@@ -10,19 +10,21 @@ from ..commands import rule_text
 from ..config import Config
 from ..log import log
 from ..model import LOOKUP, MAIN_TABLE, ON_DEVICE, Route, Rule
-from ..routing import PREF_BALANCE, PREF_MAIN, UP
-from ..rtmessages import rule
+from ..netlink import U32, attributes
+from ..routing import PREF_BALANCE, PREF_LAN, PREF_MAIN, SHORT, UP, is_default
+from ..rtmessages import BODY, rule
 from ..rtnetlink import Rtnetlink
 from ..sight import Sight
 from ..store import Store
 
 SHORTEST = 8  # no provider's network is larger than that of 10.0.0.0/8
+GOTO, NOP, FRA_GOTO = 2, 3, 4  # FR_ACT_*: uapi/linux/fib_rules.h
 ERRORS = {6: "blackhole", 7: "unreachable", 8: "prohibit"}  # RTN_*: uapi/linux/rtnetlink.h
 
 
 def found(kernel: Rtnetlink, sight: Sight, view: View) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What stands in the way, and what is only to be known, in words. Of main and of each other table that matters
-    only the defaults are read, which come first: there may be a million other routes."""
+    only the defaults and the first of their pieces are read, which come first: there may be a million other routes."""
     config = sight.config
     if not view.have.rules:
         return (), ()
@@ -30,7 +32,7 @@ def found(kernel: Rtnetlink, sight: Sight, view: View) -> tuple[tuple[str, ...],
     tables: set[int] = set()
     if sight.family == IPV4.number:  # of IPv6 only rules and sysctls are looked at
         tables = {MAIN_TABLE, *_tables(config), *[one.table for one in others if one.action == LOOKUP]}
-    defaults = [route for table in sorted(tables) for route in kernel.default_routes(table)]
+    defaults = [route for table in sorted(tables) for route in kernel.default_routes(table, longest=SHORT)]
     links = frozenset([one.ifindex for one in sight.interfaces.values()])
     names = interface_names(defaults)
     tunnels = frozenset([oif for oif in names if oif not in links and not _is_lan(kernel, oif)])
@@ -55,19 +57,22 @@ def speak(kernel: Rtnetlink, store: Store, sight: Sight, view: View) -> bool:
 
 
 def in_the_way(config: Config, view: View, others: list[Rule], defaults: list[Route]) -> tuple[str, ...]:
-    """What counts in the place of ours: rules of `others` without a condition, and foreign `defaults`."""
+    """What counts in the place of ours: rules of `others` without a condition, and foreign `defaults` or pieces of
+    them."""
     tables = _tables(config)
     lead_all = {MAIN_TABLE, *[route.table for route in defaults]}
     words = [f"rule {rule_text(rule)} is somebody else's and has no condition: what it leads to comes before what "
              "dhcp-lb wants" for rule in others
-             if 0 < rule.pref <= PREF_BALANCE and (rule.action != LOOKUP or rule.table in lead_all)]
+             if 0 < rule.pref <= PREF_BALANCE and rule.action != NOP
+             and (rule.action != LOOKUP or rule.table in lead_all)]
     for route in defaults:
-        if route.table in tables and route.metric <= _best(view, route.table):
-            words.append(f"table {tables[route.table]} has a default route that is somebody else's and comes first, "
-                         f"with metric {route.metric}")
-        if route.table == MAIN_TABLE and _is_error(route) and route.metric < _best(view, MAIN_TABLE):
-            words.append(f"main has `{ERRORS[route.rest[1]]} default metric {route.metric}`: every connection that no "
-                         "rule before it takes ends there")
+        piece = "" if is_default(route) else route.destination  # is longer than a default of whatever metric
+        if route.table in tables and (piece or route.metric <= _best(view, route.table)):
+            words.append(f"table {tables[route.table]} has a {f'route to {piece}' if piece else 'default route'} that "
+                         f"is somebody else's and comes first, with metric {route.metric}")
+        if route.table == MAIN_TABLE and _is_error(route) and (piece or route.metric < _best(view, MAIN_TABLE)):
+            words.append(f"main has `{ERRORS[route.rest[1]]} {piece or 'default'} metric {route.metric}`: every "
+                         "connection to there that no rule before it takes ends")
     return tuple(words)
 
 
@@ -75,7 +80,7 @@ def unused(view: View, defaults: list[Route], links: frozenset[int],
            names: dict[int, str]) -> tuple[tuple[str, frozenset[int]], ...]:
     """Defaults of main by other devices than links (`links`: their indexes) that no connection takes, in words, each
     with these devices' indexes. `defaults` come by their metrics, and `names` has the devices'."""
-    main = [route for route in defaults if route.table == MAIN_TABLE and route.nexthops]
+    main = [route for route in defaults if route.table == MAIN_TABLE and route.nexthops and is_default(route)]
     counts = any([rule.pref == PREF_MAIN for rule in view.have.rules])
     words = []
     for place, route in enumerate(main):
@@ -144,5 +149,9 @@ def _is_error(route: Route) -> bool:
 
 
 def _fits_all(rule: Rule) -> bool:
-    """Whether a rule of either family has no condition."""
-    return rule._replace(pref=0, table=0, action=1, family=Rule(0, 0).family) == Rule(0, 0)
+    """Whether a rule of either family has no condition, and is no jump to a place before ours."""
+    rest = rule.rest
+    if rule.action == GOTO and rest[:BODY.size] == bytes(BODY.size):  # otherwise its target is not there
+        found = attributes(rest, BODY.size)
+        rest = b"" if found.keys() == {FRA_GOTO} and U32.unpack(found[FRA_GOTO])[0] > PREF_LAN else rest
+    return rule._replace(pref=0, table=0, action=LOOKUP, rest=rest, family=Rule(0, 0).family) == Rule(0, 0)
