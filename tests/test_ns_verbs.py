@@ -153,6 +153,30 @@ def test_with_a_mistake_in_the_configuration_status_is_json_with_the_mistakes() 
 
 
 @boxed
+def test_a_warning_is_about_what_there_is_to_do() -> None:
+    """Of links that nobody knows, a default is nobody's fault; nobody misses a monitor where nothing is to be done."""
+    links_up()
+    box.ip(f"route add default via {given(1).gateway} dev eth1 metric 9000")
+    good = box.CONFIG.read_text()
+
+    def warnings() -> list[str]:
+        done = subprocess.run([box.PROGRAM, "status", "--json"], env=box.ENVIRONMENT, capture_output=True, text=True)
+        return list(json.loads(done.stdout)["warnings"])
+
+    assert [one[:10] for one in warnings()] == ["no monitor"]
+    box.CONFIG.write_text(good.replace("eth1 table-eth1 1001 2", "eth1 table-eth1 1001 0"))
+    assert [one[:10] for one in warnings()] == ["no monitor"]
+    box.CONFIG.write_text(good + "enabled = no\n")
+    assert warnings() == []
+    box.CONFIG.write_text(good)
+    verb("flush")
+    [said] = warnings()
+    assert said.startswith("`dhcp-lb flush` has taken the routing away")
+    verb("apply")
+    assert [one[:10] for one in warnings()] == ["no monitor"]
+
+
+@boxed
 def test_a_hold_is_seen_after_the_lease_has_ended() -> None:
     links_up()
     verb("drain", "eth0")

@@ -123,6 +123,8 @@ def test_a_link_that_waits_in_its_tier() -> None:
 def test_without_links_it_says_how_to_go_on() -> None:
     assert as_text(status(text=b"")) == (
         "No links: name them in /etc/dhcp-lb, see dhcp-lb(5), then run `dhcp-lb apply`.\n")
+    assert as_text(status(text=b"", commands=("ip -4 rule del x",))).endswith(  # the last ones have been removed
+        "`dhcp-lb apply` would run:\n  ip -4 rule del x\n")
 
 
 def test_what_apply_would_do_and_warnings() -> None:

@@ -19,7 +19,7 @@ from ..config import PATH, Config, Invalid, parse, read_config
 from ..lock import Deadline
 from ..log import printable
 from ..marks import parse_mark
-from ..model import LOADED, NO_NEW, OUT, State
+from ..model import LOADED, NO, NO_NEW, OUT, State
 from ..monitor.brief import MISTAKES, UNKNOWN, announced, brief
 from ..monitor.instance import nudge
 from ..pinning import advice, pins
@@ -204,14 +204,21 @@ def _report() -> Status:
     six = [Six(one, explained(kernel, judged(one))) for one in more]
     views = [one.view for one in six]
     commands = tuple(sum(_commands(kernel, sight, view, *views), [])) if known and not mistakes else ()
-    stand, notes = found(kernel, sight, view)
-    stand += tuple([way for one in six for way in found(kernel, one.sight, one.view)[0]])
-    notes = (*stand, *notes)
+    stand: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    if not mistakes:  # otherwise not all links are known, and a link's default would be called somebody else's
+        stand, notes = found(kernel, sight, view)
+        stand += tuple([way for one in six for way in found(kernel, one.sight, one.view)[0]])
+        notes = (*stand, *notes)
     if known:
         notes += (*ignored(views), *refused(views), *groups.warnings(Store(), config, sight.interfaces), *short(view),
                   *advice.now(kernel, config, sight.state))
-    if known and config.links and not sight.state.checked and not Store().flushed():
-        notes = (*notes, "no monitor is running, so a provider that does not work keeps its share")
+    if known and config.links and config.settings.enabled != NO:
+        if Store().flushed():
+            notes = (*notes, "`dhcp-lb flush` has taken the routing away: the next event of a client or "
+                             "`dhcp-lb apply` brings it back")
+        elif not sight.state.checked:
+            notes = (*notes, "no monitor is running, so a provider that does not work keeps its share")
     return Status(VERSION, sight, view, commands, notes, now_s(), known, mistakes, not stand, six[0] if six else None)
 
 

@@ -121,7 +121,8 @@ def as_text(status: Status, *, colour: bool = False, block: str = "#", width: in
     if not status.sight.config.links:
         if status.mistakes:
             return "\n".join(_verdict(status)) + "\n"
-        return "No links: name them in /etc/dhcp-lb, see dhcp-lb(5), then run `dhcp-lb apply`.\n"
+        lines = ["No links: name them in /etc/dhcp-lb, see dhcp-lb(5), then run `dhcp-lb apply`."]
+        return "\n".join([*lines, *(_verdict(status) if status.commands else ())]) + "\n"
     part = _parts(status, status.view)
     rows = [list(HEADINGS)] + [_row(status, uplink, part.get(uplink.ifindex, 0.0), block)
                                for uplink in status.view.uplinks]
