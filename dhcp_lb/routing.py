@@ -71,6 +71,7 @@ class Uplink(NamedTuple):
     state: str
     reason: str = ""  # of UNUSABLE, KEPT, DEAD and RETURNING
     gone: bool = False  # its carrier has been away for longer than a connection is to wait
+    twin: bool = False  # another link serves with its address, and only what is bound to its interface goes by it
     balanced: bool = False  # it gets new connections as soon as its tier serves and its carrier is there
     beside: tuple[tuple[str, str], ...] = ()  # other networks of its interface, and its address there
 
@@ -107,19 +108,20 @@ def judge(links: tuple[Link, ...], leases: dict[str, Lease], holds: dict[str, tu
     taken: dict[str, str] = {}  # address → the interface of the link that has it
     judged = {}
     # Of two with one address, the one that can serve has it, or else the one of the earlier line.
-    for link in sorted(links, key=lambda link: not _has_carrier(interfaces.get(link.interface))):
+    for link in sorted(links, key=lambda link: not _can_serve(interfaces.get(link.interface),
+                                                              holds.get(link.interface, ()))):
         judged[link.interface] = _judge(link, leases.get(link.interface, NONE), holds.get(link.interface, ()),
                                         interfaces.get(link.interface), taken)
     uplinks = [judged[link.interface] for link in links]
     if not any([uplink.state == UP for uplink in uplinks]):
         # If nobody answers there is nowhere to go, and it may not be the providers' fault: all stay.
-        uplinks = [uplink._replace(balanced=bool(uplink.lease.address))
+        uplinks = [uplink._replace(balanced=bool(uplink.lease.address) and not uplink.twin)
                    if uplink.state in (NO_CARRIER, DEAD, RETURNING, NO_ROUTER) else uplink for uplink in uplinks]
     return tuple(uplinks)
 
 
-def _has_carrier(interface: Interface | None) -> bool:
-    return bool(interface and interface.carrier)
+def _can_serve(interface: Interface | None, holds: tuple[Hold, ...]) -> bool:
+    return bool(interface and interface.carrier) and not any([hold.reach == GIVEN_UP for hold in holds])
 
 
 def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interface | None,
@@ -128,7 +130,7 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
         return Uplink(link, lease, 0, NO_INTERFACE, "")
     held = {(hold.by, hold.reach): hold.why for hold in holds}
     gateway = link.gateway or lease.gateway
-    state, reason, balanced = UNUSABLE, "", False
+    state, reason, balanced, twin = UNUSABLE, "", False, False
     if lease == NONE:
         state = NO_LEASE
     elif (ADMINISTRATOR, OUT) in held:
@@ -145,12 +147,14 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
         reason = f"gateway {gateway} is an address of this machine"
     elif link.gateway and lease.address and address.reserved(gateway, address.network(lease.address, lease.length)):
         reason = f"gateway {gateway} is the network or broadcast address"
-    elif lease.address and lease.address in taken:
+    elif lease.address in taken and (MONITOR, GIVEN_UP) not in held:  # a dead one is still asked
         reason = f"{taken[lease.address]} has the same address {lease.address}"
     elif (KERNEL, OUT) in held:
         reason = held[KERNEL, OUT]
     else:
-        taken[lease.address] = link.interface
+        twin = lease.address in taken
+        if lease.address:
+            taken.setdefault(lease.address, link.interface)
         returning = (MONITOR, NO_NEW) in held or (MONITOR, GONE) in held
         if (KERNEL, NO_NEW) in held:
             state, reason = KEPT, held[KERNEL, NO_NEW]
@@ -174,8 +178,8 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
         balanced = balanced and bool(lease.address)
         if link.gateway:
             lease = lease._replace(gateway=gateway)
-    return Uplink(link, lease, interface.ifindex, state, reason, (MONITOR, GONE) in held, balanced,
-                  _beside(lease, interface))
+    return Uplink(link, lease, interface.ifindex, state, reason, (MONITOR, GONE) in held, twin,
+                  balanced, _beside(lease, interface))
 
 
 def _beside(lease: Lease, interface: Interface) -> tuple[tuple[str, str], ...]:
@@ -272,7 +276,7 @@ def _rules_of_link(uplink: Uplink, family: int) -> list[Rule]:
     rules = [Rule(PREF_DEVICE, link.table, "", "", link.interface, family=family)]
     # Replies, and sockets bound to a link's address, leave by that link.
     if family == IPV4.number:
-        return [*rules, Rule(PREF_SOURCE, link.table, f"{lease.address}/32")]
+        return [*rules, *([] if uplink.twin else [Rule(PREF_SOURCE, link.table, f"{lease.address}/32")])]
     return [*rules, *[Rule(PREF_SOURCE, link.table, prefix, family=family) for prefix in lease.sources]]
 
 

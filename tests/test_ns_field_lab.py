@@ -146,6 +146,26 @@ def test_of_two_modems_with_one_address_the_one_with_its_cable_in_serves() -> No
                 wait_for("one of them", lambda: sorted(states(lab)) == ["unusable", "up"])
 
 
+def test_of_two_modems_with_one_address_the_one_whose_provider_works_serves() -> None:  # R7
+    with Lab([Isp(f"eth{number}", network="192.168.8.0/24", pool="192.168.8.100/32", modem=True)
+              for number in range(2)]) as lab:
+        path = lab.router.path("/etc/dhcp-lb")
+        path.write_text(path.read_text() + f"check = {A_SERVER}\nup = 0\n")
+        lab.router.dhcp_lb("apply")
+        lab.router.ifup()
+        with monitor(lab):
+            wait_for("an answer", lambda: "ms, " in lab.router.dhcp_lb("status"))
+            for _ in range(2):
+                lab.isp("eth0").node.sh("nft add table ip dead; nft add chain ip dead f "
+                                        "'{ type filter hook forward priority 0; policy drop; }'")
+                wait_for("the other one", lambda: states(lab) == ["dead", "up"])
+                for machine in lab.lan, lab.router:
+                    assert lab.connect(machine, 50) == {"eth1": 50}
+                lab.isp("eth0").node.sh("nft delete table ip dead")
+                wait_for("the first one to be back", lambda: states(lab) == ["up", "unusable"])
+                assert lab.connect(lab.lan, 50) == {"eth0": 50}
+
+
 def test_two_modems_with_one_network_are_both_used() -> None:
     with Lab([Isp(f"eth{number}", network="192.168.8.0/24", pool=f"192.168.8.{100 + number}/32", modem=True)
               for number in range(2)]) as lab:

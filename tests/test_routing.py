@@ -355,6 +355,33 @@ def test_a_dead_link_gets_no_new_connections_and_keeps_its_table_and_rules_to_be
     assert TABLE0 <= routing.routes and RULES0 <= routing.rules
 
 
+def test_a_dead_link_leaves_its_address_to_another_one_that_has_it_too() -> None:
+    """Two modems that hand out the same. The dead one is still asked by its device, and has the address back as soon
+    as it works, being the earlier line."""
+    twins = {name: one._replace(addresses=("192.0.2.34",)) for name, one in INTERFACES.items()}
+
+    def judged(**holds: Hold) -> tuple[list[str], Routing]:
+        uplinks = judge(LINKS, {"eth0": LEASE0, "eth1": LEASE0}, {name: (one,) for name, one in holds.items()}, twins)
+        return [uplink.state for uplink in uplinks], desired(uplinks, Settings())
+
+    def tables(routing: Routing) -> dict[str, int]:
+        """Which table a rule leads to, by its source or its interface."""
+        return {rule.source or rule.oif: rule.table for rule in routing.rules if rule.source or rule.oif}
+
+    states, routing = judged(eth0=SILENT)
+    assert states == ["dead", "up"]
+    assert tables(routing) == {"192.0.2.34/32": 201, "eth0": 200, "eth1": 201}
+    assert {route.nexthops for route in routing.routes if route.table == 200} == {
+        (Nexthop("192.0.2.1", 2),), (Nexthop("", 2),)}
+    [serves] = [route for route in routing.routes if route.table == 252 and not route.metric]
+    assert serves.nexthops == (Nexthop("192.0.2.1", 3),)
+    assert judged()[0] == ["up", "unusable"] and judged(eth1=SILENT)[0] == ["up", "dead"]
+    states, routing = judged(eth0=SILENT, eth1=SILENT)
+    assert states == ["dead", "dead"]
+    [serves] = [route for route in routing.routes if route.table == 252 and not route.metric]
+    assert serves.nexthops == (Nexthop("192.0.2.1", 2),) and tables(routing)["192.0.2.34/32"] == 200
+
+
 def test_where_nobody_answers_all_stay() -> None:
     states, routing = watched({"eth0": SILENT, "eth1": SILENT})
     assert states == ["dead", "dead"]
