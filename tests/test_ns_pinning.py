@@ -15,6 +15,7 @@ from dhcp_lb.nfnetlink import table_there
 from dhcp_lb.pinning import conntrack
 from dhcp_lb.pinning.nft import ENVIRONMENT, load
 from dhcp_lb.pinning.table import REMOVE, text
+from tests.beds.held import Held
 from tests.beds.lab import root
 from tests.beds.netns import LAN, SERVER, batch, network, nft, router, run
 
@@ -148,7 +149,7 @@ def test_a_table_that_comes_late_is_told_of_the_connections_that_are_there() -> 
         balance("eth0", "eth1")
         with held(lan, internet, 200) as outward, held(internet, lan, 10, "192.0.3.2", 8080) as inward:
             load(TABLE)
-            addresses = {"192.0.2.2": ETH0, "192.0.3.2": ETH1}
+            addresses = {"192.0.2.2/32": ETH0, "192.0.3.2/32": ETH1}
             assert conntrack.seed(addresses, MASK) == 210
             assert conntrack.seed(addresses, MASK) == 0
             assert conntrack.count(ETH0 | 0x10, 0xffffffff).tcp == outward.by("192.0.2.2")
@@ -298,42 +299,6 @@ def rename(old: str, new: str) -> None:
     run(f"ip link set {old} down")
     subprocess.run(["ip", "link", "set", "dev", old, "name", new], check=True)
     subprocess.run(["ip", "link", "set", "dev", new, "up"], check=True)
-
-
-class Held:
-    """Connections that are open, from the LAN to the Internet or the other way."""
-
-    def __init__(self, pairs: list[tuple[socket.socket, socket.socket]]) -> None:
-        self.pairs = pairs
-
-    def alive(self) -> int:
-        """How many carry a byte there and back within a second."""
-        heres = self._carry([here for here, _ in self.pairs])
-        theres = self._carry([there for here, there in self.pairs if here in heres])
-        return len(theres)
-
-    def _carry(self, senders: list[socket.socket]) -> list[socket.socket]:
-        """Those of the senders that got a byte to their other end."""
-        others = {here: there for pair in self.pairs for here, there in (pair, pair[::-1])}
-        for sender in senders:
-            try:
-                sender.send(b"?")
-            except OSError:
-                pass  # a reset that came before
-        end = time.monotonic() + 1
-        return [sender for sender in senders if receives(others[sender], max(0.001, end - time.monotonic()))]
-
-    def by(self, address: str) -> int:
-        """How many the other end sees come from this address."""
-        return [there.getpeername()[0] for _, there in self.pairs].count(address)
-
-
-def receives(connection: socket.socket, timeout_s: float) -> bool:
-    connection.settimeout(timeout_s)
-    try:
-        return connection.recv(1) == b"?"
-    except OSError:
-        return False
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 Numbers are from uapi/linux/netfilter: nfnetlink_conntrack.h (IPCTNL_*, CTA_*) and nf_conntrack_tcp.h (TCP states)."""
 
-from _socket import AF_INET, AF_INET6, AF_UNSPEC, inet_pton
+from _socket import AF_UNSPEC
 from errno import ENOENT
 from os import strerror
 from struct import Struct
 
+from ..address import FAMILIES, family
 from ..netlink import Netlink, attribute, attributes
 from ..nfnetlink import CONNTRACK, NETLINK_NETFILTER, header
 from ..record import NamedTuple
@@ -58,20 +59,42 @@ def release(mark: int, mask: int, family: int = AF_UNSPEC) -> None:
 
 
 def seed(marks: dict[str, int], mask: int) -> int:
-    """Marks the connections that have nothing in the bits of `mask` by the link's address that they have (→ its mark):
-    the source that they left with, or the destination that they asked for. Returns the number of them."""
-    wanted = {inet_pton(AF_INET6 if ":" in address else AF_INET, address): mark for address, mark in marks.items()}
+    """Marks the connections that have nothing in the bits of `mask` by the link's prefix that they have (PREFIX/LENGTH
+    → its mark): of the source that they left with, or of the destination that they asked for. One between two such
+    prefixes is no link's, but the LAN's. Returns the number of them."""
+    wanted = Networks(marks)
     kernel = Netlink(NETLINK_NETFILTER)
     requests = []
     for message in kernel.dump(CT_GET, header(AF_UNSPEC) + _marked(0, mask)):
         found = attributes(message, len(header(AF_UNSPEC)))
-        mark = wanted.get(_destination(found[CTA_TUPLE_REPLY])) or wanted.get(_destination(found[CTA_TUPLE_ORIG]))
-        if mark:
+        left, asked = [wanted.mark(_destination(found[side])) for side in (CTA_TUPLE_REPLY, CTA_TUPLE_ORIG)]
+        if bool(left) != bool(asked):
             zone = attribute(CTA_ZONE, found[CTA_ZONE]) if CTA_ZONE in found else b""
             tuple_ = attribute(CTA_TUPLE_ORIG | NLA_F_NESTED, found[CTA_TUPLE_ORIG])
-            requests.append((CT_NEW, 0, header(message[0]) + tuple_ + zone + _marked(mark, mask)))
+            requests.append((CT_NEW, 0, header(message[0]) + tuple_ + zone + _marked(left or asked, mask)))
     _send(kernel, requests)
     return len(requests)
+
+
+class Networks:
+    """Prefixes of both families, and the mark of each."""
+
+    def __init__(self, marks: dict[str, int]) -> None:
+        found: dict[tuple[int, int], dict[int, int]] = {}  # bytes of an address, host bits → network → mark
+        for prefix, mark in marks.items():
+            text, _, length = prefix.partition("/")
+            packed = FAMILIES[family(text)].packed(text)
+            host_bits = 8 * len(packed) - int(length)
+            found.setdefault((len(packed), host_bits), {})[int.from_bytes(packed, "big") >> host_bits] = mark
+        self.longest_first = sorted(found.items())
+
+    def mark(self, packed: bytes) -> int:
+        """That of the longest prefix that has the address in it; 0 = there is none."""
+        number = int.from_bytes(packed, "big")
+        for (size, host_bits), networks in self.longest_first:
+            if size == len(packed) and (mark := networks.get(number >> host_bits)):
+                return mark
+        return 0
 
 
 def _send(kernel: Netlink, requests: list[tuple[int, int, bytes]]) -> None:

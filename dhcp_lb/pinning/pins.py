@@ -12,6 +12,7 @@ from ..model import LOADED, NO, NO_NFT, YES, Rule, State
 from ..nfnetlink import table_there
 from ..rtmessages import rule
 from ..rtnetlink import OUR_RULE, RTM_GETRULE, Rtnetlink
+from ..sight import look6, now_s
 from ..store import Store, read, replace
 from .conntrack import seed
 from .nft import installed, load
@@ -31,7 +32,7 @@ def keep(kernel: Rtnetlink, config: Config, store: Store, state: State) -> str:
     Where that cannot be, connections are balanced as if there were no pins, and the log says why."""
     pinned = _made(kernel, config, state)
     if pinned == LOADED:
-        _seed(config, state)
+        _seed(kernel, config, store, state)
     else:
         _unmake()
     if pinned != state.pinned:
@@ -128,12 +129,18 @@ def _unmake() -> None:
         log(f"{error.filename}: {error.strerror}: nft table inet dhcp-lb may be there until the next boot")
 
 
-def _seed(config: Config, state: State) -> None:
-    """Those that were there before the table belong to the link whose address they have."""
-    pins = marks(config.links, config.settings.marks)
-    addresses = {state.leases[name].address: mark for name, mark in pins.items() if name in state.leases}
+def _seed(kernel: Rtnetlink, config: Config, store: Store, state: State) -> None:
+    """Those that were there before the table belong to the link whose address they have, or one of its prefix."""
+    interfaces = kernel.interfaces(config.interfaces)
+    six = look6(kernel, config, store.load6(state, config.interfaces, now_s()), interfaces)
+    prefixes: dict[str, int] = {}
+    for name, mark in marks(config.links, config.settings.marks).items():
+        if (lease := state.leases.get(name)) and lease.address:
+            prefixes[f"{lease.address}/32"] = mark
+        if six and (lease := six.state.leases.get(name)):
+            prefixes |= dict.fromkeys((*lease.sources, *lease.prefixes), mark)
     try:
-        seed({address: mark for address, mark in addresses.items() if address}, config.settings.marks)
+        seed(prefixes, config.settings.marks)
     except OSError as error:
         log(f"connections that were there before are not pinned until they send something: {error.strerror}")
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .box import CONFIG, ip, run, verb
+from .held import Held
 from .netns import Network
 
 PREFIXES = {"eth0": "2001:db8:a", "eth1": "2001:db8:b"}
@@ -21,6 +22,7 @@ LAN_OF = {name: f"{prefix}:f00" for name, prefix in PREFIXES.items()}
 INTERNET = "2001:db8:ffff"
 PORT = 80
 ROUTER_ADVERTISEMENT, PREFIX_INFORMATION = 134, 3  # RFC 4861
+IPV6_FREEBIND = 78  # uapi/linux/in6.h
 ON_LINK, AUTONOMOUS = 0x80, 0x40
 LINES = ("eth0 table-eth0 200 1 prefix6=2001:db8:a::/48\n"
          "eth1 table-eth1 201 2 prefix6=2001:db8:b::/48\n")
@@ -115,6 +117,46 @@ class Providers:
                     found[error.strerror] += 1
         self.drain()
         return found
+
+    @contextlib.contextmanager
+    def held(self, number: int, source: str) -> Iterator[Held]:
+        """Opens so many connections of the LAN's, to different machines, and keeps them open."""
+        pairs = []
+        try:
+            for place in range(number):
+                with self.lan:
+                    client = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+                client.settimeout(2)
+                client.bind((source, 0))
+                client.connect((f"{INTERNET}::{1 + place % 250:x}", PORT))
+                pairs.append((client, self.server.accept()[0]))
+            yield Held(pairs)
+        finally:
+            Held(pairs).close()
+
+    @contextlib.contextmanager
+    def lan_talks_to_the_router(self) -> Iterator[None]:
+        """A connection from the LAN to the router's address there."""
+        with socket.create_server((f"{LAN_OF['eth0']}::1", PORT), family=socket.AF_INET6):
+            with self.lan:
+                client = socket.create_connection((f"{LAN_OF['eth0']}::1", PORT), 2)
+            with client:
+                yield
+
+    def asks(self, number: int, address: str, port: int) -> int:
+        """Opens so many connections from the Internet to an address of the router's, behind which a machine of the LAN
+        answers. → How many did."""
+        answered = 0
+        with self.lan:
+            server = socket.create_server(("::", PORT), family=socket.AF_INET6, backlog=number)
+        with server:
+            for place in range(number):
+                with self.internet, socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as client:
+                    client.settimeout(1)
+                    client.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+                    client.bind((f"{INTERNET}::{1 + place % 250:x}", 0))
+                    answered += client.connect_ex((address, port)) == 0
+        return answered
 
     def told(self, number: int, source: str, within_s: float, lan: bool = False) -> int:
         """Opens so many connections at once. → How many were told within this time that there is no way."""
