@@ -129,7 +129,7 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
             tell(view.changes, refusals, sight.interfaces)
             if not refusals:
                 if pins_count(sight):
-                    _release(released(view.changes, view.want), sight.config.settings.marks, sight.family)
+                    _release(sight, released(view.changes, view.want))
                 break
         else:
             refused = {refusal.change for refusal in refusals}
@@ -149,14 +149,16 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
     return sight, view
 
 
-def _release(marks: list[int], mask: int, family: int) -> None:
+def _release(sight: Sight, marks: list[int]) -> None:
     """The connections of links that are out are told, or move, at once; by themselves they would wait for their next
-    packet, or for ever behind `snat to`."""
+    packet, or for ever behind `snat to`. In IPv6 what nobody translates has no other way to go. A firewall that has
+    forgotten it would keep its other end out when the link is back."""
     if marks:
         from .pinning import conntrack
         try:
             for mark in marks:
-                conntrack.release(mark, mask, family)
+                conntrack.release(mark, sight.config.settings.marks, sight.family,
+                                  translated=sight.family == IPV6.number)
         except OSError as error:
             log(f"connections of a link that is out may hang: {error.strerror}")
 

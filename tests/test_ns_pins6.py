@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from dhcp_lb.pinning import conntrack
 from tests.beds.box import CONFIG, boxed, ip, run, verb
+from tests.beds.held import Held
 from tests.beds.ipv6 import LAN_OF, LINES, Providers, apply, ours, providers
 
 MASK = 0xff000000
@@ -97,3 +98,22 @@ def test_a_port_that_is_forwarded_to_the_lan_is_answered_by_the_link_that_was_as
         for name, prefix in LAN_OF.items():
             assert world.asks(100, f"{prefix}::1", 8080) == 100, name
         assert world.astray() == 0 and ours()
+
+
+@boxed
+def test_a_link_that_is_out_releases_what_can_go_on_elsewhere_and_nothing_else() -> None:
+    with translated() as world:
+        run("nft", "-f", "-", stdin="table ip6 firewall { chain f { type filter hook forward priority filter\n"
+            "ct state established,related accept\niifname eth* drop\n}\n}")
+        apply()
+        with world.held(50, f"{LOCAL}::2") as balanced, world.held(20, f"{LAN_OF['eth0']}::2") as own:
+            by_eth0 = balanced.by("2001:db8:a:")
+            assert 0 < by_eth0 < 50 and tcp(ETH0) == by_eth0 + 20
+            verb("disable", "eth0")
+            assert tcp(ETH0) == 20
+            begin = time.monotonic()
+            assert balanced.alive() == 50 - by_eth0
+            assert time.monotonic() - begin < 2  # the others are told
+            verb("enable", "eth0")
+            # The other ends speak first: a firewall lets them in because it knows these connections.
+            assert Held([pair[::-1] for pair in own.pairs]).alive() == 20

@@ -406,7 +406,7 @@ def test_a_device_that_comes_back_with_another_index_is_rebuilt(bound: World) ->
 def released(bound: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The marks that are released from now on. Both links are up, and the nft table is there."""
     marks: list[int] = []
-    monkeypatch.setattr(conntrack, "release", lambda mark, mask, family: marks.append(mark))
+    monkeypatch.setattr(conntrack, "release", lambda mark, mask, family, translated: marks.append(mark))
     monkeypatch.setattr(nfnetlink, "table_there", lambda: True)
     bound.store.pin(LOADED)
     return marks
@@ -451,7 +451,7 @@ def test_without_pins_nobody_is_released(bound: World, released: list[int]) -> N
 
 def test_conntrack_that_does_not_answer_is_told_and_the_rest_is_done(bound: World, released: list[int],
                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(mark: int, mask: int, family: int) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(EINVAL, "Invalid argument")
     bound.event("RENEW", "eth0")
     monkeypatch.setattr(conntrack, "release", refuse)

@@ -13,7 +13,9 @@ from ..nfnetlink import CONNTRACK, NETLINK_NETFILTER, header
 from ..record import NamedTuple
 
 CT_NEW, CT_GET, CT_DELETE = CONNTRACK | 0, CONNTRACK | 1, CONNTRACK | 2
-CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_PROTOINFO, CTA_MARK, CTA_ZONE, CTA_MARK_MASK = 1, 2, 4, 8, 18, 21
+CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_STATUS, CTA_PROTOINFO, CTA_MARK, CTA_ZONE = 1, 2, 3, 4, 8, 18
+CTA_MARK_MASK, CTA_STATUS_MASK = 21, 26
+IPS_SRC_NAT = 1 << 4  # nf_conntrack_common.h
 CTA_TUPLE_IP, CTA_TUPLE_PROTO, CTA_PROTO_NUM = 1, 2, 1
 CTA_IP_V4_DST, CTA_IP_V6_DST = 2, 4
 CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE = 1, 1
@@ -47,15 +49,19 @@ def count(mark: int, mask: int) -> Counts:
     return Counts(tcp, udp, others)
 
 
-def release(mark: int, mask: int, family: int = AF_UNSPEC) -> None:
-    """Deletes the connections of a family that have this mark in the bits of `mask`, and nobody else's. Their next
-    packets are new ones to the kernel: it chooses a link for them and translates them anew. What cannot move, TCP
-    behind NAT, is told so by its other end.
+def release(mark: int, mask: int, family: int = AF_UNSPEC, translated: bool = False) -> None:
+    """Deletes the connections of a family that have this mark in the bits of `mask`, and nobody else's; of these only
+    those whose source is `translated`, if so. Their next packets are new ones to the kernel: it chooses a link for
+    them and translates them anew. What cannot move, TCP behind NAT, is told so by its other end.
 
     The routing must lead elsewhere by then, or the next packet would make the same entry again. One message: a flush
     with a filter (net/netfilter/nf_conntrack_netlink.c, ctnetlink_flush_conntrack). In version 0 the family would not
-    count (ctnetlink_del_conntrack)."""
-    _send(Netlink(NETLINK_NETFILTER), [(CT_DELETE, 0, header(family, version=1) + _marked(mark, mask))])
+    count (ctnetlink_del_conntrack). A kernel without CTA_STATUS_MASK deletes
+    all of them; Linux 6.1 has it."""
+    which = _marked(mark, mask)
+    if translated:
+        which += attribute(CTA_STATUS, U32.pack(IPS_SRC_NAT)) + attribute(CTA_STATUS_MASK, U32.pack(IPS_SRC_NAT))
+    _send(Netlink(NETLINK_NETFILTER), [(CT_DELETE, 0, header(family, version=1) + which)])
 
 
 def seed(marks: dict[str, int], mask: int) -> int:
