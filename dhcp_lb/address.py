@@ -142,6 +142,11 @@ def within(quad: str, prefix: str) -> bool:
     return network(quad, int(prefix[prefix.index("/") + 1:])) == prefix
 
 
+def inside(one: str, other: str) -> bool:
+    """Whether a prefix is a part of another one of the same family, or the same."""
+    return within(one[:one.index("/")], other) and int(one.partition("/")[2]) >= int(other.partition("/")[2])
+
+
 def overlap(one: str, other: str) -> bool:
     """Whether two prefixes of the same family have an address in common."""
     return within(one[:one.index("/")], other) or within(other[:other.index("/")], one)

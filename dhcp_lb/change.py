@@ -7,7 +7,7 @@ from .address import IPV6
 from .config import Invalid, with_servers
 from .lock import Lock
 from .log import log
-from .marks import marks
+from .marks import marks, translators
 from .model import LOADED, LOOKUP, LOST, MAIN_TABLE, NO, Change, Interface, Refusal, Route, Routing, Rule
 from .objections import MULTIPATH, balances, kept, learned, rehearsal, singles, spoken
 from .plan import changes
@@ -50,7 +50,8 @@ def judged(sight: Sight) -> View:
     uplinks = judge(links, leases, state.holds(), interfaces)
     pins = marks(config.links, settings.marks) if pins_count(sight) else {}
     want = desired(uplinks, settings, MULTIPATH not in state.objections, pins, config.policies, state.checked,
-                   Foreign(lan_metric, any([_is_of_a_vpn(rule(message)) for message in others])), family)
+                   Foreign(lan_metric, any([_is_of_a_vpn(rule(message)) for message in others])), family,
+                   is_translated(sight))
     if oifs := frozenset([uplink.ifindex for uplink in uplinks if uplink.state == KEPT]):
         want = kept(want, have, oifs, settings.shared())
     return View(uplinks, have, want, changes(have, want, settings.shared()))
@@ -75,6 +76,14 @@ def explained(kernel: Rtnetlink, view: View) -> View:
 def pins_count(sight: Sight) -> bool:
     """Whether connections keep their link."""
     return sight.state.pinned in (LOADED, LOST) and sight.config.settings.pin != NO
+
+
+def is_translated(sight: Sight) -> bool:
+    """Whether what its own provider cannot take leaves by another one's link, with an address of that link's. Without
+    the nft table it would leave with its own address, and be dropped without a word."""
+    config = sight.config
+    return (sight.family == IPV6.number and sight.state.pinned == LOADED
+            and bool(translators(config.links, config.settings)))
 
 
 def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News) -> Sight:
@@ -158,7 +167,7 @@ def _release(sight: Sight, marks: list[int]) -> None:
         try:
             for mark in marks:
                 conntrack.release(mark, sight.config.settings.marks, sight.family,
-                                  translated=sight.family == IPV6.number)
+                                  translated=sight.family == IPV6.number and not is_translated(sight))
         except OSError as error:
             log(f"connections of a link that is out may hang: {error.strerror}")
 

@@ -1,7 +1,7 @@
 """The file /etc/dhcp-lb: its text → links and settings, and every mistake in it at once."""
 
 from . import address
-from .model import CONNECTION, NO, PAIR, SOURCE, YES, Link, Settings
+from .model import CONNECTION, FAILOVER, NO, PAIR, SOURCE, YES, Link, Settings
 from .record import NamedTuple
 from .store import RUN, read
 
@@ -65,6 +65,7 @@ def parse(text: bytes, path: str = PATH) -> Config:
         lines.read(line)
     lines.check_shared_tables()
     lines.check_marks()
+    lines.check_translation()
     lines.read_policies()
     lines.mistakes.sort(key=lambda mistake: mistake[0])
     links = [link._replace(**{**lines.defaults, **options}) for link, options in lines.links]
@@ -181,6 +182,7 @@ class _Lines:
             "marks": self.read_marks, "pin": self.read_pin, "metrics": self.read_metrics,
             "server-table": self.read_server_table,
             "group": self.read_group, "main-default": self.read_main_default, "enabled": self.read_enabled,
+            "translate6": self.read_translate6,
         }
         if name not in readers and name not in SETTINGS:
             self.wrong(f"unknown setting {name}: must be one of {', '.join([*readers, *SETTINGS])}")
@@ -220,6 +222,11 @@ class _Lines:
     def read_pin(self, text: str) -> None:
         self.settings = self.settings._replace(pin=self.yes_or_no("pin", text))
 
+    def read_translate6(self, text: str) -> None:
+        if text not in (FAILOVER, NO):
+            return self.wrong(f"translate6 {text}: must be {FAILOVER} or {NO}")
+        self.settings = self.settings._replace(translate6=text)
+
     def read_metrics(self, text: str) -> None:
         directory, _, name = text.rpartition("/")
         if text != NONE_AT_ALL and (directory not in METRICS_DIRECTORIES or not name.endswith(".prom")
@@ -246,6 +253,13 @@ class _Lines:
             if len(self.links) > (count := most(self.settings.marks)):
                 self.mistakes.append((number, f"0x{self.settings.marks:08x} has {count} mark{'s' * (count != 1)} for "
                                               f"{len(self.links)} links: must have one for each, or pin = no"))
+
+    def check_translation(self) -> None:
+        """A connection that is translated must stay on its link when its own provider is back."""
+        if self.settings.translate6 == FAILOVER and self.settings.pin == NO:
+            self.mistakes.append((self.setting_lines["translate6"],
+                                  f"translate6 = {FAILOVER} takes pinned connections, and line "
+                                  f"{self.setting_lines['pin']} has pin = no: must be one of them"))
 
     def read_policies(self) -> None:
         """After all other lines: a policy may name a link, or be about marks, that stand further down."""

@@ -162,8 +162,7 @@ def accepted(links: tuple[Link, ...], interfaces: dict[str, Interface], addresse
                             and address.overlap(prefix, address.network(text, shorter))]:
                 why = f"is a part of the network of {inside[0]}"
             else:
-                if not any([address.within(start, other) and length >= int(other.partition("/")[2])
-                            for other in prefixes[link.interface]]):  # otherwise it is known, as it is or as a part
+                if not any([address.inside(prefix, other) for other in prefixes[link.interface]]):  # else it is known
                     prefixes[link.interface] += (prefix,)
                 continue
             no.append(f"the delegated prefix {prefix} is not used: it {why}")

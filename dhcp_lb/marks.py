@@ -1,6 +1,6 @@
 """Pure: the links → the mark of each, by which nft(8) and the rules of the kernel know its connections."""
 
-from .model import Link
+from .model import FAILOVER, Link, Settings
 
 ALL_BITS = 0xffffffff
 
@@ -34,6 +34,17 @@ def marks(links: tuple[Link, ...], mask: int) -> dict[str, int]:
             number = number % count + 1
         taken[number] = interface
     return {interface: number * lowest(mask) for number, interface in taken.items()}
+
+
+def translators(links: tuple[Link, ...], settings: Settings) -> tuple[Link, ...]:
+    """The links among which nft(8) translates the sources of IPv6: what has an address in the `prefix6=` of one, and
+    leaves by another. () where it is not to, or where there is nothing to translate, or not everywhere."""
+    several = tuple([link for link in links if link.ipv6])
+    names = marks(links, settings.marks)
+    if (settings.translate6 != FAILOVER or len(several) < 2 or not any([link.prefixes6 for link in several])
+            or not all([link.interface in names for link in several])):
+        return ()
+    return several
 
 
 def lowest(mask: int) -> int:

@@ -219,6 +219,7 @@ class Refusal(NamedTuple):
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN: uapi/linux/rtnetlink.h
 YES, NO = "yes", "no"
+FAILOVER = "failover"
 CONNECTION, PAIR, SOURCE = "connection", "pair", "source"
 
 
@@ -236,6 +237,7 @@ class Settings(NamedTuple):
     group: int = 109  # of the links' interfaces
     main_default: str = ""  # NO: no default of ours in table main; "" = there is, and nobody has said so
     enabled: str = YES  # or NO: nothing of ours in the kernel
+    translate6: str = NO  # or FAILOVER: what its own provider cannot take leaves by another's link, translated
 
     def shared(self) -> tuple[int, ...]:
         """The tables with routes by all links."""

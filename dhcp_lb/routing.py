@@ -195,10 +195,10 @@ def _beside(lease: Lease, interface: Interface) -> tuple[tuple[str, str], ...]:
 
 def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = True, marks: dict[str, int] = {},
             policies: "tuple[Policy, ...]" = (), watched: "Collection[str]" = (),
-            foreign: Foreign = Foreign(), family: int = IPV4.number) -> Routing:
+            foreign: Foreign = Foreign(), family: int = IPV4.number, translated: bool = False) -> Routing:
     """All our rules and routes of one family for these links. Without a `multipath` the best link's single default
     serves. The links with `marks`, by interface, keep their connections. Of those that are `watched` somebody ends a
-    pause.
+    pause. `translated`: what has an address in a link's `prefix6=` may leave by any link.
 
     A tier is one default with the tier for its metric. So the kernel itself goes on to the next tier when all carriers
     of a tier are gone."""
@@ -240,14 +240,14 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
                                   protocol=TCP))
     rules += _guards(uplinks, family)
     routes += _beside_routes(routed)
-    routes += _delegated_routes(uplinks, nexthops, settings.balance_table, layout)
+    routes += _delegated_routes(uplinks, nexthops, settings.balance_table, layout, translated)
     routes += (servers := _server_routes(uplinks, nexthops, settings.server_table))
     if routed or policies:
         ours = [route.metric for route in routes if route.table == MAIN_TABLE]
         taken = 0 <= foreign.lan_metric < min(ours, default=foreign.lan_metric + 1)
         rules += _rules_of_all(settings, {route.metric for route in servers}, not taken, foreign.vpn, family)
     if policies:
-        routes += _exceptions(routed, uplinks, layout)
+        routes += _exceptions(routed, uplinks, layout, translated)
         from .policy import rules as rules_of
         rules += rules_of(policies, {uplink.link.interface: uplink.link.table for uplink in routed
                                      if uplink.balanced}, settings.balance_table, family)
@@ -288,28 +288,47 @@ def _guards(uplinks: tuple[Uplink, ...], family: int) -> list[Rule]:
             for uplink in uplinks if uplink.lease.gateway for prefix in uplink.lease.sources]
 
 
-def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int,
-                      layout: Layout) -> list[Route]:
+def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int, layout: Layout,
+                      translated: bool) -> list[Route]:
     """Whatever has an address in a prefix that a provider has given to this machine leaves by that provider, or is
     told that it cannot, as long as the prefix lives. Rules for it would have to come before a VPN that takes all, and
-    would take the LAN out of its tunnel."""
+    would take the LAN out of its tunnel.
+
+    What is translated is balanced over the other links instead, in the same moment in which its provider's cable
+    goes: the kernel skips that route, and finds the next one."""
     routes = []
     for uplink in uplinks:
+        elsewhere = any([other.balanced for other in uplinks if other is not uplink])
         for prefix in uplink.lease.prefixes:
-            if nexthop := nexthops.get(uplink.link.table):
+            moves = translated and _is_translated(prefix, uplink)
+            nexthop = nexthops.get(uplink.link.table)
+            if nexthop and not (moves and elsewhere and not _takes_its_own(uplink)):
                 routes.append(Route(table, IPV6.everywhere, layout.first_tier, "", SCOPE_UNIVERSE, (nexthop,),
                                     only_from=prefix))
-            routes.append(Route(table, IPV6.everywhere, METRIC_GUARD, "", SCOPE_UNIVERSE, (Nexthop("", LOOPBACK),),
-                                ERROR, prefix))
+            if not moves:
+                routes.append(Route(table, IPV6.everywhere, METRIC_GUARD, "", SCOPE_UNIVERSE,
+                                    (Nexthop("", LOOPBACK),), ERROR, prefix))
     return routes
 
 
-def _exceptions(routed: list[Uplink], uplinks: tuple[Uplink, ...], layout: Layout) -> list[Route]:
-    """A policy sends no link what has an address of another provider's: that lookup goes on to the next rule."""
+def _takes_its_own(uplink: Uplink) -> bool:
+    """Whether new connections from its prefixes leave by this link, though another one could have them."""
+    return uplink.balanced or not uplink.lease.address and uplink.state in (NO_ADDRESS, NO_CARRIER)
+
+
+def _is_translated(prefix: str, uplink: Uplink) -> bool:
+    """Whether nft(8) translates what has an address in this prefix of the link and leaves by another one: its table
+    knows the prefixes of the configuration alone."""
+    return any([address.inside(prefix, named) for named in uplink.link.prefixes6])
+
+
+def _exceptions(routed: list[Uplink], uplinks: tuple[Uplink, ...], layout: Layout, translated: bool) -> list[Route]:
+    """A policy sends no link what has an address of another provider's, unless that is translated: the lookup goes on
+    to the next rule."""
     return [Route(uplink.link.table, IPV6.everywhere, layout.first_tier, "", SCOPE_UNIVERSE, (Nexthop("", LOOPBACK),),
                   THROW, prefix)
             for uplink in routed for other in uplinks if other.link.table != uplink.link.table
-            for prefix in other.lease.prefixes]
+            for prefix in other.lease.prefixes if not (translated and _is_translated(prefix, other))]
 
 
 def _rules_of_all(settings: Settings, serves: set[int], main: bool, vpn: bool, family: int) -> list[Rule]:

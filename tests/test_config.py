@@ -122,7 +122,7 @@ NAMES = "must be an ASCII name that does not start with a digit, and none of uns
 OPTIONS = ("must be gateway=ADDRESS, tier=TIER, dns=yes|no, prefix6=PREFIX, ipv6=yes|no, check=TARGET,…, "
            "interval=SECONDS, down=SECONDS, up=SECONDS")
 SETTINGS = ("must be one of balance-table, balance, marks, pin, metrics, server-table, group, main-default, enabled, "
-            "check, interval, down, up")
+            "translate6, check, interval, down, up")
 GATEWAY = "must be the IPv4 address of a router"
 MOVE = "is the balance table's: choose another, or move the balance table with `balance-table = NAME ID`"
 

@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dhcp_lb import address, config, dhclient_leases, event, iproute2
-from dhcp_lb.model import Interface, Lease, NONE, Settings
+from dhcp_lb.marks import marks, translators
+from dhcp_lb.model import FAILOVER, NO, NONE, Interface, Lease, Settings
+from dhcp_lb.pinning.table import text as table_text
 from dhcp_lb.routing import desired, judge
 from dhcp_lb.store import HELD, OBJECTIONS, Store
 from tests.beds.examples import ETH0, ETH1, INTERFACES, LEASE1
@@ -39,7 +41,9 @@ WORDS = [b"eth0", b"eth1", b"table-eth0", b"dhcp-lb", b"balance-table", b"=", b"
          b"0 192 0 2 1", b"24 10 0 0 192 0 2 1", b"33 1 2 3 4 5", b"0.0.0.0/0", b"10.0.0.0/8", b",", b"<error>",
          b"$(touch /tmp/x)", b"`id`", b"() { :;};", b";", b"'", b'"', b"\\", b"{", b"}", b"lease", b"interface",
          b"fixed-address", b"option", b"routers", b"subnet-mask", b"expire", b"never", b"epoch", b"renew",
-         b"4 2099/01/01 00:00:00", b"dhcp-server-identifier", b"1 ", b"disabled", b"draining", b"9" * 5000]
+         b"4 2099/01/01 00:00:00", b"dhcp-server-identifier", b"1 ", b"disabled", b"draining", b"9" * 5000,
+         b"pin", b"no", b"translate6", b"failover", b"ipv6=no", b"prefix6=2001:db8:a::/48", b"prefix6=2001:db8::/32",
+         b"prefix6=", b"::", b"fe80::1", b"2001:db8::/33"]
 BYTES = st.one_of(st.binary(max_size=300), st.lists(st.sampled_from(WORDS), max_size=60).map(b"".join),
                   st.lists(st.one_of(st.sampled_from(WORDS), st.binary(max_size=8)), max_size=60).map(b" ".join))
 
@@ -93,6 +97,10 @@ def check_config(text: bytes) -> None:
                 assert len(os.fsencode(link.interface)) <= 15 and not set(link.interface) & set("/: \t\n\0")
                 assert link.interface not in (".", "..")
                 assert not link.gateway or address.unicast(link.gateway) == link.gateway
+                assert all(str(ipaddress.IPv6Network(prefix)) == prefix for prefix in link.prefixes6)
+            table = table_text(marks(found.links, found.settings.marks), found.settings.marks,
+                               translators(found.links, found.settings))
+            assert "translate" not in table or found.settings.translate6 == FAILOVER and found.settings.pin != NO
     quickly(work)
 
 
@@ -100,12 +108,14 @@ LINES = st.lists(st.tuples(st.sampled_from([b"eth0", b"eth1", b"\xc3\xa9", b"--h
                            st.sampled_from([b"t0", b"t1", b"main", b"9t", b"$(id)"]),
                            st.sampled_from([b"200", b"201", b"252", b"0", b"253", b"4294967296", b"-1"]),
                            st.sampled_from([b"1", b"0", b"300", b"1000000000", b"x"]),
-                           st.sampled_from([b"", b"gateway=192.0.2.1", b"gateway=", b"x=y", b"# text"])),
+                           st.sampled_from([b"", b"gateway=192.0.2.1", b"gateway=", b"x=y", b"# text", b"ipv6=no",
+                                            b"prefix6=2001:db8:a::/48", b"prefix6=2001:db8:b::/48"])),
                  max_size=6).map(lambda lines: b"\n".join(b" ".join(line) for line in lines))
+SETTING_LINES = st.sampled_from([b"", b"\ntranslate6 = failover", b"\npin = no", b"\ntranslate6 = failover\npin = no"])
 
 
 @fuzz
-@given(st.one_of(BYTES, LINES))
+@given(st.one_of(BYTES, LINES, st.tuples(LINES, SETTING_LINES).map(b"".join)))
 def test_any_bytes_as_the_configuration_are_links_or_mistakes_with_their_line(text: bytes) -> None:
     check_config(text)
 

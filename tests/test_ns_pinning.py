@@ -62,6 +62,22 @@ def test_250_links() -> None:
         assert table_there()
 
 
+def prefixed(links: tuple[Link, ...]) -> tuple[Link, ...]:
+    """With prefixes of IPv6, of several lengths."""
+    return tuple([link._replace(prefixes6=(f"2001:db8:{number:x}::/{48 + number % 17}",))
+                  for number, link in enumerate(links)])
+
+
+def test_the_sources_of_250_links_are_translated() -> None:
+    with network():
+        links = prefixed(tuple([Link(f"eth{number}", f"t{number}", 1000 + number, 1) for number in range(250)]))
+        written = text(marks(links, MASK), MASK, links)
+        assert len(written) < 250 * 1500
+        begin = time.monotonic()
+        load(written)
+        assert table_there() and time.monotonic() - begin < 2
+
+
 def test_another_table_of_that_name_is_not_ours() -> None:
     with network():
         nft("table ip dhcp-lb { }")
@@ -87,7 +103,7 @@ def test_each_debians_nft_reads_the_text(suite: str) -> None:
         pytest.skip(f"there is no root of {suite} with nft in {root.CACHE}")
     links = tuple([Link(name, f"t{number}", 200 + number, 1) for number, name in enumerate(ODD)])
     with network():
-        for written in TABLE, text(marks(links, MASK), MASK):
+        for written in TABLE, text(marks(links, MASK), MASK), text(marks(links, MASK), MASK, prefixed(links)):
             subprocess.run(["chroot", roots[0], "nft", "-f", "-"], input=written.encode("utf-8", "surrogateescape"),
                            env=ENVIRONMENT, check=True)
             assert table_there()

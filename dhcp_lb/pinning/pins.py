@@ -7,7 +7,7 @@ from _socket import AF_INET, AF_INET6
 from ..commands import rule_text
 from ..config import Config
 from ..log import log
-from ..marks import ALL_BITS, marks
+from ..marks import ALL_BITS, marks, translators
 from ..model import LOADED, NO, NO_NFT, YES, Rule, State
 from ..nfnetlink import table_there
 from ..rtmessages import rule
@@ -110,7 +110,8 @@ def _made(kernel: Rtnetlink, config: Config, state: State) -> str:
 
 def _table(config: Config) -> str:
     """What makes the table, in nft's language."""
-    return text(marks(config.links, config.settings.marks), config.settings.marks)
+    settings = config.settings
+    return text(marks(config.links, settings.marks), settings.marks, translators(config.links, settings))
 
 
 def _bytes(table: str) -> bytes:

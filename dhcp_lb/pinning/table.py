@@ -2,7 +2,9 @@
 
 The text knows the names and numbers of the configuration and nothing else, so no lease ever changes it."""
 
+from .. import address
 from ..marks import lowest
+from ..model import Link
 from ..nfnetlink import TABLE
 
 REMOVE = f"table inet {TABLE}\ndelete table inet {TABLE}\n"  # the first line makes the second one succeed always
@@ -54,7 +56,7 @@ TEXT = """\
   }}
   chain forward {{
     type filter hook forward priority mangle + 5
-    meta mark & {mask} {{ {ours} }} meta mark set meta mark & {rest}
+    meta mark & {mask} {{ {ours} }} meta mark set meta mark & {rest}{stray}
   }}
   chain output {{
     type route hook output priority mangle + 5
@@ -65,7 +67,7 @@ TEXT = """\
     oifname vmap @leaves
     ct mark & {mask} == 0 iifname vmap @leaves
   }}
-}}
+{translation}}}
 """
 CHAINS = """\
   chain came-{number} {{
@@ -79,9 +81,55 @@ CHAINS = """\
   }}"""
 
 
-def text(marks: dict[str, int], mask: int) -> str:
+# The prefixes of IPv6 that are translated where they leave by another link than their own.
+#
+# stray:     A connection keeps the address that its first packet left with. Another link would take it to where it is
+#            dropped without a word, so the sender is told that there is no way for the moment.
+# translate: To the link's prefix if that is as long, so that machines of the LAN are told apart, and otherwise to the
+#            link's address. After the administrator's own translation, which comes first.
+#
+# The text grows with the links, and not with their pairs.
+TRANSLATION = """\
+  set translated {{
+    type ipv6_addr
+    flags interval
+    elements = {{
+{translated}
+    }}
+  }}
+{lengths}  map stray {{
+    type ifname : verdict
+    elements = {{
+{stray}
+    }}
+  }}
+  map translate {{
+    type ifname : verdict
+    elements = {{
+{translate}
+    }}
+  }}
+{chains}
+  chain translation {{
+    type nat hook postrouting priority srcnat + 5
+    oifname vmap @translate
+  }}
+"""
+SAME_LENGTH = """\
+  set translated-{length} {{
+    type ipv6_addr
+    flags interval
+    elements = {{
+{prefixes}
+    }}
+  }}
+"""
+WHOLE = 48  # bits: no customer is given more (RFC 6177, RIPE-690), so a shorter prefix is all that the provider has
+
+
+def text(marks: dict[str, int], mask: int, translators: tuple[Link, ...] = ()) -> str:
     """What `nft -f` makes the table of, in one transaction, whether there was one or not; without marks it removes the
-    table."""
+    table. Among the `translators` the sources of IPv6 are translated."""
     if not marks:
         return REMOVE
     numbers = sorted([(mark, mark // lowest(mask), _quoted(interface)) for interface, mark in marks.items()])
@@ -92,7 +140,58 @@ def text(marks: dict[str, int], mask: int) -> str:
         leaves=",\n".join([f"      {name} : goto leaves-{number}" for _, number, name in numbers]),
         pinned=",\n".join([f"      {_hex(mark)} : goto by-{number}" for mark, number, _ in numbers]),
         chains="\n".join([CHAINS.format(number=number, rest=rest, mark=_hex(mark)) for mark, number, _ in numbers]),
-        ours=", ".join([_hex(mark) for mark, _, _ in numbers]))
+        ours=", ".join([_hex(mark) for mark, _, _ in numbers]),
+        stray="\n    oifname vmap @stray" if translators else "",
+        translation=_translation(translators, marks, mask) if translators else "")
+
+
+def becomes(source: str, link: Link, translators: tuple[Link, ...]) -> str:
+    """What this table makes of a source that leaves by the link: a prefix of the link's, or its address, in words; ""
+    if the source stays as it is."""
+    named = [prefix for one in translators for prefix in one.prefixes6 if address.within(source, prefix)]
+    if link not in translators or not named or named[0] in link.prefixes6:
+        return ""
+    return _whole(link).get(named[0].partition("/")[2], "the link's address")
+
+
+def _whole(link: Link) -> dict[str, str]:
+    """The first prefix of each length that can have the sources of another link's."""
+    found: dict[str, str] = {}
+    for prefix in link.prefixes6:
+        length = prefix.partition("/")[2]
+        if int(length) >= WHOLE:
+            found.setdefault(length, prefix)
+    return found
+
+
+def _translation(translators: tuple[Link, ...], marks: dict[str, int], mask: int) -> str:
+    links = [(link, marks[link.interface] // lowest(mask)) for link in translators]
+    prefixes = [prefix for link, _ in links for prefix in link.prefixes6]
+    lengths = sorted({length for link, _ in links for length in _whole(link)})
+    return TRANSLATION.format(
+        translated=_elements(prefixes),
+        lengths="".join([SAME_LENGTH.format(length=length, prefixes=_elements(
+            [prefix for prefix in prefixes if prefix.endswith(f"/{length}")])) for length in lengths]),
+        stray=_elements([f"{_quoted(link.interface)} : goto stray-{number}" for link, number in links]),
+        translate=_elements([f"{_quoted(link.interface)} : goto translate-{number}" for link, number in links]),
+        chains="\n".join([_translator(link, number, mask) for link, number in links]))
+
+
+def _translator(link: Link, number: int, mask: int) -> str:
+    own = [f"ip6 saddr {{ {', '.join(link.prefixes6)} }} return"] if link.prefixes6 else []
+    chains = {
+        "stray": [f"ip6 saddr @translated ct status confirmed ct mark & {_hex(mask)} != {{ {_hex(0)}, "
+                  f"{_hex(number * lowest(mask))} }} reject with icmpv6 type no-route"],
+        "translate": [*[f"ip6 saddr @translated-{length} snat ip6 prefix to {prefix}"
+                        for length, prefix in _whole(link).items()],
+                      "ip6 saddr @translated masquerade"],
+    }
+    return "\n".join(["\n".join([f"  chain {name}-{number} {{", *[f"    {rule}" for rule in (*own, *rules)], "  }"])
+                      for name, rules in chains.items()])
+
+
+def _elements(elements: list[str]) -> str:
+    return ",\n".join([f"      {element}" for element in elements])
 
 
 def _hex(mark: int) -> str:

@@ -13,16 +13,17 @@ from pathlib import Path
 from shutil import get_terminal_size
 
 from .. import VERSION, address, groups, iproute2, sysctl
-from ..change import View, explained, interface_names, judged
+from ..change import View, explained, interface_names, is_translated, judged
 from ..commands import command
 from ..config import PATH, Config, Invalid, parse, read_config
 from ..lock import Deadline
 from ..log import printable
-from ..marks import parse_mark
-from ..model import LOADED, NO, NO_NEW, OUT, State
+from ..marks import parse_mark, translators
+from ..model import FAILOVER, LOADED, NO, NO_NEW, OUT, State
 from ..monitor.brief import MISTAKES, UNKNOWN, announced, brief
 from ..monitor.instance import nudge
 from ..pinning import advice, pins
+from ..pinning.table import becomes
 from ..policy import PROTOCOLS, line_of
 from ..reconcile import flush, reconcile
 from ..rtnetlink import Rtnetlink
@@ -286,6 +287,9 @@ def _hints(config: Config) -> list[str]:
             hints.append(f"{line}: {name} is another name of {real}: write {real}")
         elif name not in there:
             hints.append(f"{line}: there is no interface {name} on this machine now")
+        if config.settings.translate6 == FAILOVER and link.ipv6 and not link.prefixes6:
+            hints.append(f"{line}: {name} has no prefix6=, so translate6 = {FAILOVER} does not know what has an "
+                         "address of its provider's")
     return hints
 
 
@@ -333,9 +337,18 @@ def explain(options: Namespace) -> int | None:
         settings.balance_table: settings.balance_name, settings.server_table: settings.server_name}
     for line in explanation(packet, route, by, names | ours, interface_names([route]),
                             shares(view.have, settings.balance_table, carriers),
-                            line_of(policies, by.pref) if by else 0, view.have):
+                            line_of(policies, by.pref) if by else 0, view.have, _sources(sight, packet)):
         print(printable(line))
     return None
+
+
+def _sources(sight: Sight, packet: Packet) -> dict[int, str]:
+    """What a packet's source becomes by each link that translates it, by the links' interface indices."""
+    if not is_translated(sight) or not packet.source:
+        return {}
+    several = translators(sight.config.links, sight.config.settings)
+    found = {link.interface: becomes(packet.source, link, several) for link in several}
+    return {interface.ifindex: found[name] for name, interface in sight.interfaces.items() if found.get(name)}
 
 
 def _way_in(kernel: Rtnetlink, source: str) -> str:

@@ -98,10 +98,11 @@ def named(packet: Packet) -> str:
 
 
 def explanation(packet: Packet, route: Route, rule: Rule | None, tables: dict[int, str], interfaces: dict[int, str],
-                parts: dict[int, float], line: int = 0, ours: Routing = Routing()) -> list[str]:
+                parts: dict[int, float], line: int = 0, ours: Routing = Routing(), sources: dict[int, str] = {}
+                ) -> list[str]:
     """The lines of `explain`. `tables` and `interfaces` map numbers to names, `parts` an interface's index to its
     share of the new connections. `line`: the number of the policy line that the rule is of; 0 = of none. `ours`: what
-    is dhcp-lb's in the kernel."""
+    is dhcp-lb's in the kernel. `sources`: what the packet's becomes by these interfaces."""
     connection = f"A connection {named(packet)}"
     name = tables.get(route.table, str(route.table))
     if route.rest[1:2] == RTN_BROADCAST:
@@ -121,6 +122,8 @@ def explanation(packet: Packet, route: Route, rule: Rule | None, tables: dict[in
         if len(route.nexthops) > 1:
             way += f", {parts.get(nexthop.oif, 0.0):.0%} of the connections"
         lines.append(f"  link   {way}")
+        if source := sources.get(nexthop.oif):
+            lines.append(f"         Its source becomes {source} there (translate6).")
     if len(route.nexthops) > 1:
         lines.append("         A hash of its addresses and ports chooses one of them for each connection.")
     if route.table == MAIN_TABLE and where == "default" and route not in ours.routes:
