@@ -11,6 +11,8 @@ from .record import NamedTuple
 PREF_LAN = 19900
 PREF_PIN = 20000
 PREF_PAUSE = 20001
+PREF_ASK = 20098  # IPv6: of a dead link, by which the monitor asks it
+PREF_NEAR = 20099  # IPv6: of a dead link, to what is on it
 PREF_SOURCE = 20100
 PREF_GUARD = 20101  # IPv6
 PREF_DEVICE = 20200
@@ -277,13 +279,23 @@ def _rules_of_link(uplink: Uplink, family: int) -> list[Rule]:
     # Replies, and sockets bound to a link's address, leave by that link.
     if family == IPV4.number:
         return [*rules, *([] if uplink.twin else [Rule(PREF_SOURCE, link.table, f"{lease.address}/32")])]
-    return [*rules, *[Rule(PREF_SOURCE, link.table, prefix, family=family) for prefix in lease.sources]]
+    if not _is_given_up(uplink):
+        return [*rules, *[Rule(PREF_SOURCE, link.table, prefix, family=family) for prefix in lease.sources]]
+    # The guard is next. A prefix and an interface: nothing but a socket that is bound to both.
+    return [*rules, *[rule for prefix in lease.sources
+                      for rule in (Rule(PREF_ASK, link.table, prefix, oif=link.interface, family=family),
+                                   Rule(PREF_NEAR, link.table, prefix, family=family, suppress_prefixlength=0))]]
+
+
+def _is_given_up(uplink: Uplink) -> bool:
+    """Whether nobody is to wait for its provider. Where all are dead, none is given up."""
+    return uplink.state == DEAD and not uplink.balanced
 
 
 def _guards(uplinks: tuple[Uplink, ...], family: int) -> list[Rule]:
     """In IPv6 nobody translates, so another provider would drop a link's packets without a word. This tells the sender
-    at once, also while the link is disabled. In the link's table it would stop what a policy or a pin sends there,
-    which is to go on to the next rule."""
+    at once, also while the link is disabled, or its provider is dead. In the link's table it would stop what a policy
+    or a pin sends there, which is to go on to the next rule."""
     return [Rule(PREF_GUARD, 0, prefix, family=family, action=UNREACHABLE)
             for uplink in uplinks if uplink.lease.gateway for prefix in uplink.lease.sources]
 
@@ -302,7 +314,7 @@ def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop],
         for prefix in uplink.lease.prefixes:
             moves = translated and _is_translated(prefix, uplink)
             nexthop = nexthops.get(uplink.link.table)
-            if nexthop and not (moves and elsewhere and not _takes_its_own(uplink)):
+            if nexthop and not _is_given_up(uplink) and not (moves and elsewhere and not _takes_its_own(uplink)):
                 routes.append(Route(table, IPV6.everywhere, layout.first_tier, "", SCOPE_UNIVERSE, (nexthop,),
                                     only_from=prefix))
             if not moves:

@@ -6,8 +6,8 @@ import pytest
 
 from dhcp_lb.config import parse
 from dhcp_lb.ipv6 import Address, Main, interfaces_of, is_local, leases_of, read_main
-from dhcp_lb.model import (ON_DEVICE, Change, Interface, Lease, Link, Nexthop, Objection, Refusal, Route, Routing,
-                           Settings, State)
+from dhcp_lb.model import (GIVEN_UP, MONITOR, ON_DEVICE, Change, Hold, Interface, Lease, Link, Nexthop, Objection,
+                           Refusal, Route, Routing, Rule, Settings, State)
 from dhcp_lb.netlink import S32, U32, attribute
 from dhcp_lb.objections import LAST_METRIC, kept, learned, rehearsal, singles
 from dhcp_lb.plan import changes
@@ -145,6 +145,36 @@ def test_a_disabled_link_s_sources_are_told() -> None:
     found = routing(OF0, OF1, eth0="disabled")
     of_it = [(rule.pref, rule.action) for rule in found.rules if rule.source == "2001:db8:a::/64"]
     assert of_it == [(20101, 7)]
+
+
+SILENT = Hold(MONITOR, GIVEN_UP, "silent")
+
+
+def watched(*dead: str) -> tuple[Uplink, ...]:
+    """The two links, of which those are dead."""
+    return judge(LINKS, leases(OF0, OF1), {name: (SILENT,) for name in dead}, interfaces_of(DEVICES, [OF0, OF1]))
+
+
+def test_a_dead_link_s_sources_are_told_and_the_monitor_s_probes_and_its_neighbours_get_through() -> None:
+    found, works = desired(watched("eth0"), Settings(), family=AF_INET6), routing(OF0, OF1)
+    here, there = (Nexthop("fe80::1", 2),), (Nexthop("fe80::2", 3),)
+    assert found.routes == works.routes - {
+        Route(252, "::/0", 512, "", 0, (Nexthop("fe80::1", 2, 1), Nexthop("fe80::2", 3, 2))),
+        Route(252, "::/0", 1001, "", 0, here),
+        Route(252, "::/0", 512, "", 0, here, only_from="2001:db8:a00::/40"),  # its guard stays
+    } | {Route(252, "::/0", 512, "", 0, there), Route(252, "::/0", 1_000_001, "", 0, here)}
+    of_source = Rule(20100, 200, "2001:db8:a::/64", family=AF_INET6)
+    assert found.rules == works.rules - {of_source} | {
+        of_source._replace(pref=20098, oif="eth0"), of_source._replace(pref=20099, suppress_prefixlength=0)}
+
+
+def test_where_all_are_dead_in_ipv6_all_stay_and_nobody_is_told() -> None:
+    uplinks = watched("eth0", "eth1")
+    assert [uplink.state for uplink in uplinks] == ["dead", "dead"]
+    found, works = desired(uplinks, Settings(), family=AF_INET6), routing(OF0, OF1)
+    assert found.rules == works.rules
+    assert {route for route in found.routes if not 1000 <= route.metric < 0xffffffff or route.table != 252} == {
+        route for route in works.routes if not 1000 <= route.metric < 0xffffffff or route.table != 252}
 
 
 def test_a_policy_sends_no_link_another_one_s_prefix() -> None:

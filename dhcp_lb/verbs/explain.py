@@ -11,8 +11,8 @@ from ..commands import PROTOCOLS, rule_text
 from ..config import PATH
 from ..model import BLACKHOLE, LOOKUP, MAIN_TABLE, UNREACHABLE, Route, Routing, Rule
 from ..policy import OWN
-from ..routing import (PREF_BALANCE, PREF_BY_LINK, PREF_DEVICE, PREF_DHCP, PREF_DNS, PREF_GUARD, PREF_LAN, PREF_MAIN,
-                       PREF_PAUSE, PREF_PIN, PREF_SOURCE, is_default)
+from ..routing import (PREF_ASK, PREF_BALANCE, PREF_BY_LINK, PREF_DEVICE, PREF_DHCP, PREF_DNS, PREF_GUARD, PREF_LAN,
+                       PREF_MAIN, PREF_NEAR, PREF_PAUSE, PREF_PIN, PREF_SOURCE, is_default)
 
 RTN_LOCAL, RTN_BROADCAST = b"\2", b"\3"  # the second byte of a route's `rest`: linux/rtnetlink.h
 PROHIBIT = 8  # FR_ACT_PROHIBIT: uapi/linux/fib_rules.h
@@ -25,6 +25,8 @@ REASONS = {
     PREF_PIN: "its connection has been on this link before",
     PREF_PAUSE: "its connection has been on a link whose cable is out, and waits for a moment",
     PREF_SOURCE: "it comes from a link's address, like the replies to connections that came in by that link",
+    PREF_ASK: "its socket is bound to a dead link's interface and has an address of that link: the monitor asks so",
+    PREF_NEAR: "it comes from a dead link's address and goes to a neighbour there",
     PREF_GUARD: "it comes from a link's address, which no other provider takes, and the link cannot be used",
     PREF_DEVICE: "its socket is bound to a link's interface",
     PREF_DHCP: "a lease is renewed by its own link",
