@@ -1,5 +1,7 @@
 """`translate6 = failover`: a LAN with addresses of one provider goes on by another one."""
 
+import errno
+import select
 import socket
 import time
 from collections import Counter
@@ -303,3 +305,27 @@ def test_a_change_of_the_setting_is_seen_in_plan_and_comes_with_apply() -> None:
             apply()
             assert world.told(5, A, 2.1, lan=True) == 5
             assert world.astray() == 0 and held.alive() == 0
+
+
+@boxed
+def test_who_connects_in_the_moment_of_a_change_is_told_and_does_not_go_astray() -> None:
+    """A SYN that nobody has answered is not held to its link. The next one may meet another, with the address that the
+    first one left with."""
+    with providers(FAILOVER) as world:
+        apply()
+        with world.internet:
+            run("nft", "add table ip6 deaf; add chain ip6 deaf c { type filter hook prerouting priority -300; }; "
+                "add rule ip6 deaf c tcp dport 81 drop")
+        for change in cut, mend:
+            with world.lan:
+                client = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+            with client:
+                client.bind((A, 0))
+                client.setblocking(False)
+                client.connect_ex((f"{INTERNET}::1", 81))
+                change(world)
+                poll = select.poll()
+                poll.register(client, select.POLLOUT)
+                poll.poll(5000)
+                assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ENETUNREACH
+        assert world.astray() == 0

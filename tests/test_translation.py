@@ -84,7 +84,7 @@ TEXT = """\
   chain forward {
     type filter hook forward priority mangle + 5
     meta mark & 0xff000000 { 0xc8000000, 0xc9000000 } meta mark set meta mark & 0x00ffffff
-    oifname vmap @stray
+    ct status confirmed ct mark & 0xff000000 { 0xc8000000, 0xc9000000 } oifname vmap @stray
   }
   chain output {
     type route hook output priority mangle + 5
@@ -127,9 +127,8 @@ TEXT = """\
     }
   }
   chain stray-200 {
-    ip6 saddr { 2001:db8:a::/48 } return
-    ip6 saddr @translated ct status confirmed ct mark & 0xff000000 != { 0x00000000, 0xc8000000 } \
-reject with icmpv6 type no-route
+    ct mark & 0xff000000 == 0xc8000000 return
+    ip6 saddr @translated reject with icmpv6 type no-route
   }
   chain translate-200 {
     ip6 saddr { 2001:db8:a::/48 } return
@@ -137,9 +136,8 @@ reject with icmpv6 type no-route
     ip6 saddr @translated masquerade
   }
   chain stray-201 {
-    ip6 saddr { 2001:db8:b::/48, 2003::/19 } return
-    ip6 saddr @translated ct status confirmed ct mark & 0xff000000 != { 0x00000000, 0xc9000000 } \
-reject with icmpv6 type no-route
+    ct mark & 0xff000000 == 0xc9000000 return
+    ip6 saddr @translated reject with icmpv6 type no-route
   }
   chain translate-201 {
     ip6 saddr { 2001:db8:b::/48, 2003::/19 } return

@@ -89,6 +89,8 @@ CHAINS = """\
 #            link's address. After the administrator's own translation, which comes first.
 #
 # The text grows with the links, and not with their pairs.
+STRAY = """
+    ct status confirmed ct mark & {mask} {{ {ours} }} oifname vmap @stray"""
 TRANSLATION = """\
   set translated {{
     type ipv6_addr
@@ -134,14 +136,15 @@ def text(marks: dict[str, int], mask: int, translators: tuple[Link, ...] = ()) -
         return REMOVE
     numbers = sorted([(mark, mark // lowest(mask), _quoted(interface)) for interface, mark in marks.items()])
     rest = _hex(~mask & 0xffffffff)
+    ours = ", ".join([_hex(mark) for mark, _, _ in numbers])
     return TEXT.format(
         remove=REMOVE, name=TABLE, mask=_hex(mask), rest=rest,
         came=",\n".join([f"      {name} : goto came-{number}" for _, number, name in numbers]),
         leaves=",\n".join([f"      {name} : goto leaves-{number}" for _, number, name in numbers]),
         pinned=",\n".join([f"      {_hex(mark)} : goto by-{number}" for mark, number, _ in numbers]),
         chains="\n".join([CHAINS.format(number=number, rest=rest, mark=_hex(mark)) for mark, number, _ in numbers]),
-        ours=", ".join([_hex(mark) for mark, _, _ in numbers]),
-        stray="\n    oifname vmap @stray" if translators else "",
+        ours=ours,
+        stray=STRAY.format(mask=_hex(mask), ours=ours) if translators else "",
         translation=_translation(translators, marks, mask) if translators else "")
 
 
@@ -178,15 +181,15 @@ def _translation(translators: tuple[Link, ...], marks: dict[str, int], mask: int
 
 
 def _translator(link: Link, number: int, mask: int) -> str:
-    own = [f"ip6 saddr {{ {', '.join(link.prefixes6)} }} return"] if link.prefixes6 else []
     chains = {
-        "stray": [f"ip6 saddr @translated ct status confirmed ct mark & {_hex(mask)} != {{ {_hex(0)}, "
-                  f"{_hex(number * lowest(mask))} }} reject with icmpv6 type no-route"],
-        "translate": [*[f"ip6 saddr @translated-{length} snat ip6 prefix to {prefix}"
+        "stray": [f"ct mark & {_hex(mask)} == {_hex(number * lowest(mask))} return",
+                  "ip6 saddr @translated reject with icmpv6 type no-route"],
+        "translate": [*([f"ip6 saddr {{ {', '.join(link.prefixes6)} }} return"] if link.prefixes6 else []),
+                      *[f"ip6 saddr @translated-{length} snat ip6 prefix to {prefix}"
                         for length, prefix in _whole(link).items()],
                       "ip6 saddr @translated masquerade"],
     }
-    return "\n".join(["\n".join([f"  chain {name}-{number} {{", *[f"    {rule}" for rule in (*own, *rules)], "  }"])
+    return "\n".join(["\n".join([f"  chain {name}-{number} {{", *[f"    {rule}" for rule in rules], "  }"])
                       for name, rules in chains.items()])
 
 
