@@ -221,7 +221,7 @@ def test_explain_knows_both_families() -> None:
         assert "default from 2001:db8:a::/48" in verb("explain", f"{INTERNET}::1", "--from", f"{LAN_OF['eth0']}::1")
         assert "stays on this machine" in verb("explain", own("eth1"))
         for wrong in ([":::1"], [f"{INTERNET}::1", "--from", "192.0.2.1"]):
-            assert "must be both" in complaint(*wrong) or "is not an IPv6 address" in complaint(*wrong)
+            assert "must be both" in complaint(*wrong) or "is not an IPv4 or IPv6 address" in complaint(*wrong)
 
 
 def complaint(*arguments: str) -> str:

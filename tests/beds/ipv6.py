@@ -67,11 +67,13 @@ class Providers:
         raise AssertionError(f"{interface} has no address: {run('ip', '-6', 'address')}")
 
     def cable(self, interface: str, state: str) -> None:
-        """Takes the carrier `down`, or brings it `up`. Nobody is told."""
+        """Takes the carrier `down`, and the kernel has seen it, or brings it `up`. Nobody else is told."""
         with self.internet:
             run("ip", "link", "set", interface, state)
             if state == "up":
                 self._furnish(interface)
+        while state == "down" and " state UP " in run("ip", "-o", "link", "show", "dev", interface):
+            time.sleep(0.001)  # the work of another thread: net/core/link_watch.c
 
     def plug(self, interface: str) -> None:
         """Connects the provider to a device of the router's, which comes new."""
