@@ -313,8 +313,8 @@ def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop],
         elsewhere = any([other.balanced for other in uplinks if other is not uplink])
         for prefix in uplink.lease.prefixes:
             moves = translated and _is_translated(prefix, uplink)
-            nexthop = nexthops.get(uplink.link.table)
-            if nexthop and not _is_given_up(uplink) and not (moves and elsewhere and not _takes_its_own(uplink)):
+            gone = elsewhere and not _takes_its_own(uplink) if moves else _is_given_up(uplink)
+            if (nexthop := nexthops.get(uplink.link.table)) and not gone:
                 routes.append(Route(table, IPV6.everywhere, layout.first_tier, "", SCOPE_UNIVERSE, (nexthop,),
                                     only_from=prefix))
             if not moves:
