@@ -68,13 +68,13 @@ class Netlink:
                 return found
         raise InterruptedError(EINTR, f"{self.of} changed during each of {DUMP_TRIES} attempts to read it")
 
-    def begin(self, kind: int, body: bytes, enough: "Callable[[bytes], bool]") -> list[bytes]:
-        """The messages of a dump, without their headers, up to the answer whose last one is `enough`. The kernel keeps
-        the rest for this socket, which is of no more use."""
+    def begin(self, kind: int, body: bytes, enough: "Callable[[list[bytes]], bool]") -> list[bytes]:
+        """The messages of a dump, without their headers, up to the answer with which they are `enough`. The kernel
+        keeps the rest for this socket, which is of no more use."""
         self.sequence += 1
         self.socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, body))
         found: list[bytes] = []
-        while not found or not enough(found[-1]):
+        while not found or not enough(found):
             for answer, flags, _, reply in messages(self.socket.recv(RECEIVE)):
                 if answer == NLMSG_DONE:
                     return found

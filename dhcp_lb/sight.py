@@ -54,10 +54,16 @@ class Sight(NamedTuple):
 
 
 def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
-    """Reads the kernel's IPv4, and drops the objections that no longer count."""
+    """Reads the kernel's IPv4, and drops the objections that no longer count. Beside a full table of a routing daemon
+    our routes are looked for only where a line or a rule of ours leads."""
     interfaces = kernel.interfaces(config.interfaces)
-    return Sight(placed(config, state), standing_only(state, interfaces), interfaces, *kernel.ours(),
-                 lan_metric(kernel, interfaces, kernel.main_default()))
+    config = placed(config, state)
+    tables = *[link.table for link in config.links], config.settings.balance_table, config.settings.server_table
+    usual = 64 + 4 * len(tables)
+    main = kernel.main(usual)
+    ours = kernel.ours() if len(main) <= usual else kernel.ours(IPV4.number, tables, main)
+    return Sight(config, standing_only(state, interfaces), interfaces, *ours,
+                 lan_metric(kernel, interfaces, kernel.main_default(main)))
 
 
 def placed(config: Config, state: State) -> Config:

@@ -300,6 +300,24 @@ def test_a_multipath_of_three_hundred_nexthops_is_read(kernel: Rtnetlink) -> Non
     assert have(Rtnetlink()) == Routing(frozenset((many,)))
 
 
+def test_beside_a_long_main_our_routes_are_found_where_a_line_or_a_rule_of_ours_leads(kernel: Rtnetlink) -> None:
+    mains = [Route(254, "0.0.0.0/0", 8100 + n, "", 0, (VIA0,)) for n in range(250)]
+    routes = [BOTH, *[Route(table, "0.0.0.0/0", 0, "", 0, (VIA0,)) for table in (200, 70000, 77)], *mains]
+    rules = [Rule(20100, 70000, "192.0.2.34/32"), Rule(20001, 0, action=BLACKHOLE, mark=1, mask=1)]
+    assert kernel.write(tuple([Change(True, one) for one in (*routes, *rules)])) == ()
+    whole, short = kernel.ours(), kernel.main(1000)
+    assert sorted(kernel.ours(2, (200, 252, 77, 5), short)[1]) == sorted(whole[1])
+    assert len(whole[1]) == len(routes) and len(short) == 250 + 2  # and the networks of eth0 and eth1
+    subprocess.run(["ip", "-batch", "-"], check=True, text=True, input="".join(
+        [f"route add 10.{n >> 8}.{n & 255}.0/24 via 192.0.2.1\n" for n in range(5000)]))
+    main = kernel.main(300)
+    assert 300 < len(main) < 2000
+    assert kernel.main_default(main) == kernel.main_default(short) == (0, 0)
+    ours = kernel.ours(2, (200, 252, 5), main)
+    assert sorted(ours[1]) == sorted([one for one in whole[1] if one[4] != 77])  # nobody leads there
+    assert (ours[0], ours[2]) == (whole[0], whole[2])
+
+
 def test_two_hundred_and_fifty_links_go_in_one_send(kernel: Rtnetlink) -> None:
     links, leases, interfaces = [], {}, {}
     batch = []

@@ -378,7 +378,7 @@ def test_the_defaults_of_a_table_are_read_without_its_other_routes() -> None:
         ifindex = socket.if_nametoindex("eth1")
         assert len(kernel.default_routes(254, ifindex)) == 300 and kernel.default_routes(254, ifindex + 1) == []
         wanted = BODY.pack(socket.AF_INET, 0, 0, 0, 254, 0, 0, 0, 0)
-        assert len(Rtnetlink().begin(RTM_GETROUTE, wanted, lambda message: b"\x0a" in message[20:28])) < 3000
+        assert len(Rtnetlink().begin(RTM_GETROUTE, wanted, lambda found: b"\x0a" in found[-1][20:28])) < 3000
 
 
 NEEDS_TUN = pytest.mark.skipif(not os.path.exists("/dev/net/tun"), reason="needs /dev/net/tun")

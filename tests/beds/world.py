@@ -105,14 +105,18 @@ class FakeRtnetlink:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def ours(self, family: int = AF_INET) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    def main(self, most: int) -> list[bytes]:
+        return []
+
+    def ours(self, family: int = AF_INET, tables: tuple[int, ...] = (), main: list[bytes] = [],
+             ) -> tuple[list[bytes], list[bytes], list[bytes]]:
         if family != AF_INET:
             return [], [], []
         routing = self.world.kernel.routing()
         return ([encode(Change(True, rule))[2] for rule in sorted(routing.rules)],
                 [encode(Change(True, route))[2] for route in sorted(routing.routes)], [])
 
-    def main_default(self) -> tuple[int, int]:
+    def main_default(self, main: list[bytes]) -> tuple[int, int]:
         return 0, 0
 
     def interfaces(self, names: frozenset[str]) -> dict[str, Interface]:
