@@ -1,4 +1,5 @@
-"""The completions for bash, zsh and fish offer every verb and option of the program, and the links of the file."""
+"""The completions for bash, zsh and fish offer every verb and option of the program, and the links of the file. --help
+fits a terminal."""
 
 import os
 import pty
@@ -143,3 +144,11 @@ def test_each_is_where_its_shell_looks() -> None:
                             ("/usr/share/fish/vendor_completions.d", "dhcp-lb.fish")):
         assert f'("{directory}", ["doc/completion/{name}"])' in text
         assert (COMPLETION / name).exists()
+
+
+def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    parser = _parser()
+    [verbs] = [action for action in parser._actions if isinstance(action, _SubParsersAction)]
+    for one in parser, *verbs.choices.values():
+        assert max(map(len, one.format_help().splitlines())) <= 80

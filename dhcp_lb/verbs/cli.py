@@ -42,8 +42,9 @@ NEWLINE, HOME, CLEAR_LINE, CLEAR_BELOW = "\n", "\033[H", "\033[K", "\033[J"  # o
 LEARNERS = {"/etc/frr/daemons": "FRR", "/etc/bird/bird.conf": "BIRD", "/etc/bird.conf": "BIRD"}
 
 EPILOG = """\
-Without a verb, in the environment of a DHCP client (reason, interface), it is the client's hook.
-dhcp-lb(8) explains the verbs, dhcp-lb(5) the links in /etc/dhcp-lb."""
+Without a verb, in the environment of a DHCP client (reason, interface), it is
+the client's hook. dhcp-lb(8) explains the verbs, dhcp-lb(5) the links in
+/etc/dhcp-lb."""
 
 
 def cli(arguments: list[str]) -> int:
@@ -100,9 +101,10 @@ def _parser() -> ArgumentParser:
     forms = child.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="for programs; dhcp-lb(8) has the fields")
     child.add_argument("--watch", action="store_true",
-                       help="and again whenever something changes; with --json one object a line")
+                       help="go on, and show it again when something changes; with --json one object a line")
     forms.add_argument("--brief", action="store_true",
-                       help="one line; exit 0: all links work, 1: not all, 2: none, 3: it is not known")
+                       help="one line; exit status 0: all links work, 1: not all, 2: none, or not in order, "
+                            "3: it is not known")
     verb("plan", plan, "print the commands of ip(8) and sysctl(8) that do what apply would do").add_argument(
         "file", nargs="?", default=PATH, metavar="FILE", help=f"as if this were {PATH}")
     verb("apply", apply, "bring the kernel's routing in line now, as after an edit of /etc/dhcp-lb")
@@ -131,9 +133,9 @@ def _parser() -> ArgumentParser:
         if name == "drain":
             child.set_defaults(run=drain)
             child.add_argument("--wait", nargs="?", type=seconds, const=math.inf, metavar="SECONDS",
-                               help="until its connections have ended, or so long; say each second what is left")
+                               help="wait until its connections have ended, or so long; say each second what is left")
             child.add_argument("--cut", action="store_true",
-                               help="end what is left then, or at once: disable the link")
+                               help="then end what is left, without --wait at once, and disable the link")
     verb("history", history, "show when links did not work, and why, from systemd's journal").add_argument(
         "link", nargs="?", default="", metavar="LINK", help="this one alone")
     verb("monitor", monitor, "watch the kernel and the providers, in the foreground; a service of systemd's does it")
