@@ -14,7 +14,7 @@ from .plan import changes
 from .record import NamedTuple
 from .routing import (KEPT, NO_INTERFACE, NO_LEASE, PREF_DNS, ROUTED, Foreign, Uplink, desired, judge, recovered,
                       released)
-from .rtmessages import routing, rule
+from .rtmessages import route, routing, rule
 from .rtnetlink import Rtnetlink
 from .sight import News, Sight, again, now_s
 from .store import Store
@@ -39,7 +39,7 @@ class View(NamedTuple):
 
 def judged(sight: Sight) -> View:
     """Pure: what a run wants, from what it has seen."""
-    config, state, interfaces, rules, routes, others, lan_metric, family = sight
+    config, state, interfaces, rules, routes, others, lan_metric, family, parts = sight
     settings = config.settings
     have = routing(rules, routes)
     leases, links = state.leases, config.links
@@ -50,8 +50,9 @@ def judged(sight: Sight) -> View:
     uplinks = judge(links, leases, state.holds(), interfaces)
     pins = marks(config.links, settings.marks) if pins_count(sight) else {}
     want = desired(uplinks, settings, MULTIPATH not in state.objections, pins, config.policies, state.checked,
-                   Foreign(lan_metric, any([_is_of_a_vpn(rule(message)) for message in others])), family,
-                   is_translated(sight))
+                   Foreign(lan_metric, any([_is_of_a_vpn(rule(message)) for message in others]),
+                           tuple([one for one in map(route, parts) if len(one.nexthops) == 1 and not one.rest])),
+                   family, is_translated(sight))
     if oifs := frozenset([uplink.ifindex for uplink in uplinks if uplink.state == KEPT]):
         want = kept(want, have, oifs, settings.shared())
     return View(uplinks, have, want, changes(have, want, settings.shared()))

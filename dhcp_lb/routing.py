@@ -102,6 +102,7 @@ class Foreign(NamedTuple):
 
     lan_metric: int = -1  # of main's best default, if it leads to a LAN of which no line speaks; -1 = it does not
     vpn: bool = False  # a rule before main looks up another table, as wg-quick(8)'s does
+    parts: tuple[Route, ...] = ()  # main's routes by one link to parts of the world
 
 
 def judge(links: tuple[Link, ...], leases: dict[str, Lease], holds: dict[str, tuple[Hold, ...]],
@@ -242,6 +243,7 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
                                   protocol=TCP))
     rules += _guards(uplinks, family)
     routes += _beside_routes(routed)
+    routes += _routes_of_main(routed, foreign.parts, {(route.table, route.destination) for route in routes})
     routes += _delegated_routes(uplinks, nexthops, settings.balance_table, layout, translated)
     routes += (servers := _server_routes(uplinks, nexthops, settings.server_table))
     if routed or policies:
@@ -381,6 +383,19 @@ def _beside_routes(routed: list[Uplink]) -> list[Route]:
             routes += [Route(other.link.table, network, 0, own, SCOPE_LINK, (Nexthop("", uplink.ifindex),))
                        for other in (routed if alone else [uplink])]
     return routes
+
+
+def _routes_of_main(routed: list[Uplink], parts: tuple[Route, ...], there: set[tuple[int, str]]) -> list[Route]:
+    """What main has by a link, by another router of its network for instance, is in the link's table, too. Replies
+    and pinned connections look up that table, and would go to the link's own gateway. The kernel does not ask again
+    whether it reaches that router: it is in main."""
+    found = {}
+    for route in sorted(parts, key=lambda route: -route.metric):  # the lowest metric counts
+        found[route.nexthops[0].oif, route.destination] = route
+    return [Route(uplink.link.table, destination, 0, "", route.scope,
+                  (route.nexthops[0]._replace(onlink=bool(route.nexthops[0].gateway)),))
+            for uplink in routed for (oif, destination), route in found.items()
+            if oif == uplink.ifindex and (uplink.link.table, destination) not in there]
 
 
 def _server_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int) -> list[Route]:

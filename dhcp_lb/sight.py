@@ -6,10 +6,12 @@ from time import CLOCK_BOOTTIME, clock_gettime
 from . import VERSION
 from .address import IPV4, IPV6
 from .config import Config, with_servers
-from .model import MAIN_TABLE, Interface, Lease, Routing, State
+from .model import MAIN_TABLE, PROTOCOL, Interface, Lease, Routing, State
+from .netlink import S32, attribute
 from .record import NamedTuple
-from .rtnetlink import Rtnetlink
+from .rtnetlink import RTA_OIF, RTN_UNICAST, RTPROT_KERNEL, Rtnetlink
 
+MOST_OF_MAIN = 512  # routes, besides those that links account for; a routing daemon sets more
 IF_INET6 = "/proc/net/if_inet6"  # exists where the kernel has IPv6
 
 
@@ -35,6 +37,7 @@ class Sight(NamedTuple):
     others: list[bytes] = []  # rules that are not ours
     lan_metric: int = -1  # routing.Foreign
     family: int = IPV4.number
+    parts: list[bytes] = []  # main's routes by links to parts of the world, of which the kernel and we set none
 
     def fingerprint(self) -> bytes:
         """Equal bytes for equal decisions. The age of the leases does not matter."""
@@ -50,7 +53,7 @@ class Sight(NamedTuple):
         if self.family != IPV4.number:
             facts += f" {sorted(state.leases.items())}"
         return b"\n".join([facts.encode("utf-8", "surrogateescape"), self.config.text, *self.rules, *self.routes,
-                           *self.others])
+                           *self.others, *self.parts])
 
 
 def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
@@ -59,11 +62,23 @@ def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
     interfaces = kernel.interfaces(config.interfaces)
     config = placed(config, state)
     tables = *[link.table for link in config.links], config.settings.balance_table, config.settings.server_table
-    usual = 64 + 4 * len(tables)
+    usual = MOST_OF_MAIN + 4 * len(tables)
     main = kernel.main(usual)
-    ours = kernel.ours() if len(main) <= usual else kernel.ours(IPV4.number, tables, main)
+    full = len(main) > usual
+    ours = kernel.ours(IPV4.number, tables, main) if full else kernel.ours()
     return Sight(config, standing_only(state, interfaces), interfaces, *ours,
-                 lan_metric(kernel, interfaces, kernel.main_default(main)))
+                 lan_metric(kernel, interfaces, kernel.main_default(main)), IPV4.number,
+                 [] if full else by_links(main, interfaces))
+
+
+def by_links(main: list[bytes], interfaces: dict[str, Interface]) -> list[bytes]:
+    """Pure: those of main's routes to parts of the world that lead by one link alone, and that neither the kernel nor
+    this program has set."""
+    # rtm_dst_len, rtm_tos, rtm_type, rtm_protocol: linux/rtnetlink.h
+    parts = [message for message in main if message[1] and not message[3] and message[7] == RTN_UNICAST
+             and message[5] not in (PROTOCOL, RTPROT_KERNEL)]
+    links = [attribute(RTA_OIF, S32.pack(one.ifindex)) for one in interfaces.values()] if parts else []
+    return [message for message in parts if any([link in message for link in links])]
 
 
 def placed(config: Config, state: State) -> Config:

@@ -1,6 +1,7 @@
 """What routers in the field have beside dhcp-lb. Each test is the right value of a case that came out wrong."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,50 @@ def test_a_host_with_a_static_route_by_one_link_is_answered_by_the_other() -> No
     box.ip(f"route add {HOST} via {given(1).gateway} dev eth1")
     assert way(HOST, "from", given(0).address) == "eth0"
     assert way(HOST) == "eth1"
+
+
+@boxed
+def test_a_network_behind_another_router_of_a_link_is_reached_by_that_router() -> None:
+    """A branch office's, or what a provider names in option 121: by a static route in main."""
+    links_up()
+    lan()
+    box.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    box.verb("apply")
+    before = kernel().ours
+    box.ip("route add 10.55.0.0/16 via 10.100.1.60 dev eth1", "route add 10.66.0.0/16 dev eth1 metric 5",
+           "route add 10.66.0.0/16 via 10.100.1.61 dev eth1 metric 6", "route add 10.77.0.0/16 via 10.0.0.9")
+    event("RENEW", "eth1", given(1))
+    pins = {table: mark for mark, table in re.findall(r"fwmark (\S+)/\S+ lookup (\S+)", box.run("ip", "-N", "rule"))}
+    of_lan = ("from", "10.0.0.7", "iif", "lan0")
+    for to, by in ("10.55.0.1", "via 10.100.1.60 dev eth1"), ("10.66.0.1", "dev eth1"):
+        for words in (), ("from", given(1).address), ("oif", "eth1"), of_lan, (*of_lan, "mark", pins["1001"]):
+            said = box.run("ip", "-N", "route", "get", to, *words)
+            assert f" {by} " in said and (via := " via ") not in said.replace(by, ""), (said, via)
+        assert way(to, "from", given(0).address) == "eth0" == way(to, *of_lan, "mark", pins["1000"])
+    assert status()["in_order"] is True and box.verb("plan") == ""
+    box.ip(f"route add 10.88.0.0/16 nexthop via {given(0).gateway} dev eth0 nexthop via {given(1).gateway} dev eth1",
+           "route add 10.89.0.0/16 via inet6 fe80::1 dev eth1", "route add 10.90.0.0/16 dev eth1 tos 4",
+           "route add blackhole 10.91.0.0/16")  # nothing of these is taken along
+    before_these = kernel().ours
+    event("RENEW", "eth1", given(1))
+    assert kernel().ours == before_these
+    box.ip("route flush 10.55.0.0/16", "route flush 10.66.0.0/16")
+    event("RENEW", "eth1", given(1))
+    assert kernel().ours == before
+
+
+@boxed
+def test_of_more_routes_than_anybody_sets_by_hand_none_is_taken_along() -> None:
+    links_up()
+    before = kernel().ours
+    box.ip(*[f"route add 10.{200 + number // 250}.{number % 250}.0/24 via 10.100.1.60 dev eth1"
+             for number in range(2000)])
+    event("RENEW", "eth1", given(1))
+    assert kernel().ours == before
+    box.ip(*[f"route del 10.{200 + number // 250}.{number % 250}.0/24" for number in range(400, 2000)])
+    event("RENEW", "eth1", given(1))
+    assert len(kernel().ours) == len(before) + 400
+    assert status()["in_order"] is True
 
 
 @boxed

@@ -104,6 +104,31 @@ def test_one_to_whom_a_route_by_one_link_leads_is_answered_by_the_other(routes: 
             assert lab.connect(machine, 20, to=A_SERVER) == {"eth1": 20}
 
 
+@pytest.mark.parametrize("routes", ["main", "option 121"])
+def test_a_network_behind_another_router_is_reached_and_answered(routes: str) -> None:
+    """A branch office, or a provider's telephones. The gateway does not know the way there."""
+    option = {121: "0.0.0.0/0,192.0.2.33,10.55.0.0/16,192.0.2.35"} if routes == "option 121" else {}
+    with Lab([Isp("eth0"), Isp("eth1", options=option)]) as lab, Node("branch", lab.root) as branch:
+        provider = lab.isp("eth1").node
+        add_cable(provider, "port2", branch, "eth0")
+        # Where the host has br_netfilter, the provider would filter what its customers send to each other.
+        provider.sh("ip link set port2 master customers; sysctl -eqw net.bridge.bridge-nf-call-iptables=0")
+        branch.sh("ip link set eth0 up; ip address add 192.0.2.35/27 dev eth0; ip address add 10.55.0.1/16 dev lo")
+        lab.serve(branch)
+        lab.router.dhcp_lb("apply")
+        with monitor(lab):
+            lab.router.ifup()
+            if not option:
+                lab.router.sh("ip route add 10.55.0.0/16 via 192.0.2.35 dev eth1; dhcp-lb apply")
+            wait_for("the route", lambda: "10.55.0.0/16" in lab.router.run("ip", "route", "show", "table", "201"))
+            for machine in lab.lan, lab.router:
+                assert lab.connect(machine, 20, to="10.55.0.1") == {"eth1": 20}
+            [address] = lab.router.addresses("eth1")
+            assert lab.connect(branch, 20, to=address, source="10.55.0.1") == {"10.55.0.1": 20}
+            assert_shared(lab)
+            assert in_order(lab)
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_lan_inside_of_a_provider_s_network_is_answered(number: int) -> None:  # R5
     wide = Isp(f"eth{number}", network="10.0.0.0/8", gateway="10.77.0.1", pool="10.77.0.80/28")
