@@ -1,5 +1,8 @@
 """The file /etc/dhcp-lb: its text → links and settings, and every mistake in it at once."""
 
+from errno import ESPIPE
+from posix import stat
+
 from . import address
 from .model import CONNECTION, FAILOVER, NO, PAIR, SOURCE, YES, Link, Settings
 from .record import NamedTuple
@@ -16,6 +19,7 @@ PATH = "/etc/dhcp-lb"
 
 MAX_WEIGHT = 100_000_000  # room for a bandwidth in kbit/s; 1e9 and more is a slip
 MAX_TABLE = 2**32 - 1
+S_IFMT, S_IFIFO = 0o170000, 0o010000  # uapi/linux/stat.h
 MAX_TEXT = 1 << 24  # bytes: 16 MiB; thousands of links need less than one
 TABLE_IDS = f"1 to 252, or 256 to {MAX_TABLE}"
 RESERVED_TABLES = {253: "default", 254: "main", 255: "local"}
@@ -49,6 +53,8 @@ def read_config(path: str = PATH, known: Config | None = None) -> Config:
     that cannot be read is a mistake."""
     try:
         text = read(path, MAX_TEXT, follow=True)
+        if not text and stat(path).st_mode & S_IFMT == S_IFIFO:  # a run does not wait for its writer
+            raise OSError(ESPIPE, "Is a pipe")
     except FileNotFoundError:
         text = b""
     except (OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """Faults of doc/faults.md: Configuration. Each test has the number of its line."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -78,6 +79,18 @@ def test_a_directory_in_the_place_of_the_configuration_changes_nothing() -> None
     done = subprocess.run([PROGRAM, "apply"], capture_output=True, text=True, env=ENVIRONMENT)
     assert (done.returncode, done.stderr) == (
         2, "dhcp-lb: /etc/dhcp-lb: Is a directory: must be a file that root can read\n")
+    assert kernel() == before
+
+
+@boxed
+def test_a_pipe_in_the_place_of_the_configuration_changes_nothing() -> None:
+    before = two_links()
+    CONFIG.unlink()
+    os.mkfifo(CONFIG)
+    event("STOP", "eth0")
+    done = subprocess.run([PROGRAM, "apply"], capture_output=True, text=True, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (
+        2, "dhcp-lb: /etc/dhcp-lb: Is a pipe: must be a file that root can read\n")
     assert kernel() == before
 
 
