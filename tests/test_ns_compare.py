@@ -10,7 +10,9 @@ def test_it_compares_and_prints_its_tables() -> None:
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("|")]
     ours = [row for row in rows if row[0] == "dhcp-lb"]
     theirs = [row for row in rows if row[0] == "LARTC script"]
-    assert len(ours) == len(theirs) == 8
-    gaps, kills = ours[1], ours[-1]
+    assert (len(ours), len(theirs)) == (9, 8)
+    gaps, kills, dead = ours[1], ours[-2], ours[-1]
     assert all(cell.startswith("0 of ") for cell in gaps[1:]), gaps  # no lookup failed
     assert kills[2] == "0 of 3" and kills[-1] == "0 of 3", kills  # no half state; repaired by its own next event
+    assert dead[2].startswith("0 of ") and dead[-1].startswith("0.0 of "), dead  # nothing new by a dead link
+    assert all(float(cell.split()[0]) > 0 for cell in (dead[1], dead[3])), dead

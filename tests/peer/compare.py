@@ -7,7 +7,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
@@ -15,7 +15,7 @@ from tests.beds.lab import Isp, Lab, debian_root
 from tests.beds.lab.lab import Counts
 from tests.beds.lab.root import PACKAGES
 
-from . import at_will, daemons, with_dhcp
+from . import at_will, daemons, watching, with_dhcp
 from .at_will import KINDS, Cost, Costs, Kills, Pairs
 from .daemons import Daemons
 from .events import Runner
@@ -26,10 +26,12 @@ from .networkmanager import NetworkManager
 from .ours import Ours
 from .peer import Daemon, Peer, uninstall_dhcp_lb
 from .shorewall import Shorewall
+from .watching import NAME_SERVER, Watched, Watching
 from .with_dhcp import GATEWAYS, Gap, Seen
 
 Result = TypeVar("Result")
 ALL: list[Peer] = [Ours(), Peer(), Lartc(), Flush(), Shorewall(), NetworkManager(), Networkd()]
+WATCHING = watching.ALL
 QUICK = ["dhcp-lb", "LARTC script"]
 
 
@@ -42,35 +44,44 @@ class Amount(NamedTuple):
     pairs: int
     kills: int
     daemons: int
+    deaths: int  # of a provider
+    healthy_s: float
     later_s: float = 8
 
 
-FULL = Amount(connections=200, rounds=3, costs=10, pairs=50, kills=60, daemons=10)
-LITTLE = Amount(connections=30, rounds=1, costs=1, pairs=1, kills=3, daemons=1, later_s=0.5)
+FULL = Amount(connections=200, rounds=3, costs=10, pairs=50, kills=60, daemons=10, deaths=3, healthy_s=300)
+LITTLE = Amount(connections=30, rounds=1, costs=1, pairs=1, kills=3, daemons=1, deaths=1, healthy_s=1, later_s=0.5)
 
 
-class Machines:
-    """A lab for each peer, with both links up."""
+def machines(peers: Sequence[Peer], stack: contextlib.ExitStack, options: Mapping[int, str]) -> dict[str, Lab]:
+    """A lab for each peer, by its name, with both links up. `options`: of DHCP, from both providers."""
+    labs = {}
+    for peer in peers:
+        root = debian_root(packages=sorted([*PACKAGES, *peer.packages]))
+        isps = [Isp("eth0", options=options),
+                Isp("eth1", weight=2, renew_s=peer.renew_s, gateway=GATEWAYS[0], options=options)]
+        lab = labs[peer.name] = stack.enter_context(Lab(isps, root))
+        if peer.name != "dhcp-lb":
+            uninstall_dhcp_lb(lab.router)
+        peer.install(lab)
+        peer.up(lab.router, "eth1", "eth0")
+    return labs
 
-    def __init__(self, peers: Sequence[Peer], stack: contextlib.ExitStack) -> None:
-        self.labs: dict[str, Lab] = {}
-        for peer in peers:
-            root = debian_root(packages=sorted([*PACKAGES, *peer.packages]))
-            isps = [Isp("eth0"), Isp("eth1", weight=2, renew_s=peer.renew_s, gateway=GATEWAYS[0])]
-            lab = self.labs[peer.name] = stack.enter_context(Lab(isps, root))
-            if peer.name != "dhcp-lb":
-                uninstall_dhcp_lb(lab.router)
-            peer.install(lab)
-            peer.up(lab.router, "eth1", "eth0")
 
-
-def compare(peers: Sequence[Peer], amount: Amount) -> None:
+def compare(peers: Sequence[Peer], watching_peers: Sequence[Watching], amount: Amount) -> None:
     system = platform.freedesktop_os_release()["PRETTY_NAME"]
     kernel = ".".join(os.uname().release.split(".")[:2])
     print(f"{system}, Linux {kernel}, {os.cpu_count()} CPUs.\n")
-    print("\n".join(f"- {peer.name}: {peer.about}" for peer in peers), "\n", flush=True)
+    if peers:
+        compare_routing(peers, amount)
+    if watching_peers:
+        compare_monitors(watching_peers, amount)
+
+
+def compare_routing(peers: Sequence[Peer], amount: Amount) -> None:
+    print_peers(peers)
     with contextlib.ExitStack() as stack:
-        labs = Machines(peers, stack).labs
+        labs = machines(peers, stack, {})
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=2))  # two peers at a time, but for what is timed
 
         def each(measure: Callable[[Peer], Result], of: Sequence[Peer]) -> dict[str, Result]:
@@ -90,6 +101,19 @@ def compare(peers: Sequence[Peer], amount: Amount) -> None:
         hooked = [peer for peer in peers if peer.hook]
         print_pairs(each(lambda peer: at_will.pairs(runners[peer.name], amount.pairs), hooked))
         print_kills(each(lambda peer: at_will.kills(runners[peer.name], amount.kills), hooked))
+
+
+def compare_monitors(peers: Sequence[Watching], amount: Amount) -> None:
+    print_peers(peers)
+    with contextlib.ExitStack() as stack:
+        labs = machines(peers, stack, {6: NAME_SERVER})
+        pool = stack.enter_context(ThreadPoolExecutor())  # all at a time: they wait
+        print_watched(dict(zip([peer.name for peer in peers], pool.map(
+            lambda peer: watching.measure(labs[peer.name], peer, amount.deaths, amount.healthy_s), peers))))
+
+
+def print_peers(peers: Sequence[Peer]) -> None:
+    print("\n".join(f"- {peer.name}: {peer.about}" for peer in peers), "\n", flush=True)
 
 
 def watch(lab: Lab, peer: Peer, amount: Amount) -> Seen:
@@ -175,6 +199,18 @@ def print_kills(kills: dict[str, Kills]) -> None:
           [[name, *[f"{count} of {one.times}" for count in one[1:]]] for name, one in kills.items()])
 
 
+def print_watched(watched: dict[str, Watched]) -> None:
+    def spoken(values: Sequence[float]) -> str:
+        return f"{statistics.median(values):.1f} s ({min(values):.1f} to {max(values):.1f})"
+
+    table(["new connections by a link", "none after its provider has died", "looks while it is dead that find some",
+           "some after its provider works again", "with 1 % loss: how often there were none",
+           "its modem boots: seconds with some, of those between the cable and the line"],
+          [[name, spoken(one.out_s), f"{one.wrongly_in[0]} of {one.wrongly_in[1]}", spoken(one.back_s),
+            f"{one.wrongly_out} in {one.healthy_s:.0f} s", f"{one.boots[0]:.1f} of {one.boots[1]:.1f}"]
+           for name, one in watched.items()])
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in [head, ["---"] * len(head), *rows]:
         print("|", " | ".join(row), "|")
@@ -184,14 +220,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="compare", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two peers and little of all, to see that it works")
-    parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {', '.join(peer.name for peer in ALL)}")
+    all_names = list(dict.fromkeys([peer.name for peer in (*ALL, *WATCHING)]))
+    parser.add_argument("--monitors", action="store_true", help="only what watches the links")
+    parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {'; '.join(all_names)}")
     wanted = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("compare: only root can make network namespaces; try sudo")
-    names = wanted.peers or (QUICK if wanted.quick else [peer.name for peer in ALL])
-    if unknown := set(names) - {peer.name for peer in ALL}:
+    names = wanted.peers or (QUICK if wanted.quick else all_names)
+    if unknown := set(names) - set(all_names):
         parser.error(f"{', '.join(sorted(unknown))}: no such peer")
-    compare([peer for peer in ALL if peer.name in names], LITTLE if wanted.quick else FULL)
+    compare([peer for peer in ALL if peer.name in names and not wanted.monitors],
+            [peer for peer in WATCHING if peer.name in names], LITTLE if wanted.quick else FULL)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ true
 class Shorewall(Peer):
     name = "Shorewall"
     about = "two providers, `track` and `balance`, told by hooks of dhclient"
-    packages = ("shorewall",)
+    packages: tuple[str, ...] = ("shorewall",)
     hook = "shorewall"
     settle_s = 4
 
