@@ -12,15 +12,16 @@ from .sight import IF_INET6, News, Sight, look, look6, now_s
 from .store import Store
 
 
-def reconcile(config: Config, store: Store, news: News = News(), wait: bool = True) -> Sight | None:
+def reconcile(config: Config, store: Store, news: News = News(), wait: bool = True) -> tuple[Sight, ...]:
     """Does everything that is due after an event, an edit, a boot or a verb, unless a run that began later than this
     call has done it meanwhile. `config` is what the caller has read. The text of the file under the lock counts:
     otherwise a run that had to wait would undo an edit.
 
-    Returns what it saw of IPv4, or None if another run has done it. Raises Invalid, OSError or Deadline if it fails,
-    and Busy if another run is at work and this one is not to `wait`. The next run uses what is in the store."""
+    Returns what it saw of each family that it has looked at, IPv4 first, or nothing if another run has done it.
+    Raises Invalid, OSError or Deadline if it fails, and Busy if another run is at work and this one is not to `wait`.
+    The next run uses what is in the store."""
     known = config
-    seen: Sight | None = None
+    seen: tuple[Sight, ...] = ()
 
     def see_and_change(lock: Lock) -> None:
         nonlocal seen
@@ -29,15 +30,16 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
             raise Invalid("\n".join(config.errors))
         kernel = Rtnetlink()
         state = _pinned(kernel, config, store, _state(config, store, news), news)
-        seen = sight = look(kernel, config, state)
+        sight = look(kernel, config, state)
         of_any = not news.family or lock.for_others()
         if of_any or news.family == IPV4.number:
             sight = settle(lock, kernel, sight)
+            seen = sight,
         if of_any or news.family == IPV6.number:
             state = store.load6(sight.state, config.interfaces, now_s())
             if six := look6(kernel, sight.config, state._replace(objections={}) if news.edited else state,
                             sight.interfaces):
-                settle(lock, kernel, six)
+                seen = *seen, settle(lock, kernel, six)
 
     def settle(lock: Lock, kernel: Rtnetlink, sight: Sight) -> Sight:
         if news.mends and sight.config.settings.enabled != NO:

@@ -16,7 +16,7 @@ from .model import (ADMINISTRATOR, GIVEN_UP, GONE, KERNEL, LOADED, LOST, MONITOR
 RUN = "/run/dhcp-lb"
 
 HELD = "held"  # by the administrator: lines `INTERFACE disabled|draining SINCE`; 2.0 had no SINCE
-# Three of these files there are once more for IPv6, with a 6 behind the name: objections, settled, furnished.
+# Four of these files there are once more for IPv6, with a 6 behind the name: objections, watched, settled, furnished.
 PREFIXES = "prefixes"  # a file a link, with a line `1 PREFIX BEGIN UNTIL` for each (model.Delegated)
 OBJECTIONS = "objections"  # of the kernel: lines `INTERFACE REACH SINCE SAID-OF WHY`, with tabs
 WATCHED = "watched"  # by the monitor: `PID UNTIL`, then a line for each link (_encode_checked), with tabs
@@ -111,15 +111,16 @@ class Store:
         self._keep(HELD, [f"{name} {_WORDS[hold.reach]} {hold.since_s}" for name, hold in sorted(held.items())])
 
     def load6(self, state: State, interfaces: frozenset[str], now_s: int) -> State:
-        """The state for IPv6: the kernel shows the leases, and has objections of its own. What the monitor found out
-        is about IPv4, but that a carrier has been away for long."""
+        """The state for IPv6: the kernel shows the leases, and has objections of its own. So has the monitor verdicts;
+        but a carrier is of both families, and so is the monitor itself, who ends each link's pauses."""
         try:
             objections = self.objections(IPV6.number)
         except ValueError:
             self.discard(f"{self.path}/{_of(OBJECTIONS, IPV6.number)}")
             objections = {}
-        checked = {name: one if one.hold and one.hold.reach == GONE else one._replace(hold=None)
+        checked = {name: Checked(one.hold if one.hold and one.hold.reach == GONE else None, "")
                    for name, one in state.checked.items()}
+        checked.update(self.checked(now_s, IPV6.number))
         try:
             names = interfaces & set(listdir(f"{self.path}/{PREFIXES}"))
         except FileNotFoundError:
@@ -169,10 +170,10 @@ class Store:
         except OSError:
             pass
 
-    def checked(self, now_s: int) -> dict[str, Checked]:
-        """What the monitor found out, by link; nothing if it does not say any more that it holds."""
+    def checked(self, now_s: int, family: int = IPV4.number) -> dict[str, Checked]:
+        """What the monitor found out in a family, by link; nothing if it does not say any more that it holds."""
         try:
-            first, *lines = self._lines(WATCHED)
+            first, *lines = self._lines(_of(WATCHED, family))
             until_s = int(first.split(" ")[1])
             if not now_s < until_s <= now_s + _CHECK_VALID_S:
                 return {}
@@ -180,14 +181,15 @@ class Store:
         except (OSError, ValueError, IndexError):
             return {}
 
-    def watch(self, checked: dict[str, Checked], now_s: int) -> None:
-        """Keeps what the monitor, this process, found out, for as long as it counts from `now_s` on."""
+    def watch(self, checked: dict[str, Checked], now_s: int, family: int = IPV4.number) -> None:
+        """Keeps what the monitor, this process, found out in a family, for as long as it counts from `now_s` on."""
         lines = [_encode_checked(name, one) for name, one in sorted(checked.items())]
-        self._keep(WATCHED, [f"{getpid()} {now_s + _CHECK_VALID_S}", *lines])
+        self._keep(_of(WATCHED, family), [f"{getpid()} {now_s + _CHECK_VALID_S}", *lines])
 
     def unwatch(self) -> None:
         """Forgets what the monitor found out."""
-        self.discard(f"{self.path}/{WATCHED}")
+        for family in FAMILIES:
+            self.discard(f"{self.path}/{_of(WATCHED, family)}")
 
     def pin(self, pinned: str) -> None:
         """Keeps what State.pinned tells."""

@@ -48,6 +48,23 @@ def test_how_the_links_are(facts: dict, want: tuple[int, str]) -> None:
     assert found(**facts) == want
 
 
+@pytest.mark.parametrize("state, want", [
+    ("up", (WELL, "2 of 2 links work")), ("no lease", (WELL, "2 of 2 links work")),
+    ("no address", (WELL, "2 of 2 links work")), ("no carrier", (WELL, "2 of 2 links work")),
+    ("dead", (LACKING, "2 of 2 links work; IPv6 of eth1: dead")),
+    ("returning", (LACKING, "2 of 2 links work; IPv6 of eth1: returning")),
+    ("no router", (LACKING, "2 of 2 links work; IPv6 of eth1: no router")),
+])
+def test_what_is_not_well_with_ipv6_alone_is_told(state: str, want: tuple[int, str]) -> None:
+    config = parse(CONFIG)
+    four = judge(config.links, LEASES, {}, INTERFACES)
+    six = four[0], four[1]._replace(state=state)
+    assert brief(config, four, (), False, True, six) == want
+    assert brief(config, four, ("eth1",), False, True, six) == (WELL, want[1])
+    dead = four[0], four[1]._replace(state="dead")
+    assert brief(config, dead, (), False, True, six) == (LACKING, "1 of 2 links works; eth1: dead")
+
+
 def test_a_link_that_the_administrator_holds_and_that_has_no_lease_is_no_alarm() -> None:
     config = parse(CONFIG)
     uplinks = judge(config.links, {**LEASES, "eth1": NONE}, {}, INTERFACES)

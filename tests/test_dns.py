@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhcp_lb.monitor.dns import NS, A, Reply, query, question, reply
+from dhcp_lb.monitor.dns import AAAA, NS, A, Reply, query, question, reply
 
 ROOT = bytes.fromhex("00 0002 0001")
 WEB = b"\x03web\x07example\x00" + bytes.fromhex("0001 0001")
@@ -16,6 +16,15 @@ def test_a_question_is_what_the_rfc_says() -> None:
     assert question("", NS) == ROOT
     assert question("web.example", A) == WEB
     assert query(0x1234, ROOT) == bytes.fromhex("1234 0100 0001 0000 0000 0000 00 0002 0001")
+
+
+def test_the_addresses_are_of_the_family_that_was_asked_for() -> None:
+    asked = question("web.example", AAAA)
+    aaaa = bytes.fromhex("c00c 001c 0001 0000003c 0010 20010db8 00000000 00000000 00000080")
+    body = bytes.fromhex("1234 8180 0001 0002 0000 0000") + asked
+    assert reply(body + ADDRESS + aaaa, 0x1234, asked) == Reply(0, ("2001:db8::80",), 60)
+    assert reply(bytes.fromhex("1234 8180 0001 0001 0000 0000") + WEB + aaaa, 0x1234, WEB) == Reply(0)
+    assert reply(bytes.fromhex("1234 8180 0001 0001 0000 0000") + ROOT + aaaa, 0x1234, ROOT) == Reply(0)
 
 
 @pytest.mark.parametrize("header, body, found", [

@@ -10,15 +10,22 @@ from dhcp_lb.verbs.history import Entry, Outage, as_lines, outages, read
 
 
 def begin(time_s: float, **states: str) -> Entry:
-    return Entry(time_s, "begin", "", "", "", "\n".join([f"{name} {state}" for name, state in states.items()]))
+    four = {name: state for name, state in states.items() if not name.startswith("six_")}
+    six = {name.removeprefix("six_"): state for name, state in states.items() if name not in four}
+    lines = ["\n".join([f"{name} {state}" for name, state in of.items()]) for of in (four, six)]
+    return Entry(time_s, "begin", "", "", "", *lines)
 
 
 def down(time_s: float, link: str = "eth0", state: str = "dead", reason: str = "") -> Entry:
-    return Entry(time_s, "link-down", link, state, reason, "")
+    return Entry(time_s, "link-down", link, state, reason)
+
+
+def six(time_s: float, state: str, reason: str = "") -> Entry:
+    return Entry(time_s, "prefix", "eth0", state, reason)
 
 
 def up(time_s: float, link: str = "eth0") -> Entry:
-    return Entry(time_s, "link-up", link, "up", "", "")
+    return Entry(time_s, "link-up", link, "up", "")
 
 
 @pytest.mark.parametrize("entries, want", [
@@ -38,6 +45,13 @@ def up(time_s: float, link: str = "eth0") -> Entry:
     ([down(5, state="not configured")], []),
     ([down(5), down(6, state="not configured")], [Outage("eth0", "dead", 5, 6)]),
     ([up(5)], []),
+    # IPv6 has its own.
+    ([six(5, "dead", "no answer"), down(6), six(7, "up"), up(9)],
+     [Outage("eth0 (IPv6)", "dead: no answer", 5, 7), Outage("eth0", "dead", 6, 9)]),
+    ([six(5, "no carrier"), six(7, "no address")], [Outage("eth0 (IPv6)", "no carrier", 5, 7)]),
+    ([begin(1, eth0="up", six_eth0="dead"), six(3, "up"), six(4, "up")], [Outage("eth0 (IPv6)", "dead", 1, 3)]),
+    ([six(5, "dead"), begin(20, eth0="up", six_eth0="up")], [Outage("eth0 (IPv6)", "dead", 5, 20)]),
+    ([six(5, "dead"), begin(20, eth0="up")], [Outage("eth0 (IPv6)", "dead", 5, 20)]),
     ([down(5), down(6, state="no carrier"), up(9)], [Outage("eth0", "dead", 5, 9)]),  # the journal has lost a line
 ])
 def test_the_outages(entries: list[Entry], want: list[Outage]) -> None:
@@ -49,7 +63,7 @@ def test_the_journal_s_json() -> None:
             "DHCP_LB_EVENT": "link-down", "DHCP_LB_LINK": list(b"\x1b[1m\xff"), "DHCP_LB_STATE": "no carrier",
             "DHCP_LB_REASON": None}
     assert list(read([json.dumps(line)])) == [
-        Entry(1795714767.743578, "link-down", "\x1b[1m\udcff", "no carrier", "", "")]
+        Entry(1795714767.743578, "link-down", "\x1b[1m\udcff", "no carrier", "")]
     assert list(read([json.dumps({**line, "DHCP_LB_LINK": ["twice", "there"]})]))[0].link == ""
 
 

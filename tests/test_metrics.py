@@ -18,9 +18,9 @@ DEAD = Measured("eth1", 201, "198.51.100.7", "198.51.100.1", 2, 1, "dead", True,
 STATES = ("up", "dead", "no lease")
 
 
-def read(*links: Measured) -> dict[str, dict[tuple[str, ...], float]]:
+def read(*links: Measured, six: tuple[Measured, ...] = ()) -> dict[str, dict[tuple[str, ...], float]]:
     """Family → the values of its labels, in the order of their names → value."""
-    content = text("3.0", list(links), STATES, True, 1e9 + 0.5)
+    content = text("3.0", list(links), STATES, True, 1e9 + 0.5, list(six))
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in parser.text_string_to_metric_families(content):
         assert family.name.startswith("dhcp_lb_") and family.documentation
@@ -48,6 +48,17 @@ def test_each_link_has_its_values() -> None:
                                           ("198.51.100.7", "198.51.100.1", "eth1", "201"): 1}
     assert found["dhcp_lb_in_order"] == {(): 1} and found["dhcp_lb_build_info"] == {("3.0",): 1}
     assert found["dhcp_lb_last_look_timestamp_seconds"] == {(): 1e9 + 0.5}
+
+
+def test_what_may_be_another_thing_in_ipv6_is_told_of_the_links_that_have_it() -> None:
+    four, both = read(WORKS), read(WORKS, six=(WORKS._replace(works=False, share=0.0, state="dead"),))
+    assert four.items() <= both.items()
+    assert {name: values for name, values in both.items() if name not in four} == {
+        "dhcp_lb_ipv6_link_up": {("eth0",): 0}, "dhcp_lb_ipv6_link_healthy": {("eth0",): 0},
+        "dhcp_lb_ipv6_link_share_ratio": {("eth0",): 0}, "dhcp_lb_ipv6_link_state_changes_total": {("eth0",): 2},
+        "dhcp_lb_ipv6_probes_total": {("eth0",): 100}, "dhcp_lb_ipv6_answers_total": {("eth0",): 99},
+        "dhcp_lb_ipv6_probe_rtt_seconds": {("eth0",): 0.0031}, "dhcp_lb_ipv6_probe_loss_ratio": {("eth0",): 0.01},
+        "dhcp_lb_ipv6_link_state": {("eth0", "up"): 0, ("eth0", "dead"): 1, ("eth0", "no lease"): 0}}
 
 
 @pytest.mark.parametrize("name, label", [('a"b\\c', 'a"b\\c'), ("$(id)", "$(id)"), ("é€", "é€"), ("\udcff", "\ufffd"),

@@ -3,7 +3,7 @@
 import pytest
 
 from dhcp_lb.model import ON_DEVICE
-from dhcp_lb.monitor.notices import Standing, beginning, notices, standings, words
+from dhcp_lb.monitor.notices import Standing, Standing6, beginning, notices, notices6, standings, standings6, words
 from dhcp_lb.routing import judge
 from tests.beds.examples import ETH0, ETH1, INTERFACES, LEASES
 
@@ -75,5 +75,42 @@ def test_the_log_has_them_in_words(before: dict[str, Standing], now: dict[str, S
 
 
 def test_the_log_says_how_the_links_are_as_the_monitor_begins() -> None:
-    assert words(beginning({"eth1": DEAD._replace(state="no lease"), "eth0": WORKS})) == (
-        "the monitor begins: eth0: up, eth1: no lease")
+    four = {"eth1": DEAD._replace(state="no lease"), "eth0": WORKS}
+    assert words(beginning(four, {})) == "the monitor begins: eth0: up, eth1: no lease"
+    assert words(beginning(four, {"eth0": LAN})) == "the monitor begins: eth0: up, eth1: no lease, IPv6 of eth0: up"
+
+
+LAN = Standing6("up", "", ("2001:db8:a::/56", "2001:db8:c::/56"), 200, 1)
+SILENT = LAN._replace(state="dead", reason="no answer from 2001:db8:a::53")
+
+
+def test_the_ipv6_of_a_link_dies_and_comes_back_and_its_prefixes_with_it() -> None:
+    assert notices6({"eth0": LAN}, {"eth0": SILENT}) == [{
+        "EVENT": "prefix", "LINK": "eth0", "STATE": "dead", "OLD_STATE": "up",
+        "REASON": "no answer from 2001:db8:a::53", "PREFIXES6": "",
+        "OLD_PREFIXES6": "2001:db8:a::/56 2001:db8:c::/56", "TABLE": "200", "TIER": "1"}]
+    back, = notices6({"eth0": SILENT}, {"eth0": LAN})
+    assert (back["STATE"], back["PREFIXES6"], back["OLD_PREFIXES6"]) == ("up", "2001:db8:a::/56 2001:db8:c::/56", "")
+
+
+@pytest.mark.parametrize("before, now, line", [
+    ({}, {"eth0": LAN}, "IPv6 of eth0: up, was no lease; prefixes 2001:db8:a::/56 2001:db8:c::/56, were none"),
+    ({"eth0": LAN}, {"eth0": LAN._replace(prefixes=("2001:db8:d::/56",))},
+     "IPv6 of eth0: prefixes 2001:db8:d::/56, were 2001:db8:a::/56 2001:db8:c::/56"),
+    ({"eth0": LAN._replace(prefixes=())}, {"eth0": SILENT._replace(prefixes=())}, "IPv6 of eth0: dead, was up"),
+    ({"eth0": LAN}, {"eth0": LAN._replace(state="no address")}, ""),  # the LAN's way is the same
+    ({"eth0": LAN}, {"eth0": LAN._replace(state="draining")},
+     "IPv6 of eth0: draining, was up; prefixes none, were 2001:db8:a::/56 2001:db8:c::/56"),
+    ({"eth0": SILENT}, {"eth0": SILENT._replace(state="no carrier", prefixes=())}, ""),
+    ({"eth0": LAN}, {}, "IPv6 of eth0: no lease, was up; prefixes none, were 2001:db8:a::/56 2001:db8:c::/56"),
+    ({}, {"eth0": SILENT}, ""),
+    ({"eth0": LAN, "eth1": LAN}, {"eth0": LAN, "eth1": LAN}, ""),
+])
+def test_what_is_told_of_ipv6_is_what_the_lan_may_use(before: dict[str, Standing6], now: dict[str, Standing6],
+                                                      line: str) -> None:
+    assert [words(one) for one in notices6(before, now)] == ([line] if line else [])
+
+
+def test_what_is_told_of_ipv6_comes_from_the_links_as_they_are() -> None:
+    leases = {"eth0": LEASES["eth0"]._replace(prefixes=LAN.prefixes)}
+    assert standings6(judge((ETH0,), leases, {}, INTERFACES)) == {"eth0": LAN}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from socket import AF_INET
 
 import pytest
 
@@ -142,21 +143,21 @@ def test_a_host_without_a_name_server_is_not_asked(net: Net) -> None:
 
 def test_a_stale_entry_of_a_nat_is_left_behind_by_another_identity(net: Net) -> None:
     assert net.answered(net.eth1, ECHO) and net.answered(net.eth1, ROOT)
-    identity, port = net.prober.identities["eth1"], net.prober.udp[-1][0].getsockname()
+    identity, port = net.prober.identities[net.eth1.key], net.prober.udp[AF_INET][-1][0].getsockname()
     net.now_s += KEEP_S
-    net.prober.renew("eth1", net.now_s)
+    net.prober.renew(net.eth1, net.now_s)
     assert net.answered(net.eth1, ECHO) and net.answered(net.eth1, ROOT)
-    assert net.prober.identities["eth1"] != identity
-    assert net.prober.udp[-1][0].getsockname() != port
+    assert net.prober.identities[net.eth1.key] != identity
+    assert net.prober.udp[AF_INET][-1][0].getsockname() != port
     net.now_s += KEEP_S + 1
     net.answers(0.01)
-    assert len(net.prober.udp) == 1
+    assert len(net.prober.udp[AF_INET]) == 1
 
 
 def test_what_was_asked_of_a_link_that_is_another_one_now_does_not_count(net: Net) -> None:
     for ask in ECHO, ROOT, Ask(HTTP, HOST, 80, HOST, "/slow"), Ask(GATEWAY, "10.100.1.1"):
         net.ask(net.eth1, ask)
-    net.prober.forget("eth1")
+    net.prober.forget(*net.eth1.key)
     assert net.answers() == []
 
 
@@ -221,7 +222,7 @@ def sent_query(net: Net, ask: Ask = ROOT) -> tuple[int, bytes]:
     net.ask(net.eth1, ask)
     (key, sent), = net.prober.queries.items()
     assert isinstance(key, tuple)
-    return (net.prober.udp[0][0].getsockname()[1],
+    return (net.prober.udp[AF_INET][0][0].getsockname()[1],
             struct.pack("!6H", key[1], 0x8185, 1, 0, 0, 0) + sent.asked)
 
 
@@ -287,7 +288,7 @@ def test_a_host_that_no_link_leads_to_is_not_connected_to(net: Net, quad: str) -
 def test_a_flood_of_packets_does_not_hold_up_the_loop(net: Net) -> None:
     net.ask(net.eth1, ROOT)
     assert net.answers() != []
-    port = net.prober.udp[0][0].getsockname()[1]
+    port = net.prober.udp[AF_INET][0][0].getsockname()[1]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as noise:
         for _ in range(2000):
             noise.sendto(bytes(12), ("127.0.0.1", port))
@@ -425,7 +426,7 @@ def test_a_gateway_that_has_gone_is_silence_and_one_that_is_back_answers(net: Ne
     gateway = Ask(GATEWAY, "10.100.1.1")
     assert net.answered(net.eth1, gateway)
     net.isp1.sh("ip link set cable arp off")
-    net.prober.forget("eth1")
+    net.prober.forget(*net.eth1.key)
     assert not net.answered(net.eth1, gateway, 3.5)  # the kernel has asked three times
     net.isp1.sh("ip link set cable arp on")
     assert net.answered(net.eth1, gateway, 3.5)

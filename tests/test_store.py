@@ -5,6 +5,7 @@ import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from socket import AF_INET6
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 
 from dhcp_lb.address import parse
 from dhcp_lb.config import Config
-from dhcp_lb.model import (ADMINISTRATOR, GIVEN_UP, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, NONE, ON_DEVICE,
-                           OUT, Checked, Hold, Lease, Objection, State)
+from dhcp_lb.model import (ADMINISTRATOR, GIVEN_UP, GONE, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, NONE,
+                           ON_DEVICE, OUT, Checked, Hold, Lease, Objection, State)
 from dhcp_lb.sight import Sight
 from dhcp_lb.store import HELD, OBJECTIONS, PINNED, SERVERS, TUNED, WATCHED, Store, _decode, _encode, lives
 from tests.beds.examples import LEASE0, LEASE1, held
@@ -304,6 +305,23 @@ def test_what_the_monitor_found_out_holds_for_two_minutes(store: Store) -> None:
     store.unwatch()
     assert store.load(BOTH, NOW).checked == {}
     store.unwatch()
+
+
+def test_what_the_monitor_found_out_of_ipv6_is_a_word_of_its_own(store: Store) -> None:
+    dead, works = CHECKED["eth0"], CHECKED["eth1"]
+    away = Checked(Hold(MONITOR, GONE, "its carrier was away", 0), "192.0.2.1", by="its name servers")
+    four = {"eth0": works, "eth1": dead, "eth2": away}
+    store.watch(four, NOW)
+    plain = {"eth0": Checked(None, ""), "eth1": Checked(None, ""), "eth2": Checked(away.hold, "")}
+    state = store.load(BOTH, NOW)
+    assert store.load6(state, BOTH, NOW).checked == plain  # a carrier is of both, and so is who ends a pause
+    store.watch({"eth0": dead}, NOW, AF_INET6)
+    assert store.load(BOTH, NOW).checked == four == store.checked(NOW)
+    assert store.checked(NOW, AF_INET6) == {"eth0": dead}
+    assert store.load6(state, BOTH, NOW).checked == {**plain, "eth0": dead}
+    assert store.load6(state, BOTH, NOW + 120).checked == plain
+    store.unwatch()
+    assert store.checked(NOW, AF_INET6) == store.checked(NOW) == {}
 
 
 @pytest.mark.parametrize("change", [

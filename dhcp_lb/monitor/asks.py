@@ -22,6 +22,16 @@ class Way(NamedTuple):
     gateway: str  # ON_DEVICE: it has none
     servers: tuple[str, ...] = ()  # the name servers that came with the lease
 
+    @property
+    def family(self) -> int:
+        """AF_INET or AF_INET6."""
+        return address.family(self.source)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The interface and the family: no two ways that are in use have the same."""
+        return self.interface, self.family
+
 
 class Ask(NamedTuple):
     """One who is asked by a packet."""
@@ -35,7 +45,9 @@ class Ask(NamedTuple):
 
 
 def asks(targets: tuple[Target, ...], way: Way) -> tuple[Ask, ...]:
-    """Who is asked, each once; nobody if the lease has neither name server nor gateway that could be asked."""
+    """Who is asked, each once; nobody if the lease has neither name server nor gateway that could be asked, or all
+    targets are of the other family. A host that is known by name may have no address in IPv6, so it proves nothing
+    there before it has answered."""
     found: list[Ask] = []
     servers = usable(way)
     gateway = Ask(GATEWAY, way.gateway)
@@ -47,10 +59,10 @@ def asks(targets: tuple[Target, ...], way: Way) -> tuple[Ask, ...]:
                 found.append(gateway._replace(named=kind == GATEWAY))
         elif kind == DNS:
             found += [Ask(DNS, server, DNS_PORT, host) for server in servers]
-        elif kind == HTTP and not _is_ipv4(host):
-            if servers and ":" not in host:
-                found.append(Ask(HTTP, "", port, host, path))
-        elif _is_ipv4(host):
+        elif kind == HTTP and not _is_ipv4(host) and ":" not in host:
+            if servers:
+                found.append(Ask(HTTP, "", port, host, path, named=way.family == AF_INET))
+        elif address.family(host) == way.family:
             found.append(Ask(kind, host, port, host if kind == HTTP else "", path))
     return tuple(dict.fromkeys(found))
 
@@ -59,13 +71,17 @@ def usable(way: Way) -> tuple[str, ...]:
     """The name servers of a lease that can be asked through the link. What a provider says may be anything."""
     found: list[str] = []
     for server in way.servers:
-        try:
-            quad = address.unicast(server)
-        except ValueError:
-            continue
-        if quad != way.source and quad not in found:
-            found.append(quad)
+        if address.family(server) == way.family and (host := reachable(server)) not in ("", way.source, *found):
+            found.append(host)
     return tuple(found[:MAX_NAME_SERVERS])
+
+
+def reachable(text: str) -> str:
+    """The address in canonical form, of either family; "" if no packet can be sent to it by a link."""
+    try:
+        return address.router6(text) if ":" in text else address.unicast(text)
+    except ValueError:
+        return ""
 
 
 def _is_ipv4(text: str) -> bool:

@@ -15,6 +15,7 @@ SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 LOAD_WORD, LOAD_HALF, LOAD_BYTE = 0x20, 0x28, 0x30  # from the message's begin
 LOAD_WORD_X, LOAD_HALF_X, LOAD_BYTE_X = 0x40, 0x48, 0x50  # from X on
 LOAD_IP_HEADER_LENGTH = 0xb1  # into X: four times the lower half of a byte
+LOAD_X = 0x01  # a constant into X
 EQUAL = 0x15
 RETURN = 0x06
 ALL, NOTHING = 0xffffffff, 0

@@ -5,7 +5,7 @@ from posix import chmod, unlink
 
 from ..config import Config
 from ..model import NO
-from ..routing import UP, Uplink
+from ..routing import DEAD, NO_ROUTER, RETURNING, UP, Uplink
 from ..store import Store, read, replace
 
 TYPE_CHECKING = False
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 WELL, LACKING, BROKEN, UNKNOWN = range(4)  # exit statuses: those of monitoring plugins
+OUT6 = DEAD, RETURNING, NO_ROUTER  # other states are of the interface, or nobody has ever given it IPv6
 FILE = "brief"  # one line: NUMBER TIME WORDS, and CLOCK_BOOTTIME in seconds
 VALID_S = 120
 NO_MONITOR = UNKNOWN, "the monitor does not tell: `systemctl status dhcp-lb-monitor`, or ask as root"
@@ -20,9 +21,10 @@ MISTAKES = UNKNOWN, "/etc/dhcp-lb has mistakes: `dhcp-lb check` names them"
 
 
 def brief(config: Config, uplinks: tuple[Uplink, ...], held: "Collection[str]", flushed: bool,
-          in_order: bool) -> tuple[int, str]:
+          in_order: bool, six: tuple[Uplink, ...] = ()) -> tuple[int, str]:
     """Pure: the number and the line. `held` are the links that the administrator holds. `in_order` says whether
-    the kernel's routing is as it should be, and counts."""
+    the kernel's routing is as it should be, and counts. `six`: the links in IPv6, of which it is told what is not true
+    of IPv4, too."""
     if config.errors:
         return MISTAKES
     if not config.links:
@@ -33,13 +35,15 @@ def brief(config: Config, uplinks: tuple[Uplink, ...], held: "Collection[str]", 
         return BROKEN, "nothing is balanced: flushed; `dhcp-lb apply` brings the routing back"
     states = {uplink.link.interface: uplink.state for uplink in uplinks}
     out = [name for name, state in states.items() if state != UP]
+    out6 = [one for one in six if one.state in OUT6 and one.link.interface not in out]
     count = len(states) - len(out)
     words = "; ".join([f"{count} of {len(states)} links {'works' if count == 1 else 'work'}",
                        *[f"{name}: {states[name]}" for name in out],
+                       *[f"IPv6 of {one.link.interface}: {one.state}" for one in out6],
                        *["the kernel's routing is not as it should be"] * (not in_order)])
     if not count or not in_order:
         return BROKEN, words
-    return LACKING if set(out) - set(held) else WELL, words
+    return LACKING if {*out, *[one.link.interface for one in out6]} - set(held) else WELL, words
 
 
 def announce(store: Store, found: tuple[int, str], now_s: int) -> None:

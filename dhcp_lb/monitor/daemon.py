@@ -5,36 +5,39 @@ provider of each link answers. What it finds out is a hold in the store, and `re
 touches the routing."""
 
 from errno import EOPNOTSUPP, EPERM, EROFS
-from posix import pipe, read, set_blocking, umask
+from posix import F_OK, access, pipe, read, set_blocking, umask
 from select import EPOLLIN, epoll
 from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime, time
 
 from .. import VERSION
+from ..address import FAMILIES, IPV4, IPV6
 from ..change import judged
-from ..config import MAX_TIER, Config, Invalid, read_config
+from ..config import Config, Invalid, read_config
 from ..lock import Busy, Deadline
 from ..log import log
 from ..model import LOADED, LOST, ON_DEVICE, Checked
 from ..nfnetlink import table_there
 from ..reconcile import reconcile
-from ..routing import STATES, Uplink
+from ..routing import NO_LEASE, STATES
 from ..rtnetlink import Rtnetlink
-from ..sight import News, Sight
+from ..sight import IF_INET6, News, Sight
 from ..store import Store
 from ..takeup import take_up
 from ..verbs.counts import speak
 from . import health as machine
 from . import metrics, systemd
+from .advertised import Advertisements
 from .asks import Ask
 from .brief import MISTAKES, announce, brief, silence
 from .changes import Changes, drain, tables
 from .health import ANSWERING, DEAD, NEVER, RETURNING, UP, verdict
 from .handover import Handover
 from .instance import claim
-from .notices import Standing, beginning, notices, standings
+from .notices import Standing, Standing6, beginning, notices, notices6, standings, standings6
 from .probe import Answer, Prober, counts
 from .process import start
-from .watch import Watch, works
+from .side import MANY_UNANSWERED, Side
+from .watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,13 +49,13 @@ APART_S = 0.05  # between two looks: changes come in groups
 QUIET_S = 0.5  # after which a link that nobody told of is taken up; a client that is at work tells meanwhile
 LATE_S = 0.25  # half of the least down=
 FIRST_S = 2.0  # within which each link is asked for the first time
+SOLICITED_S = 1.0  # after which it is, in IPv6: a router says within half of that who its name servers are
 LOOK_S = 60.0  # without a change
 PUBLISH_S = 15.0  # so old what `status` shows may be
 RETRY_S, MAX_RETRY_S = 0.02, 1.0  # while another process has the lock
 FAILED_S = 5.0  # after a look that failed
 CANNOT = {EPERM: "a firewall of this machine lets no probe out",
           EOPNOTSUPP: "its entry among the neighbours is permanent, or there is no name server to ask"}
-MANY_UNANSWERED = 2  # of a link that serves: those that wait in their tiers are probed as often as it is
 
 
 def run() -> int:
@@ -99,32 +102,29 @@ class Monitor:
         if self.tables:
             self.poll.register(self.tables.fileno(), EPOLLIN)
         self.pinned = ""  # what the last look found of our table
-        self.watches: dict[str, Watch] = {}
-        self.next_s: dict[str, float] = {}  # when a link is to be asked, or judged
-        self.verdicts: dict[str, str] = {}
+        self.sides = {IPV4.number: Side(IPV4.number)}  # by family; that of IPv6 from the first look on that sees any
+        self.watches: list[Watch] = []  # those of all families
+        self.advertised = Advertisements() if access(IF_INET6, F_OK) else None
+        if self.advertised:
+            self.poll.register(self.advertised.socket.fileno(), EPOLLIN)
         self.seen: tuple[object, ...] = ()  # what the watches were made from
-        self.sight: Sight | None = None  # of the last look that was a whole one
+        self.sights: tuple[Sight, ...] = ()  # of the last look that was a whole one
         self.counts = True  # whether nothing of somebody else's came in the place of ours
-        self.uplinks: tuple[Uplink, ...] = ()  # as they were seen last
         self.carriers: dict[str, bool] = {}
         self.standings: dict[str, Standing] | None = None  # that were told; None = nothing has been seen yet
+        self.standings6: dict[str, Standing6] = {}
         self.tell = Handover()
         self.good_s = 0.0  # when the last look found all in order
-        self.adopted: dict[str, Checked] | None = None  # from a monitor before this one, until the first look
+        # From a monitor before this one, by family, until the first look.
+        self.adopted: dict[int, dict[str, Checked]] | None = None
         self.look_s = 0.0  # when the next look is due
         self.looked_s = 0.0
         self.take_up_s = 0.0  # when those links are due that nobody told of
         self.retry_s = RETRY_S
         self.publish_s = 0.0
-        self.published: set[str] = set()  # the links in the last publication
         self.alive_s = systemd.watchdog_s() / 3
         self.told_alive_s = 0.0
-        self.touched: set[str] = set()  # the links of which something is known since the last conclusion
-        self.hurrying: set[str] = set()  # those that serve and are silent
-        self.hurry = False  # whether there were any
-        self.working: set[str] = set()  # those that new connections can go by
-        self.serving = 1  # the tier that serves
-        self.dark_s = 0.0  # when no link worked last
+        self.touched: set[Watch] = set()  # the links of which something is known since the last conclusion
         self.turn_s = now_s()
         self.mend_s = 0.0  # when the nft table may be made again, if it is gone
         self.ready = False
@@ -162,7 +162,7 @@ class Monitor:
         if self.wakeup in ready:
             self.listen(moment_s)
         if self.changes.socket.fileno() in ready:
-            indexes = frozenset([watch.way.ifindex for watch in self.watches.values() if watch.way])
+            indexes = frozenset([watch.way.ifindex for watch in self.watches if watch.way])
             if self.changes.came(self.config.interfaces, indexes):
                 self.look_s = min(self.look_s, max(moment_s, self.looked_s + APART_S))
                 self.take_up_s = min(self.take_up_s, moment_s + QUIET_S)
@@ -173,9 +173,13 @@ class Monitor:
         if self.prober.fileno() in ready:
             for answer in self.prober.answers(moment_s):
                 self.hear(answer, moment_s)
+        if self.advertised and self.advertised.socket.fileno() in ready:
+            self.advertised.hear(moment_s, self.indexes())
+            if self.sights:
+                self.stock(self.sights)
         self.awake(moment_s - planned_s)
-        for name in [name for name, due_s in self.next_s.items() if due_s <= moment_s]:
-            self.attend(name, moment_s)
+        for watch in [watch for watch in self.watches if watch.due_s <= moment_s]:
+            self.attend(watch, moment_s)
         self.conclude(moment_s)
         self.end_pauses(moment_s)
         if self.look_s <= moment_s or self.take_up_s <= moment_s:
@@ -192,8 +196,9 @@ class Monitor:
     def due_s(self) -> float:
         """When something is to be done although nothing has come."""
         alive_s = self.told_alive_s + self.alive_s if self.alive_s else NEVER
-        pauses_s = [watch.pause_ends_s() for watch in self.watches.values()]
-        return min(self.look_s, self.take_up_s, self.publish_s, alive_s, *self.next_s.values(), *pauses_s)
+        dues_s = [watch.due_s for watch in self.watches]
+        pauses_s = [watch.pause_ends_s() for watch in self.watches]
+        return min(self.look_s, self.take_up_s, self.publish_s, alive_s, *dues_s, *pauses_s)
 
     def listen(self, moment_s: float) -> None:
         """Signals."""
@@ -210,35 +215,34 @@ class Monitor:
         """Draws no conclusion from a silence in which this process stood still. What came meanwhile has been read."""
         if late_s < LATE_S:
             return
-        for name, watch in self.watches.items():
+        for watch in self.watches:
             if late_s > watch.link.down_s / 2:
                 watch.health = machine.undecided(watch.health)
-                self.touched.add(name)
+                self.touched.add(watch)
 
     def hear(self, answer: Answer, moment_s: float) -> None:
         """Somebody has answered."""
-        watch = self.watches.get(answer.interface)
+        side = self.sides[answer.family]
+        watch = side.watches.get(answer.interface)
         if watch and answer.ask in watch.asks:
-            # One that comes back soon after none worked is not held up, either.
-            alone = not self.working or moment_s - self.dark_s <= watch.link.down_s
             if not watch.health.proven:
                 self.publish_s = min(self.publish_s, moment_s + 1)  # somebody may be waiting to see it
-            watch.health = machine.answered(watch.health, answer.ask, moment_s, watch.pace, alone)
+            watch.health = machine.answered(watch.health, answer.ask, moment_s, watch.pace,
+                                            side.alone(watch, moment_s))
             watch.took_s = answer.took_s
             watch.count(moment_s, 0, 1)
-            self.touched.add(answer.interface)
+            self.touched.add(watch)
 
-    def attend(self, name: str, moment_s: float) -> None:
+    def attend(self, watch: Watch, moment_s: float) -> None:
         """Judges a link, and asks by it."""
-        watch = self.watches[name]
         watch.health = machine.judged(watch.health, moment_s, watch.pace)
-        if watch.way and watch.probed and moment_s >= self.ask_s(watch):
+        if watch.way and watch.probed and moment_s >= self.sides[watch.family].ask_s(watch):
             asked = tuple([ask for ask in machine.chosen(watch.health, watch.asks) if self.ask(watch, ask, moment_s)])
             watch.health = machine.sent(watch.health, asked, moment_s)
             watch.count(moment_s, len(asked), 0)
             if watch.health.unanswered == MANY_UNANSWERED:
-                self.prober.renew(name, moment_s)
-        self.touched.add(name)
+                self.prober.renew(watch.way, moment_s)
+        self.touched.add(watch)
 
     def ask(self, watch: Watch, ask: Ask, moment_s: float) -> bool:
         """Sends a probe. False: it was none, for a reason that is this machine's."""
@@ -250,59 +254,24 @@ class Monitor:
                 {"LINK": watch.way.interface})
         return counts(errno)
 
-    def ask_s(self, watch: Watch) -> float:
-        """When this link is asked next."""
-        standby = watch.link.tier > self.serving and not self.hurrying
-        return machine.due_s(watch.health, watch.pace, len(watch.asks), standby)
-
-    def plan(self, name: str) -> None:
-        """Notes when this link is due."""
-        watch = self.watches[name]
-        self.next_s[name] = (min(self.ask_s(watch), machine.judged_s(watch.health, watch.pace)) if watch.probed
-                             else NEVER)
-
     def conclude(self, moment_s: float) -> None:
         """Acts on verdicts that are others now."""
-        others: dict[str, str] = {}
-        for name in self.touched:
-            watch = self.watches[name]
-            if works(watch):
-                self.dark_s = self.dark_s if self.working else moment_s
-                self.working.add(name)
-            else:
-                self.working.discard(name)
-            if watch.health.unanswered >= MANY_UNANSWERED and name in self.working:
-                self.hurrying.add(name)
-            else:
-                self.hurrying.discard(name)
-            said = verdict(watch.health)
-            if said != self.verdicts.get(name, UP):
-                others[name] = said
-        names, self.touched = self.touched, set()
-        if others or bool(self.hurrying) != self.hurry:
-            self.hurry = bool(self.hurrying)
-            self.serving = self.serving_tier()
-            names = set(self.watches)
-        for name in names:
-            self.plan(name)
-        for name, said in others.items():
-            was, hold = self.verdicts.get(name, UP), self.watches[name].checked().hold
-            self.verdicts[name] = said
-            if hold and said == DEAD and was != ANSWERING:
-                log(f"{name} is dead: {hold.why}", {"LINK": name})
-            elif said == UP and was != RETURNING:
-                log(f"{name} works again", {"LINK": name})
-        if others:
-            self.publish(moment_s)
-            self.look_s = moment_s
-
-    def serving_tier(self) -> int:
-        """The lowest one with a link that works."""
-        return min([self.watches[name].link.tier for name in self.working], default=MAX_TIER)
+        touched, self.touched = self.touched, set()
+        for side in self.sides.values() if touched else ():
+            others = side.conclude(touched, moment_s)
+            for watch, was, said in others:
+                name, hold = watch.link.interface, watch.checked().hold
+                if hold and said == DEAD and was != ANSWERING:
+                    log(f"{side.of}{name} is dead: {hold.why}", {"LINK": name})
+                elif said == UP and was != RETURNING:
+                    log(f"{side.of}{name} works again", {"LINK": name})
+            if others:
+                self.publish(moment_s)
+                self.look_s = moment_s
 
     def end_pauses(self, moment_s: float) -> None:
         """Connections of a link whose cable does not come back are told, or move."""
-        over = [watch for watch in self.watches.values() if watch.pause_ends_s() <= moment_s]
+        over = [watch for watch in self.watches if watch.pause_ends_s() <= moment_s]
         for watch in over:
             watch.gone = True
         if over:
@@ -313,13 +282,14 @@ class Monitor:
         """Puts into the store what is known of the links, as valid as the last look was good."""
         if not self.good_s:
             return
-        checked = {name: watch.checked() for name, watch in self.watches.items() if watch.asks}
         try:
             self.store.prepare()
-            self.store.watch(checked, int(self.good_s))
-            if checked.keys() != self.published:  # others have a rule now by which TCP waits for its cable
-                self.published = set(checked)
-                self.look_s = moment_s
+            for side in self.sides.values():
+                checked = side.checked()
+                self.store.watch(checked, int(self.good_s), side.family)
+                if checked.keys() != side.published:  # others have a rule now by which TCP waits for its cable
+                    side.published = set(checked)
+                    self.look_s = moment_s
         except OSError as error:
             self.complain(f"{error.filename}: {error.strerror}: the monitor's findings are not kept")
 
@@ -336,8 +306,9 @@ class Monitor:
         """How the links are."""
         if self.mistaken:
             return MISTAKES
-        held = self.sight.state.held if self.sight else {}
-        return brief(self.config, self.uplinks, held, not self.sight, self.counts and not self.failure)
+        held = self.sights[0].state.held if self.sights else {}
+        four, six = [side.uplinks if side else () for side in map(self.sides.get, FAMILIES)]
+        return brief(self.config, four, held, not self.sights, self.counts and not self.failure, six)
 
     def expose(self) -> None:
         """Writes the metrics, if somebody reads them."""
@@ -349,16 +320,22 @@ class Monitor:
 
     def measured(self) -> str:
         """The metrics of now."""
-        shares = metrics.shares(self.uplinks, self.carriers)
+        four, six = [self.measured_of(side) if side else [] for side in map(self.sides.get, FAMILIES)]
+        in_order = not self.failure and self.counts
+        return metrics.text(VERSION, four, STATES, in_order, time() - (now_s() - self.good_s), six)
+
+    def measured_of(self, side: Side) -> list[metrics.Measured]:
+        """What is told of the links in a family."""
+        shares = metrics.shares(side.uplinks, self.carriers)
         links = []
-        for uplink in self.uplinks:
-            name, lease, watch = uplink.link.interface, uplink.lease, self.watches[uplink.link.interface]
+        for uplink in side.uplinks:
+            name, lease, watch = uplink.link.interface, uplink.lease, side.watches[uplink.link.interface]
             links.append(metrics.Measured(
                 name, uplink.link.table, lease.address, "" if lease.gateway == ON_DEVICE else lease.gateway,
                 uplink.link.tier, uplink.link.weight,
                 uplink.state, self.carriers.get(name, False), verdict(watch.health) == UP, shares.get(name, 0.0),
                 watch.changes, watch.asked, watch.answered, watch.took_s, watch.lost() / 100))
-        return metrics.text(VERSION, links, STATES, not self.failure and self.counts, time() - (now_s() - self.good_s))
+        return links
 
     # Looking
 
@@ -405,19 +382,19 @@ class Monitor:
             raise Invalid("\n".join(config.errors))
         self.config = config
         if not config.links or self.store.flushed():
-            return self.stock(None)
+            return self.stock(())
         if self.adopted is None:
-            self.adopted = self.store.checked(int(now_s()))
+            self.adopted = {family: self.store.checked(int(now_s()), family) for family in FAMILIES}
         if taking_up:
             take_up(config, self.store, config.interfaces)
-        sight = reconcile(config, self.store, News(mends=True), wait=False)
+        sights = reconcile(config, self.store, News(mends=True), wait=False)
         self.good_s = now_s()
-        if sight and taking_up and not (view := judged(sight)).changes:  # half a second after the last change
-            before, self.counts = self.counts, speak(Rtnetlink(), self.store, sight, view)
+        if sights and taking_up and not (view := judged(sights[0])).changes:  # half a second after the last change
+            before, self.counts = self.counts, speak(Rtnetlink(), self.store, sights[0], view)
             if self.counts != before:
                 self.publish_s = self.good_s
-        self.pinned = sight.state.pinned if sight else self.pinned
-        self.stock(sight)
+        self.pinned = sights[0].state.pinned if sights else self.pinned
+        self.stock(sights)
         self.mend()
 
     def mend(self) -> None:
@@ -428,49 +405,71 @@ class Monitor:
             self.mend_s = now_s() + LOOK_S
             start("apply")
 
-    def stock(self, sight: Sight | None) -> None:
+    def indexes(self) -> frozenset[int]:
+        """Of the links' interfaces."""
+        return frozenset([one.ifindex for sight in self.sights[:1] for one in sight.interfaces.values()])
+
+    def stock(self, sights: tuple[Sight, ...]) -> None:
         """Takes what was seen of the links into the watches."""
-        self.sight = sight
-        facts = _facts(sight)
+        moment_s = now_s()
+        self.sights = sights
+        servers = self.advertised.known(moment_s) if self.advertised else {}
+        facts = *[_facts(sight) for sight in sights], servers
         if facts == self.seen:
             return
         self.seen = facts
-        uplinks = self.uplinks = judged(sight).uplinks if sight else ()
-        if sight:
-            self.carriers = {name: one.carrier for name, one in sight.interfaces.items()}
-            before, self.standings = self.standings, standings(uplinks)
-            self.tell(notices(before, self.standings) if before is not None else [beginning(self.standings)])
-        moment_s = now_s()
-        for name in self.watches.keys() - {uplink.link.interface for uplink in uplinks}:
-            self.prober.forget(name)
-            del self.watches[name]
-            self.next_s.pop(name, None)
-            self.verdicts.pop(name, None)
-            self.hurrying.discard(name)
-        for uplink in uplinks:
-            name = uplink.link.interface
-            watch = self.watches.get(name)
-            if not watch:
-                watch = self.watches[name] = Watch(uplink.link)
-            watch.changes += uplink.state != watch.state
-            watch.state = uplink.state
-            if watch.stands(uplink, sight.interfaces.get(name) if sight else None):
-                self.prober.forget(name)
-            if watch.carries(moment_s):
-                self.publish_s = self.look_s = moment_s
-            if self.adopted and name in self.adopted:
-                watch.adopt(self.adopted[name])
-                self.verdicts[name] = verdict(watch.health)
+        if sights:
+            self.carriers = {name: one.carrier for name, one in sights[0].interfaces.items()}
+        by_family = {sight.family: sight for sight in sights}
+        for family in FAMILIES:
+            if family in by_family or family in self.sides:
+                self.stock_side(self.sides.setdefault(family, Side(family)), by_family.get(family), servers, moment_s)
         self.adopted = {}
-        self.working = {name for name, watch in self.watches.items() if works(watch)}
-        self.serving = self.serving_tier()
-        for place, watch in enumerate(self.watches.values()):
-            if not watch.health.asked_s and watch.probed:  # soon, but not all at the same moment
-                first_s = min(watch.link.interval_s, FIRST_S) * place / len(self.watches)
-                watch.health = watch.health._replace(asked_s=moment_s + first_s - self.ask_s(watch))
+        self.watches = [watch for side in self.sides.values() for watch in side.watches.values()]
+        if sights:
+            before, before6 = self.standings, self.standings6
+            four, six = [side.uplinks if side else () for side in map(self.sides.get, FAMILIES)]
+            self.standings, self.standings6 = standings(four), standings6(six)
+            self.tell([*notices(before, self.standings), *notices6(before6, self.standings6)] if before is not None
+                      else [beginning(self.standings, self.standings6)])
         self.touched = set(self.watches)
         self.conclude(moment_s)
         self.publish_s = moment_s
+
+    def stock_side(self, side: Side, sight: Sight | None, servers: dict[int, tuple[str, ...]],
+                   moment_s: float) -> None:
+        """Of one family, and with the name servers that are advertised by each interface. A link that never had
+        anything of IPv6 is none there."""
+        side.uplinks = tuple([uplink for uplink in judged(sight).uplinks
+                              if side.family == IPV4.number or uplink.state != NO_LEASE
+                              or uplink.link.interface in side.watches]) if sight else ()
+        for name in side.watches.keys() - {uplink.link.interface for uplink in side.uplinks}:
+            self.prober.forget(name, side.family)
+            side.forget(name)
+        for uplink in side.uplinks:
+            name = uplink.link.interface
+            watch = side.watches.get(name)
+            if not watch:
+                watch = side.watches[name] = Watch(uplink.link, side.family)
+                if side.family == IPV6.number and self.advertised and not uplink.lease.name_servers:
+                    self.advertised.solicit(uplink.ifindex)
+            watch.changes += uplink.state != watch.state
+            watch.state = uplink.state
+            advertised = servers.get(uplink.ifindex, ()) if side.family == IPV6.number else ()
+            if watch.stands(uplink, sight.interfaces.get(name) if sight else None, advertised):
+                self.prober.forget(name, side.family)
+            if watch.carries(moment_s):
+                self.publish_s = self.look_s = moment_s
+            adopted = self.adopted.get(side.family, {}) if self.adopted else {}
+            if name in adopted:
+                watch.adopt(adopted[name])
+                side.verdicts[name] = verdict(watch.health)
+        side.survey()
+        for place, watch in enumerate(side.watches.values()):
+            if not watch.health.asked_s and watch.probed:  # soon, but not all at the same moment
+                first_s = min(watch.link.interval_s, FIRST_S) * place / len(side.watches)
+                first_s += SOLICITED_S * (side.family == IPV6.number)
+                watch.health = watch.health._replace(asked_s=moment_s + first_s - side.ask_s(watch))
 
     # Telling
 
@@ -478,11 +477,13 @@ class Monitor:
         """What systemctl shows."""
         if self.failure:
             return self.failure.replace("\n", "; ")
-        if not self.watches:
+        four = self.sides[IPV4.number].watches
+        if not four:
             return "no links" if not self.config.links else "flushed: nothing is looked at"
-        dead = [name for name, said in sorted(self.verdicts.items()) if said not in (UP, RETURNING)]
-        checked = sum([watch.probed for watch in self.watches.values()])
-        return f"{checked} of {len(self.watches)} links are checked; " + (
+        dead = [side.of + name for side in self.sides.values() for name, said in sorted(side.verdicts.items())
+                if said not in (UP, RETURNING)]
+        checked = sum([watch.probed for watch in four.values()])
+        return f"{checked} of {len(four)} links are checked; " + (
             f"dead: {', '.join(dead)}" if dead else "none is dead")
 
     def complain(self, words: str) -> None:
@@ -493,10 +494,8 @@ class Monitor:
         self.failure = words
 
 
-def _facts(sight: Sight | None) -> tuple[object, ...]:
+def _facts(sight: Sight) -> tuple[object, ...]:
     """All of what was seen that says how the links are, but for the kernel's routing."""
-    if not sight:
-        return ()
     state = sight.state
     verdicts = {name: one.hold.reach for name, one in state.checked.items() if one.hold}
     return sight.config, sight.interfaces, state.leases, state.held, state.objections, verdicts

@@ -1,5 +1,6 @@
 """Pure: questions to a name server, and what is taken for its answer (RFC 1035, 4)."""
 
+from ..address import IPV4, IPV6
 from ..record import NamedTuple
 
 TYPE_CHECKING = False
@@ -10,7 +11,9 @@ else:
     from _struct import Struct
     from _struct import error as struct_error
 
-A, NS = 1, 2
+A, NS, AAAA = 1, 2, 28
+ADDRESSES = {IPV4.number: A, IPV6.number: AAAA}
+LENGTHS = {A: (IPV4, 4), AAAA: (IPV6, 16)}
 IN = 1
 NOERROR, NXDOMAIN = 0, 3
 
@@ -25,7 +28,7 @@ class Reply(NamedTuple):
     """What a name server said."""
 
     code: int  # RCODE
-    addresses: tuple[str, ...] = ()  # of IPv4
+    addresses: tuple[str, ...] = ()  # of the family that was asked for
     keep_s: int = 0  # the shortest time of those
 
 
@@ -48,14 +51,17 @@ def reply(data: bytes, number: int, asked: bytes) -> Reply | None:
         if found != number or not flags & QR or flags & OPCODE:
             return None
         if questions == 1 and data[12:12 + len(asked)].lower() == asked.lower():
-            return Reply(code, *_addresses(data, 12 + len(asked), min(answers, MAX_RECORDS)))
+            return Reply(code, *_addresses(data, 12 + len(asked), min(answers, MAX_RECORDS), asked[-3]))
         return Reply(code) if questions == 0 and code != NOERROR and len(data) == HEADER.size else None
     except struct_error:
         return None
 
 
-def _addresses(data: bytes, start: int, count: int) -> tuple[tuple[str, ...], int]:
-    """Those among the next records, as far as they make sense."""
+def _addresses(data: bytes, start: int, count: int, asked: int) -> tuple[tuple[str, ...], int]:
+    """Those among the next records that have this type, as far as they make sense."""
+    if asked not in LENGTHS:
+        return (), 0
+    family, size = LENGTHS[asked]
     found: list[str] = []
     keep_s = 0xffffffff
     try:
@@ -64,8 +70,8 @@ def _addresses(data: bytes, start: int, count: int) -> tuple[tuple[str, ...], in
             kind, group, seconds, length = RECORD.unpack_from(data, start)
             start += RECORD.size
             value = data[start:start + length]
-            if (kind, group, len(value)) == (A, IN, 4):
-                found.append(".".join([str(byte) for byte in value]))
+            if (kind, group, len(value)) == (asked, IN, size):
+                found.append(family.text(value))
                 keep_s = min(keep_s, seconds)
             start += length
     except (IndexError, struct_error):

@@ -53,6 +53,12 @@ FAMILIES: "tuple[tuple[str, str, str, Callable[[Measured], float | str]], ...]" 
 )
 
 
+OF_IPV6 = ("link_up", "link_healthy", "link_share_ratio", "link_state_changes_total", "probes_total", "answers_total",
+           "probe_rtt_seconds", "probe_loss_ratio")
+"""Those that may be others in IPv6 than in IPv4. There they have `ipv6_` before their names, and are of the links that
+have any."""
+
+
 def shares(uplinks: tuple[Uplink, ...], carriers: dict[str, bool]) -> dict[str, float]:
     """Interface → its part of the new connections. Those of the lowest tier that has a carrier share them."""
     ready = [uplink.link for uplink in uplinks if uplink.balanced and carriers.get(uplink.link.interface)]
@@ -73,13 +79,13 @@ def write(file: str, content: str) -> None:
     replace(file, content.encode(), ".new", 0o644)
 
 
-def text(version: str, links: list[Measured], states: tuple[str, ...], in_order: bool, looked_s: float) -> str:
-    """The file: see metric_file(5) of the exporter. `looked_s` is the time of the last look, since 1970."""
-    lines = []
-    for name, kind, words, value in FAMILIES:
-        lines += _family(name, kind, words, [(_labels(link=one.interface), value(one)) for one in links])
-    lines += _family("link_state", GAUGE, "1 for the state that the link is in.", [
-        (_labels(link=one.interface, state=state), float(state == one.state)) for one in links for state in states])
+def text(version: str, links: list[Measured], states: tuple[str, ...], in_order: bool, looked_s: float,
+         six: list[Measured]) -> str:
+    """The file: see metric_file(5) of the exporter. `looked_s` is the time of the last look, since 1970. `six`: the
+    links in IPv6."""
+    lines = _of_links("", "", links, states)
+    if six:
+        lines += _of_links("ipv6_", " In IPv6.", six, states, OF_IPV6)
     lines += _family("link_info", GAUGE, "What the link is.", [
         (_labels(link=one.interface, table=str(one.table), address=one.address, gateway=one.gateway), 1.0)
         for one in links])
@@ -88,6 +94,18 @@ def text(version: str, links: list[Measured], states: tuple[str, ...], in_order:
     lines += _family("last_look_timestamp_seconds", GAUGE, "When that was.", [("", round(looked_s, 3))])
     lines += _family("build_info", GAUGE, "The version.", [(_labels(version=version), 1.0)])
     return "".join([f"{line}\n" for line in lines])
+
+
+def _of_links(prefix: str, where: str, links: list[Measured], states: tuple[str, ...],
+              names: tuple[str, ...] = ()) -> list[str]:
+    """Those of one family, with its prefix and its words; of these names, if there are any."""
+    lines = []
+    for name, kind, words, value in FAMILIES:
+        if not names or name in names:
+            lines += _family(prefix + name, kind, words + where,
+                             [(_labels(link=one.interface), value(one)) for one in links])
+    return lines + _family(f"{prefix}link_state", GAUGE, "1 for the state that the link is in." + where, [
+        (_labels(link=one.interface, state=state), float(state == one.state)) for one in links for state in states])
 
 
 def _family(name: str, kind: str, words: str, samples: "list[tuple[str, float | str]]") -> list[str]:

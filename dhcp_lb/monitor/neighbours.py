@@ -1,8 +1,11 @@
-"""Whether a gateway answers the kernel's own ARP: no packet is ours, so none can have a wrong sender."""
+"""Whether a gateway answers the kernel's own ARP, or neighbour discovery: no packet is ours, so none can have a wrong
+sender."""
 
-from _socket import AF_INET, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, inet_aton, inet_ntoa, socket
+from _socket import SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, socket
 from errno import EOPNOTSUPP
 
+from .. import address
+from ..address import FAMILIES, IPV4, IPV6
 from ..netlink import AF_NETLINK, NLM_F_ACK, NLM_F_CREATE, RECEIVE, U16, Netlink, attribute, attributes, messages
 from ..rtnetlink import NETLINK_ROUTE
 from . import bpf
@@ -20,6 +23,7 @@ NTF_USE = 0x01
 NUD_REACHABLE, NUD_PROBE, NUD_NOARP, NUD_PERMANENT = 0x02, 0x10, 0x40, 0x80  # linux/neighbour.h
 NEIGHBOUR = Struct("=B3xiHBB")  # struct ndmsg: family, interface, state, flags, type
 STATE = 16 + 8  # where it is in a message
+BYTES = {IPV4.number: 4, IPV6.number: 16}  # of an address; a bridge's entries have another family
 
 
 class Neighbours:
@@ -37,18 +41,19 @@ class Neighbours:
     def ask(self, ifindex: int, gateway: str) -> int:
         """Has the kernel ask; an errno, 0 = it does. One that never asks for this neighbour is EOPNOTSUPP: the device
         has no ARP, or an administrator has written the entry down, which must stay."""
-        to = attribute(NDA_DST, inet_aton(gateway))
+        family = FAMILIES[address.family(gateway)]
+        to = attribute(NDA_DST, family.packed(gateway))
         try:
-            known = self.asker.ask(RTM_GETNEIGH, 0, NEIGHBOUR.pack(AF_INET, ifindex, 0, 0, 0) + to)
+            known = self.asker.ask(RTM_GETNEIGH, 0, NEIGHBOUR.pack(family.number, ifindex, 0, 0, 0) + to)
             if NEIGHBOUR.unpack_from(known)[2] & (NUD_NOARP | NUD_PERMANENT):
                 return EOPNOTSUPP
-            self.asker.ask(RTM_NEWNEIGH, NLM_F_ACK, NEIGHBOUR.pack(AF_INET, ifindex, NUD_PROBE, 0, 0) + to)
+            self.asker.ask(RTM_NEWNEIGH, NLM_F_ACK, NEIGHBOUR.pack(family.number, ifindex, NUD_PROBE, 0, 0) + to)
             return 0
         except OSError:
             pass  # it does not know the neighbour's hardware address, so that it cannot ask whether it still holds
         try:
             self.asker.ask(RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE,
-                           NEIGHBOUR.pack(AF_INET, ifindex, 0, NTF_USE, 0) + to)
+                           NEIGHBOUR.pack(family.number, ifindex, 0, NTF_USE, 0) + to)
             return 0
         except OSError as error:
             return error.errno or EOPNOTSUPP
@@ -65,8 +70,8 @@ class Neighbours:
                 if kind == RTM_NEWNEIGH and len(body) >= NEIGHBOUR.size:
                     family, ifindex, state, _, _ = NEIGHBOUR.unpack_from(body)
                     to = attributes(body, NEIGHBOUR.size).get(NDA_DST, b"")
-                    if family == AF_INET and state == NUD_REACHABLE and len(to) == 4:
-                        found.append((ifindex, inet_ntoa(to)))
+                    if state == NUD_REACHABLE and len(to) == BYTES.get(family):
+                        found.append((ifindex, FAMILIES[family].text(to)))
 
     def close(self) -> None:
         """Ends it."""

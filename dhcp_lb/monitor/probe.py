@@ -1,45 +1,34 @@
 """The sockets that probes leave by, and what is taken for an answer.
 
-Every packet names the device and the address that it leaves by. One raw socket and one of UDP serve all links
-(IP_PKTINFO, ip(7)); a TCP connection has a socket of its own. An answer counts if it comes from whom was asked, by the
-link that was asked, to the address that asked, with what only that probe said."""
+Every packet names the device and the address that it leaves by. One raw socket and one of UDP for each family serve
+all links (IP_PKTINFO, ip(7); IPV6_PKTINFO, ipv6(7)); a TCP connection has a socket of its own. Those of IPv6 are there
+from the first probe on. An answer counts if it comes from whom was asked, by the link that was asked, to the address
+that asked, with what only that probe said."""
 
-from _socket import (AF_INET, INADDR_ANY, IPPROTO_ICMP, IPPROTO_IP, IPPROTO_UDP, SO_ERROR, SOCK_CLOEXEC, SOCK_DGRAM,
-                     SOCK_NONBLOCK, SOCK_RAW, SOCK_STREAM, SOL_SOCKET, inet_aton, inet_ntoa, socket)
+from _socket import (AF_INET, IPPROTO_IPV6, SO_ERROR, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW, SOCK_STREAM,
+                     SOL_SOCKET, socket)
 from errno import EACCES, EAGAIN, EBUSY, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPERM
 from posix import urandom
 from select import EPOLLIN, EPOLLOUT, epoll
 
-from .. import address
 from ..record import NamedTuple
 from ..targets import DNS, GATEWAY, HTTP, PING
 from . import bpf, dns
-from .asks import DNS_PORT, ROOT, Ask, Way, usable
+from .asks import DNS_PORT, ROOT, Ask, Way, reachable, usable
 from .neighbours import Neighbours
+from .wire import CONTROL_SPACE, ICMP, RECEIVE, UDP, WIRES, Wire, came, control, echo, icmp, peer, udp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from struct import Struct
-else:
-    from _struct import Struct
 
-IP_PKTINFO = 8  # linux/in.h
 SO_BINDTOIFINDEX = 62  # asm-generic/socket.h
-PKTINFO = Struct("=i4s4s")  # struct in_pktinfo: interface, the address of ours, that in the packet
-CONTROL_SPACE = 256
-
-ECHO_REPLY, UNREACHABLE, ECHO = 0, 3, 8  # RFC 792
-PORT_UNREACHABLE = 3
-ICMP = Struct("!BBHHH")  # type, code, checksum, identity, number
-UDP = Struct("!HHHH")
-IP_SOURCE, IP_DESTINATION, IP_PROTOCOL = 12, 16, 9  # where they are in a header
+IPV6_V6ONLY = 26  # uapi/linux/in6.h
 
 KEEP_S = 10.0  # an answer that comes later is no answer
 MIN_NAME_S, MAX_NAME_S = 30, 3600  # for which a host's address is taken for known
 MAX_STREAMS = 8  # connections that are under way to one target by one link; the kernel repeats each one's SYN itself
 MAX_RECEIVED = 512  # packets in one go: a flood must not keep the probes from leaving
-RECEIVE = 2048
 
 NOT_ASKED = frozenset([EPERM, EACCES, EAGAIN, EBUSY, EMFILE, ENFILE, ENOBUFS, ENOMEM, EOPNOTSUPP])
 """Nothing was asked, for a reason that is this machine's: a firewall of its own, say. Any other errno is silence, like
@@ -60,6 +49,7 @@ class Answer(NamedTuple):
     """What came of a probe."""
 
     interface: str
+    family: int
     ask: Ask
     took_s: float
 
@@ -79,21 +69,16 @@ class Prober:
         """PermissionError without CAP_NET_RAW."""
         self.poll = epoll()
         self.magic = urandom(4)
-        self.icmp = self._socket(SOCK_RAW, IPPROTO_ICMP)
-        bpf.attach(self.icmp, [
-            (bpf.LOAD_IP_HEADER_LENGTH, 0, 0, 0),
-            (bpf.LOAD_BYTE_X, 0, 0, 0), (bpf.EQUAL, 0, 2, ECHO_REPLY),
-            (bpf.LOAD_WORD_X, 0, 0, ICMP.size), (bpf.EQUAL, 4, 5, int.from_bytes(self.magic, "big")),
-            (bpf.EQUAL, 0, 4, UNREACHABLE), (bpf.LOAD_BYTE_X, 0, 0, 1), (bpf.EQUAL, 0, 2, PORT_UNREACHABLE),
-            (bpf.RETURN, 0, 0, bpf.ALL), (bpf.RETURN, 0, 0, bpf.ALL), (bpf.RETURN, 0, 0, bpf.NOTHING)])
-        self.udp: list[tuple[socket, float]] = []  # and since when; the last one sends
+        self.icmp = {AF_INET: self._open_icmp(WIRES[AF_INET])}  # by family
+        self.udp: dict[int, list[tuple[socket, float]]] = {}  # by family, each since when; the last one sends
         self.neighbours: Neighbours | None = None
         self.pings: dict[object, Sent] = {}  # by what the packet holds
         self.queries: dict[object, Sent] = {}  # by server and number
         self.gateways: dict[object, Sent] = {}  # by interface and address
         self.streams: dict[int, Stream] = {}  # by descriptor
-        self.identities: dict[str, bytes] = {}  # of the links' echoes
-        self.names: dict[tuple[str, str], tuple[str, float]] = {}  # link and host → address, and until when
+        self.identities: dict[tuple[str, int], bytes] = {}  # of the echoes by each way
+        # Way and host → address, and until when.
+        self.names: dict[tuple[tuple[str, int], str], tuple[str, float]] = {}
         self.number = 0
         self.now_s = 0.0
 
@@ -105,11 +90,10 @@ class Prober:
         """Ends all of it."""
         for stream in self.streams.values():
             stream.socket.close()
-        for one, _ in self.udp:
+        for one in [*self.icmp.values(), *[one for several in self.udp.values() for one, _ in several]]:
             one.close()
         if self.neighbours:
             self.neighbours.close()
-        self.icmp.close()
         self.poll.close()
 
     def ask(self, way: Way, ask: Ask, now_s: float) -> int:
@@ -119,7 +103,8 @@ class Prober:
             if ask.kind == PING:
                 self._ping(sent)
             elif ask.kind == DNS:
-                self._query(sent, ask.address, dns.question(ask.name, dns.A if ask.name else dns.NS))
+                self._query(sent, ask.address,
+                            dns.question(ask.name, dns.ADDRESSES[way.family] if ask.name else dns.NS))
             elif ask.kind == GATEWAY:
                 return self._gateway(sent)
             elif ask.kind == HTTP and not ask.address:
@@ -130,22 +115,23 @@ class Prober:
             return error.errno or EBUSY
         return 0
 
-    def renew(self, interface: str, now_s: float) -> None:
+    def renew(self, way: Way, now_s: float) -> None:
         """From now on the link's probes look like others than before, so that an entry in a firewall or a router that
         has gone stale does not keep them from being answered."""
-        self.identities.pop(interface, None)
-        if self.udp and now_s - self.udp[-1][1] >= KEEP_S:
-            self._open_udp(now_s)
+        self.identities.pop(way.key, None)
+        if (sockets := self.udp.get(way.family)) and now_s - sockets[-1][1] >= KEEP_S:
+            self._open_udp(way.family, now_s)
 
-    def forget(self, interface: str) -> None:
+    def forget(self, interface: str, family: int) -> None:
         """The link is another one now: what it was asked and told before does not count."""
-        self.identities.pop(interface, None)
+        key = interface, family
+        self.identities.pop(key, None)
         for outstanding in self.pings, self.queries, self.gateways:
-            for key in [key for key, sent in outstanding.items() if sent.way.interface == interface]:
-                del outstanding[key]
-        for descriptor in [fd for fd, stream in self.streams.items() if stream.sent.way.interface == interface]:
+            for place in [place for place, sent in outstanding.items() if sent.way.key == key]:
+                del outstanding[place]
+        for descriptor in [fd for fd, stream in self.streams.items() if stream.sent.way.key == key]:
             self._close(descriptor)
-        for name in [name for name in self.names if name[0] == interface]:
+        for name in [name for name in self.names if name[0] == key]:
             del self.names[name]
 
     def answers(self, now_s: float) -> list[Answer]:
@@ -153,48 +139,64 @@ class Prober:
         found: list[Sent] = []
         self.now_s = now_s
         for descriptor, _ in self.poll.poll(0):
-            if descriptor == self.icmp.fileno():
-                found += self._receive(self.icmp, self._icmp_answer)
-            elif self.neighbours and descriptor == self.neighbours.socket.fileno():
+            if self.neighbours and descriptor == self.neighbours.socket.fileno():
                 heard = [self.gateways.pop(key, None) for key in self.neighbours.heard()]
                 found += [sent for sent in heard if sent]
             elif descriptor in self.streams:
                 found += self._progress(descriptor)
             else:
-                for one, _ in self.udp:
-                    if one.fileno() == descriptor:
-                        found += self._receive(one, self._dns_answer)
+                found += self._received(descriptor)
         self._expire(now_s)
-        return [Answer(sent.way.interface, sent.ask, now_s - sent.at_s) for sent in found
-                if now_s - sent.at_s <= KEEP_S]
+        return [Answer(*sent.way.key, sent.ask, now_s - sent.at_s) for sent in found if now_s - sent.at_s <= KEEP_S]
 
     # Leaving
 
-    def _socket(self, kind: int, protocol: int) -> socket:
-        one = socket(AF_INET, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol)
-        one.setsockopt(IPPROTO_IP, IP_PKTINFO, 1)
+    def _socket(self, wire: Wire, kind: int, protocol: int = 0) -> socket:
+        one = socket(wire.family, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol)
+        one.setsockopt(wire.level, wire.tells, 1)
         self.poll.register(one.fileno(), EPOLLIN)
         return one
 
-    def _open_udp(self, now_s: float) -> None:
-        one = self._socket(SOCK_DGRAM, 0)
+    def _open_icmp(self, wire: Wire) -> socket:
+        """A raw socket that lets through our own echoes' replies, and who says that nobody is at a port."""
+        one = self._socket(wire, SOCK_RAW, wire.protocol)
+        bpf.attach(one, [
+            # Where the message begins: behind the header of IP, which a socket of IPv6 does not show.
+            (bpf.LOAD_IP_HEADER_LENGTH, 0, 0, 0) if wire.family == AF_INET else (bpf.LOAD_X, 0, 0, 0),
+            (bpf.LOAD_BYTE_X, 0, 0, 0), (bpf.EQUAL, 0, 2, wire.reply),
+            (bpf.LOAD_WORD_X, 0, 0, ICMP.size), (bpf.EQUAL, 4, 5, int.from_bytes(self.magic, "big")),
+            (bpf.EQUAL, 0, 4, wire.unreachable), (bpf.LOAD_BYTE_X, 0, 0, 1), (bpf.EQUAL, 0, 2, wire.no_port),
+            (bpf.RETURN, 0, 0, bpf.ALL), (bpf.RETURN, 0, 0, bpf.ALL), (bpf.RETURN, 0, 0, bpf.NOTHING)])
+        return one
+
+    def _open_udp(self, family: int, now_s: float) -> socket:
+        one = self._socket(WIRES[family], SOCK_DGRAM)
+        if family != AF_INET:
+            one.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
         one.bind(("", 0))
-        self.udp.append((one, now_s))
+        self.udp.setdefault(family, []).append((one, now_s))
+        return one
 
     def _ping(self, sent: Sent) -> None:
-        identity = self.identities.setdefault(sent.way.interface, urandom(2))
+        way = sent.way
+        wire = WIRES[way.family]
+        if way.family not in self.icmp:
+            self.icmp[way.family] = self._open_icmp(wire)
+        identity = self.identities.setdefault(way.key, urandom(2))
         self.number = self.number + 1 & 0xffff
         content = identity + self.number.to_bytes(2, "big") + self.magic + urandom(4)
-        checksum = _checksum(bytes([ECHO, 0]) + content)
         self.pings[content] = sent
-        _send(self.icmp, bytes([ECHO, 0]) + checksum.to_bytes(2, "big") + content, sent.way, sent.ask.address, 0)
+        _send(self.icmp[way.family], echo(wire, content), way, sent.ask.address, 0)
 
     def _query(self, sent: Sent, server: str, asked: bytes, resolves: bool = False) -> None:
-        if not self.udp:
-            self._open_udp(sent.at_s)
+        family = sent.way.family
+        sockets = self.udp.get(family)
+        sender = sockets[-1][0] if sockets else self._open_udp(family, sent.at_s)
+        if family not in self.icmp:  # it hears that there is no name server
+            self.icmp[family] = self._open_icmp(WIRES[family])
         number = int.from_bytes(urandom(2), "big")
         self.queries[server, number] = sent._replace(asked=asked, resolves=resolves)
-        _send(self.udp[-1][0], dns.query(number, asked), sent.way, server, DNS_PORT)
+        _send(sender, dns.query(number, asked), sent.way, server, DNS_PORT)
 
     def _gateway(self, sent: Sent) -> int:
         if not self.neighbours:
@@ -206,26 +208,26 @@ class Prober:
     def _by_name(self, sent: Sent) -> int:
         """An HTTP target whose address the link's own name servers know. When the time of an address is over they are
         asked again, and the address is used as long as they do not answer."""
-        quad, until_s = self.names.get((sent.way.interface, sent.ask.name), ("", 0.0))
+        host, until_s = self.names.get((sent.way.key, sent.ask.name), ("", 0.0))
         if sent.at_s >= until_s:
             servers = usable(sent.way)
             if not servers:
                 return EOPNOTSUPP
             server = servers[int(sent.at_s) % len(servers)]
-            self._query(sent, server, dns.question(sent.ask.name, dns.A), resolves=True)
-        if quad:
-            self._connect(sent, quad)
+            self._query(sent, server, dns.question(sent.ask.name, dns.ADDRESSES[sent.way.family]), resolves=True)
+        if host:
+            self._connect(sent, host)
         return 0
 
-    def _connect(self, sent: Sent, quad: str) -> None:
+    def _connect(self, sent: Sent, host: str) -> None:
         way, ask = sent.way, sent.ask
         if sum([stream.sent[:2] == sent[:2] for stream in self.streams.values()]) >= MAX_STREAMS:
             raise OSError(EBUSY, "as many are under way as may be")
-        connection = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        connection = socket(way.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         try:
             connection.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, way.ifindex)
             connection.bind((way.source, 0))
-            errno = connection.connect_ex((quad, ask.port))
+            errno = connection.connect_ex(peer(way, host, ask.port))
             if errno not in (0, EINPROGRESS):
                 raise OSError(errno, "")
         except OSError:
@@ -233,60 +235,71 @@ class Prober:
             raise
         request = b""
         if ask.kind == HTTP:
-            host = ask.name if ask.port == 80 else f"{ask.name}:{ask.port}"
-            request = (f"GET {ask.path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: dhcp-lb\r\nAccept: */*\r\n"
+            name = f"[{ask.name}]" if ":" in ask.name else ask.name
+            name = name if ask.port == 80 else f"{name}:{ask.port}"
+            request = (f"GET {ask.path} HTTP/1.0\r\nHost: {name}\r\nUser-Agent: dhcp-lb\r\nAccept: */*\r\n"
                        "Connection: close\r\n\r\n").encode()
         self.streams[connection.fileno()] = Stream(sent, connection, request)
         self.poll.register(connection.fileno(), EPOLLOUT)
 
     # Coming back
 
-    def _receive(self, receiver: socket, understand: "Callable[[bytes, str, int, str], Sent | None]") -> list[Sent]:
+    def _received(self, descriptor: int) -> list[Sent]:
+        for family, one in self.icmp.items():
+            if one.fileno() == descriptor:
+                return self._receive(one, WIRES[family], self._icmp_answer)
+        for family, sockets in self.udp.items():
+            for one, _ in sockets:
+                if one.fileno() == descriptor:
+                    return self._receive(one, WIRES[family], self._dns_answer)
+        return []
+
+    def _receive(self, receiver: socket, wire: Wire,
+                 understand: "Callable[[Wire, bytes, str, int, str], Sent | None]") -> list[Sent]:
         found = []
         for _ in range(MAX_RECEIVED):
             try:
-                data, control, _, sender = receiver.recvmsg(RECEIVE, CONTROL_SPACE)
+                data, messages, _, sender = receiver.recvmsg(RECEIVE, CONTROL_SPACE)
             except OSError:  # nothing more; or an error of a packet that was sent, which is silence
                 break
-            for level, kind, value in control:
-                if (level, kind) == (IPPROTO_IP, IP_PKTINFO) and len(value) >= PKTINFO.size:
-                    ifindex, local, _ = PKTINFO.unpack_from(value)
-                    sent = understand(data, sender[0], ifindex, inet_ntoa(local))
+            for level, kind, value in messages:
+                if (level, kind) == (wire.level, wire.names):
+                    sent = understand(wire, data, sender[0], *came(wire, value))
                     if sent:
                         found.append(sent)
         return found
 
-    def _icmp_answer(self, data: bytes, sender: str, ifindex: int, local: str) -> Sent | None:
-        start = (data[0] & 0x0f) * 4
-        if len(data) < start + ICMP.size:
+    def _icmp_answer(self, wire: Wire, data: bytes, sender: str, ifindex: int, local: str) -> Sent | None:
+        message = icmp(wire, data)
+        if len(message) < ICMP.size:
             return None
-        kind, code, _, _, _ = ICMP.unpack_from(data, start)
-        if kind == ECHO_REPLY:
-            content = data[start + 4:start + 16]
+        kind, code, _, _, _ = ICMP.unpack_from(message)
+        if kind == wire.reply:
+            content = message[4:16]
             sent = self.pings.get(content)
             if sent and _came_back(sent, sent.ask.address, sender, ifindex, local):
                 return self.pings.pop(content)
-        elif (kind, code) == (UNREACHABLE, PORT_UNREACHABLE):
-            return self._refused(data[start + ICMP.size:], sender, ifindex, local)
+        elif (kind, code) == (wire.unreachable, wire.no_port):
+            return self._refused(wire, message[ICMP.size:], sender, ifindex, local)
         return None
 
-    def _refused(self, inner: bytes, sender: str, ifindex: int, local: str) -> Sent | None:
+    def _refused(self, wire: Wire, inner: bytes, sender: str, ifindex: int, local: str) -> Sent | None:
         """The probe whose packet, or the begin of it, is `inner`: the server's machine answers, though nobody there is
         a name server. That the path works is what a question for the root is for."""
-        start = (inner[0] & 0x0f) * 4 if inner else 0
-        if start < 20 or len(inner) < start + UDP.size + 2 or inner[IP_PROTOCOL] != IPPROTO_UDP:
+        packet = udp(wire, inner)
+        if not packet or len(packet[2]) < UDP.size + 2:
             return None
-        source, destination = [inet_ntoa(inner[at:at + 4]) for at in (IP_SOURCE, IP_DESTINATION)]
-        port, server_port, _, _ = UDP.unpack_from(inner, start)
-        key = destination, int.from_bytes(inner[start + UDP.size:start + UDP.size + 2], "big")
+        source, destination, content = packet
+        port, server_port, _, _ = UDP.unpack_from(content)
+        key = destination, int.from_bytes(content[UDP.size:UDP.size + 2], "big")
         sent = self.queries.get(key)
         if (sent and sent.ask.kind == DNS and sent.ask.name == ROOT and (source, server_port) == (local, DNS_PORT)
-                and port in [one.getsockname()[1] for one, _ in self.udp]
+                and port in [one.getsockname()[1] for one, _ in self.udp.get(wire.family, ())]
                 and _came_back(sent, destination, sender, ifindex, local)):
             return self.queries.pop(key)
         return None
 
-    def _dns_answer(self, data: bytes, sender: str, ifindex: int, local: str) -> Sent | None:
+    def _dns_answer(self, _: Wire, data: bytes, sender: str, ifindex: int, local: str) -> Sent | None:
         key = sender, int.from_bytes(data[:2], "big")
         sent = self.queries.get(key)
         if not sent or not _came_back(sent, sender, sender, ifindex, local):
@@ -303,16 +316,15 @@ class Prober:
 
     def _resolved(self, sent: Sent, reply: dns.Reply) -> None:
         """An HTTP target's host has an address: the probe goes there."""
-        for quad in reply.addresses:
+        for host in [host for host in reply.addresses if reachable(host)]:
             try:
-                address.unicast(quad)
-                name = sent.way.interface, sent.ask.name
+                name = sent.way.key, sent.ask.name
                 known = name in self.names
-                self.names[name] = quad, self.now_s + min(max(reply.keep_s, MIN_NAME_S), MAX_NAME_S)
+                self.names[name] = host, self.now_s + min(max(reply.keep_s, MIN_NAME_S), MAX_NAME_S)
                 if not known:  # else it went to the address that was known
-                    self._connect(sent, quad)
+                    self._connect(sent, host)
                 return
-            except (ValueError, OSError):
+            except OSError:
                 pass
 
     def _progress(self, descriptor: int) -> list[Sent]:
@@ -354,10 +366,11 @@ class Prober:
                 del outstanding[key]
         for descriptor in [fd for fd, stream in self.streams.items() if now_s - stream.sent.at_s > KEEP_S]:
             self._close(descriptor)
-        while len(self.udp) > 1 and now_s - self.udp[1][1] > KEEP_S:
-            one, _ = self.udp.pop(0)
-            self.poll.unregister(one.fileno())
-            one.close()
+        for sockets in self.udp.values():
+            while len(sockets) > 1 and now_s - sockets[1][1] > KEEP_S:
+                one, _ = sockets.pop(0)
+                self.poll.unregister(one.fileno())
+                one.close()
 
 
 def counts(errno: int) -> bool:
@@ -366,8 +379,18 @@ def counts(errno: int) -> bool:
 
 
 def _send(sender: socket, data: bytes, way: Way, to: str, port: int) -> None:
-    control = PKTINFO.pack(way.ifindex, inet_aton(way.source), INADDR_ANY.to_bytes(4, "big"))
-    sender.sendmsg([data], [(IPPROTO_IP, IP_PKTINFO, control)], 0, (to, port))
+    wire = WIRES[way.family]
+    message = [data], [(wire.level, wire.names, control(wire, way))], 0, peer(way, to, port)
+    if way.family == AF_INET:
+        sender.sendmsg(*message)
+        return
+    # A packet of IPv6 that has a source follows a route by another device, a VPN's say, whatever device it names,
+    # unless its socket is bound to that (net/ipv6/route.c, ip6_route_output_flags). It is so for this one packet.
+    sender.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, way.ifindex)
+    try:
+        sender.sendmsg(*message)
+    finally:
+        sender.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, 0)
 
 
 def _came_back(sent: Sent, asked: str, sender: str, ifindex: int, local: str) -> bool:
@@ -377,10 +400,3 @@ def _came_back(sent: Sent, asked: str, sender: str, ifindex: int, local: str) ->
 def _is_success(data: bytes) -> bool:
     """Whether an HTTP answer begins like one of 200 to 299; a redirect is a portal's."""
     return data[:7] == b"HTTP/1." and data[8:10] == b" 2" and data[10:12].isdigit() and len(data) >= 12
-
-
-def _checksum(data: bytes) -> int:
-    """RFC 1071, of an even number of bytes."""
-    total = sum([int.from_bytes(data[at:at + 2], "big") for at in range(0, len(data), 2)])
-    total = (total & 0xffff) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xffff

@@ -1,5 +1,6 @@
-"""Pure: what the monitor knows of one link, and what it says of it."""
+"""Pure: what the monitor knows of one link in one family, and what it says of it."""
 
+from ..address import IPV4
 from ..model import GIVEN_UP, GONE, MONITOR, NO_NEW, Checked, Hold, Interface, Link
 from ..routing import DRAINING, KEPT, ROUTED, Uplink
 from ..targets import DNS, GATEWAY, HTTP, LEASE, Target
@@ -14,8 +15,8 @@ WINDOW_S = 60.0  # losses are counted over the last one or two of these
 class Watch:
     """A link, and the probes by it."""
 
-    def __init__(self, link: Link) -> None:
-        self.link = link
+    def __init__(self, link: Link, family: int = IPV4.number) -> None:
+        self.link, self.family = link, family
         self.way: Way | None = None  # None: no packet can be sent by it, or none is to be
         self.asks: tuple[Ask, ...] = ()
         self.health = Health()
@@ -29,6 +30,7 @@ class Watch:
         self.changes = -1  # of that; the first one is none
         self.windows = [(0.0, 0, 0)]  # when it began, probes sent, probes answered: this one, and the one before
         self.told: set[tuple[Ask, int]] = set()  # who could not be asked, and the errno: it is in the log
+        self.due_s = NEVER  # when it is to be asked, or judged
 
     @property
     def pace(self) -> Pace:
@@ -38,16 +40,17 @@ class Watch:
     @property
     def probed(self) -> bool:
         """Whether there is somebody to ask, and a way to do it."""
-        return self.carrier and bool(self.asks)
+        return self.carrier and bool(self.way and self.asks)
 
-    def stands(self, uplink: Uplink, interface: Interface | None) -> bool:
-        """Takes what was seen of the link. True: it is another link than before, and what was asked does not count."""
+    def stands(self, uplink: Uplink, interface: Interface | None, advertised: tuple[str, ...] = ()) -> bool:
+        """Takes what was seen of the link, and the name servers that its routers have advertised. True: it is another
+        link than before, and what was asked does not count."""
         routed = uplink.state in ROUTED
         lease, before = uplink.lease, self.way
         self.link = uplink.link
         self.serves = routed and uplink.state not in (DRAINING, KEPT)
         self.way = Way(uplink.link.interface, uplink.ifindex, lease.address, lease.gateway,
-                       lease.name_servers) if routed else None
+                       lease.name_servers or advertised) if routed and lease.address else None
         another = bool(before and self.way and before[:3] != self.way[:3])
         if another:
             self.health, self.took_s, self.windows = Health(), -1.0, [(0.0, 0, 0)]
@@ -60,7 +63,7 @@ class Watch:
         if who != self.asks:
             self.asks = who
             self.health = asking(self.health, who)
-        if not who and self.way:
+        if routed and not (who and self.way):
             self.health = Health()  # nobody is asked any more, so nobody can say that it works again
         return another
 
@@ -129,7 +132,8 @@ def by(whom: tuple[Ask, ...], way: Way) -> str:
         elif ask.kind == HTTP:
             word = f"http://{ask.name}{'' if ask.port == 80 else f':{ask.port}'}{ask.path}"
         else:
-            word = f"{ask.address}:{ask.port}" if ask.port else ask.address
+            word = ask.address if not ask.port else (
+                f"[{ask.address}]:{ask.port}" if ":" in ask.address else f"{ask.address}:{ask.port}")
         if word not in words:
             words.append(word)
     return " and ".join(words)

@@ -194,7 +194,8 @@ def _brief() -> tuple[int, str]:
         return MISTAKES
     state = report.sight.state
     in_order = not report.view.changes and not (report.six and report.six.view.changes) and report.counts
-    return brief(report.sight.config, report.view.uplinks, state.held, Store().flushed(), in_order)
+    six = report.six.view.uplinks if report.six else ()
+    return brief(report.sight.config, report.view.uplinks, state.held, Store().flushed(), in_order, six)
 
 
 def _report() -> Status:

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from ..config import Invalid, read_config
 from ..log import printable
-from ..monitor.notices import BEGIN, LINK_DOWN, LINK_UP, MESSAGE_IDS, NOT_CONFIGURED
+from ..monitor.notices import BEGIN, LINK_DOWN, LINK_UP, MESSAGE_IDS, NOT_CONFIGURED, PREFIX, WORKS
 from ..routing import UP
 from .status import span
 
-FIELDS = ("EVENT", "LINK", "STATE", "REASON", "STATES")
+FIELDS = ("EVENT", "LINK", "STATE", "REASON", "STATES", "STATES6")
+IN_IPV6 = " (IPv6)"  # behind a link's name
 NO_JOURNALCTL = ("there is no journalctl, so nothing keeps the past: install systemd, read the system log, or have a "
                  "script in /etc/dhcp-lb-notify.d write it down")
 NOTHING = ("the journal has no word of the monitor's: it must have run, and you must be root or in the group adm to "
@@ -31,13 +32,14 @@ class Entry(NamedTuple):
     link: str
     state: str
     reason: str
-    states: str  # lines `INTERFACE STATE`, of BEGIN
+    states: str = ""  # lines `INTERFACE STATE`, of BEGIN
+    states6: str = ""  # the same of IPv6
 
 
 class Outage(NamedTuple):
-    """A time in which a link did not work."""
+    """A time in which a link did not work, or its IPv6 did not."""
 
-    link: str
+    link: str  # with IN_IPV6 behind it
     why: str
     begin_s: float
     end_s: float | None  # None: it has not ended, as far as anybody knows
@@ -50,10 +52,10 @@ def history(options: Namespace) -> None:
         raise OSError(ENODATA, NOTHING)
     found = outages(entries)
     if options.link:
-        known = {link.interface for link in read_config().links} | {one.link for one in found}
+        known = {link.interface for link in read_config().links} | {_interface(one) for one in found}
         if options.link not in known:
             raise Invalid(f"{options.link} is not a link of /etc/dhcp-lb, and the journal knows no outage of it")
-        found = [one for one in found if one.link == options.link]
+        found = [one for one in found if _interface(one) == options.link]
     for line in as_lines(found, entries[0].time_s, time.time()):
         print(printable(line))
 
@@ -82,17 +84,28 @@ def outages(entries: Iterable[Entry]) -> list[Outage]:
 
     for entry in entries:
         if entry.event == BEGIN:
-            states = dict([line.split(" ", 1) for line in entry.states.split("\n") if " " in line])
-            for link in [link for link in places if states.get(link, UP) == UP]:
+            states = _states(entry.states, "") | _states(entry.states6, IN_IPV6)
+            for link in [link for link in places if states.get(link, UP) in WORKS]:
                 ends(link, entry.time_s)
             for link, state in states.items():
-                if state != UP and link not in places:
+                if state not in WORKS and link not in places:
                     begins(link, state, entry.time_s)
-        elif entry.event == LINK_UP or entry.state == NOT_CONFIGURED:
-            ends(entry.link, entry.time_s)
-        elif entry.link not in places:
-            begins(entry.link, f"{entry.state}: {entry.reason}" if entry.reason else entry.state, entry.time_s)
+            continue
+        link = entry.link + (IN_IPV6 if entry.event == PREFIX else "")
+        if entry.event == LINK_UP or entry.state == NOT_CONFIGURED or entry.event == PREFIX and entry.state in WORKS:
+            ends(link, entry.time_s)
+        elif link not in places:
+            begins(link, f"{entry.state}: {entry.reason}" if entry.reason else entry.state, entry.time_s)
     return found
+
+
+def _states(lines: str, behind: str) -> dict[str, str]:
+    pairs = [line.split(" ", 1) for line in lines.split("\n") if " " in line]
+    return {name + behind: state for name, state in pairs}
+
+
+def _interface(outage: Outage) -> str:
+    return outage.link.removesuffix(IN_IPV6)
 
 
 def as_lines(found: list[Outage], since_s: float, now_s: float) -> list[str]:
@@ -108,7 +121,7 @@ def as_lines(found: list[Outage], since_s: float, now_s: float) -> list[str]:
 
 def _journal() -> list[str]:
     """Only root's words: anybody may write into the journal."""
-    kinds = [f"MESSAGE_ID={MESSAGE_IDS[event]}" for event in (BEGIN, LINK_DOWN, LINK_UP)]
+    kinds = [f"MESSAGE_ID={MESSAGE_IDS[event]}" for event in (BEGIN, LINK_DOWN, LINK_UP, PREFIX)]
     try:
         done = subprocess.run(["journalctl", "--output=json", "--all", "--no-pager", "--quiet", "_UID=0", *kinds],
                               stdout=subprocess.PIPE, check=False)

@@ -13,7 +13,7 @@ from ..sight import Sight
 SCHEMA = 1  # of the JSON; another number means that a field has changed its meaning
 BAR = 10  # characters for all connections
 NEEDED = 3  # columns that are there however narrow the terminal is
-HEADINGS6 = ("IPV6", "STATE", "SHARE", "FROM", "GATEWAY", "PREFIXES")
+HEADINGS6 = ("IPV6", "STATE", "SHARE", "FROM", "GATEWAY", "CHECK", "PREFIXES")
 COLOURS = {UP: "32", UNUSABLE: "31", DEAD: "31"}  # SGR: green, red; every other state is yellow
 HEADINGS = ("LINK", "STATE", "SHARE", "ADDRESS", "GATEWAY", "WEIGHT", "CHECK", "TABLE", "LEASE")  # by worth
 
@@ -80,7 +80,7 @@ def as_json(status: Status) -> dict[str, Any]:
             "lease_age_s": _age(status, uplink),
             "lease_ends_in_s": _ends_in(status, uplink),
             "tier": uplink.link.tier,
-            "check": _check_as_json(status, uplink),
+            "check": _check_as_json(status.sight, uplink, status.now_s),
             "ipv6": six.get(uplink.link.interface),
         } for uplink in view.uplinks],
         "balance": {"table_name": config.settings.balance_name, "table": config.settings.balance_table},
@@ -96,8 +96,13 @@ def timeless(document: dict[str, Any]) -> dict[str, Any]:
     """What of `as_json` does not change by itself."""
     return {**document, "links": [
         {**link, "lease_age_s": None, "lease_ends_in_s": None,
-         "check": link["check"] and {name: link["check"][name] for name in ("by", "answers")}}
+         "check": _timeless_check(link["check"]),
+         "ipv6": link["ipv6"] and {**link["ipv6"], "check": _timeless_check(link["ipv6"]["check"])}}
         for link in document["links"]]}
+
+
+def _timeless_check(check: dict[str, Any] | None) -> dict[str, Any] | None:
+    return check and {name: check[name] for name in ("by", "answers")}
 
 
 def _ipv6_as_json(status: Status) -> dict[str, dict[str, Any]]:
@@ -112,6 +117,7 @@ def _ipv6_as_json(status: Status) -> dict[str, dict[str, Any]]:
         "prefixes": list(uplink.lease.prefixes),
         "gateway": _gateway(uplink.lease) or None,
         "share": round(part.get(uplink.ifindex, 0.0), 4),
+        "check": _check_as_json(status.six.sight, uplink, status.now_s),
     } for uplink in status.six.view.uplinks}
 
 
@@ -127,19 +133,26 @@ def as_text(status: Status, *, colour: bool = False, block: str = "#", width: in
     rows = [list(HEADINGS)] + [_row(status, uplink, part.get(uplink.ifindex, 0.0), block)
                                for uplink in status.view.uplinks]
     if not status.sight.state.checked:  # nobody checks
-        for row in rows:
-            del row[HEADINGS.index("CHECK")]
+        _leave_out(rows, HEADINGS.index("CHECK"))
     lines = _table(rows, [uplink.state for uplink in status.view.uplinks], colour, width)
     reasons = [f"{uplink.link.interface} {uplink.state}: {reason}" for uplink in status.view.uplinks
                if (reason := _reason(uplink, part.get(uplink.ifindex, 0.0)))]
     six = [uplink for uplink in status.six.view.uplinks if uplink.state != NO_LEASE] if status.six else []
     if status.six and six:
         part = _parts(status, status.six.view)
-        rows = [list(HEADINGS6)] + [_row6(uplink, part.get(uplink.ifindex, 0.0), block) for uplink in six]
+        rows = [list(HEADINGS6)] + [_row6(uplink, part.get(uplink.ifindex, 0.0), block,
+                                          _check(status.six.sight, uplink, status.now_s)) for uplink in six]
+        if not status.sight.state.checked:
+            _leave_out(rows, HEADINGS6.index("CHECK"))
         lines += ["", *_table(rows, [uplink.state for uplink in six], colour, width)]
         reasons += [f"IPv6 of {uplink.link.interface} {uplink.state}: {reason}" for uplink in six
                     if (reason := _reason(uplink, part.get(uplink.ifindex, 0.0)))]
     return "\n".join([*lines, "", *[printable(line) for line in (*reasons, *_verdict(status))]]) + "\n"
+
+
+def _leave_out(rows: list[list[str]], column: int) -> None:
+    for row in rows:
+        del row[column]
 
 
 def _table(rows: list[list[str]], states: list[str], colour: bool, width: int) -> list[str]:
@@ -158,10 +171,10 @@ def _table(rows: list[list[str]], states: list[str], colour: bool, width: int) -
     return lines
 
 
-def _row6(uplink: Uplink, part: float, block: str) -> list[str]:
+def _row6(uplink: Uplink, part: float, block: str, check: str) -> list[str]:
     bar = block * max(1, round(part * BAR)) if part else ""
     return [uplink.link.interface, uplink.state, f"{part:4.0%} {bar}", " ".join(uplink.lease.sources) or "-",
-            _gateway(uplink.lease) or "-", " ".join(uplink.lease.prefixes) or "-"]
+            _gateway(uplink.lease) or "-", check, " ".join(uplink.lease.prefixes) or "-"]
 
 
 def _row(status: Status, uplink: Uplink, part: float, block: str) -> list[str]:
@@ -170,7 +183,8 @@ def _row(status: Status, uplink: Uplink, part: float, block: str) -> list[str]:
     held = _held(status, uplink)
     return [link.interface, uplink.state if held in ("", uplink.state) else f"{uplink.state}, {held}",
             f"{part:4.0%} {bar}", f"{lease.address}/{lease.length}" if lease.address else "-", _gateway(lease) or "-",
-            str(link.weight), _check(status, uplink), f"{link.table_name} ({link.table})", _lease(status, uplink)]
+            str(link.weight), _check(status.sight, uplink, status.now_s), f"{link.table_name} ({link.table})",
+            _lease(status, uplink)]
 
 
 def _held(status: Status, uplink: Uplink) -> str:
@@ -184,24 +198,24 @@ def _reason(uplink: Uplink, part: float) -> str:
     return f"waits in tier {uplink.link.tier}" if waits else uplink.reason
 
 
-def _check(status: Status, uplink: Uplink) -> str:
-    checked = status.sight.state.checked.get(uplink.link.interface)
+def _check(sight: Sight, uplink: Uplink, now_s: int) -> str:
+    checked = sight.state.checked.get(uplink.link.interface)
     if not checked or not checked.by:
         return "-"
     if checked.hold:
-        return f"for {span(status.now_s - checked.hold.since_s)}" if checked.hold.since_s else "no answer yet"
+        return f"for {span(now_s - checked.hold.since_s)}" if checked.hold.since_s else "no answer yet"
     if checked.took_ms < 0:
         return f"no answer yet: {checked.by}"
     return f"{checked.took_ms} ms, {checked.lost} % lost: {checked.by}"
 
 
-def _check_as_json(status: Status, uplink: Uplink) -> dict[str, Any] | None:
-    checked = status.sight.state.checked.get(uplink.link.interface)
+def _check_as_json(sight: Sight, uplink: Uplink, now_s: int) -> dict[str, Any] | None:
+    checked = sight.state.checked.get(uplink.link.interface)
     if not checked or not checked.by:
         return None
     return {"by": checked.by, "answers": not checked.hold and checked.took_ms >= 0,
             "took_ms": checked.took_ms if checked.took_ms >= 0 else None, "lost_percent": checked.lost,
-            "held_s": status.now_s - checked.hold.since_s if checked.hold and checked.hold.since_s else None}
+            "held_s": now_s - checked.hold.since_s if checked.hold and checked.hold.since_s else None}
 
 
 def _lease(status: Status, uplink: Uplink) -> str:

@@ -8,10 +8,12 @@ import contextlib
 import errno
 import socket
 import struct
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from .box import CONFIG, ip, run, verb
 from .held import Held
@@ -21,7 +23,9 @@ PREFIXES = {"eth0": "2001:db8:a", "eth1": "2001:db8:b"}
 LAN_OF = {name: f"{prefix}:f00" for name, prefix in PREFIXES.items()}
 INTERNET = "2001:db8:ffff"
 PORT = 80
-ROUTER_ADVERTISEMENT, PREFIX_INFORMATION = 134, 3  # RFC 4861
+ROUTER_ADVERTISEMENT, PREFIX_INFORMATION, NAME_SERVERS = 134, 3, 25  # RFC 4861, RFC 8106
+SERVERS = {name: f"{prefix}:5::53" for name, prefix in PREFIXES.items()}  # of names, behind each provider's router
+DISCOVERY = "nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert"
 IPV6_FREEBIND = 78  # uapi/linux/in6.h
 ON_LINK, AUTONOMOUS = 0x80, 0x40
 LINES = ("eth0 table-eth0 200 1 prefix6=2001:db8:a::/48\n"
@@ -35,11 +39,16 @@ def sysctl(**values: object) -> None:
 
 
 def advertise(internet: Network, interface: str, prefix: str = "", *, router_s: int = 1800, valid_s: int = 7200,
-              preferred_s: int = 3600, flags: int = ON_LINK | AUTONOMOUS, length: int = 64) -> None:
-    """The provider advertises itself and a prefix on its link, once; the prefix is its own if none is named."""
+              preferred_s: int = 3600, flags: int = ON_LINK | AUTONOMOUS, length: int = 64,
+              servers: Sequence[str] = ()) -> None:
+    """The provider advertises itself and a prefix on its link, once; the prefix is its own if none is named. It also
+    names its name servers, if it has any."""
     network = socket.inet_pton(socket.AF_INET6, prefix or f"{PREFIXES[interface]}::")
     body = struct.pack("!BBHBBHLL", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, router_s, 0, 0)
     body += struct.pack("!BBBBLLL", PREFIX_INFORMATION, 4, length, flags, valid_s, preferred_s, 0) + network
+    if servers:
+        body += struct.pack("!BBHL", NAME_SERVERS, 1 + 2 * len(servers), 0, router_s)
+        body += b"".join([socket.inet_pton(socket.AF_INET6, server) for server in servers])
     with internet, socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sender:
         scope = socket.if_nametoindex(interface)
         sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
@@ -53,8 +62,39 @@ class Providers:
     def __init__(self, internet: Network, lan: Network, server: socket.socket) -> None:
         self.internet, self.lan, self.server = internet, lan, server
 
-    def advertise(self, interface: str, prefix: str = "", **changes: int) -> None:
+    def advertise(self, interface: str, prefix: str = "", **changes: Any) -> None:
         advertise(self.internet, interface, prefix, **changes)
+
+    def serve_names(self) -> None:
+        """Each provider has a name server, which refuses to say anything, and is a part of the Internet."""
+        with self.internet:
+            ip(*[f"address add {server}/128 dev lo nodad" for server in SERVERS.values()])
+            server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            server.bind(("::", 53))
+
+        def serve() -> None:
+            while True:
+                data, control, _, sender = server.recvmsg(2048, 256)
+                answer = data[:2] + b"\x81\x85" + data[4:6] + bytes(6) + data[12:]
+                source = socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, control[0][2][:16] + bytes(4)
+                server.sendmsg([answer], [source], 0, sender)
+        threading.Thread(target=serve, daemon=True).start()
+
+    def die(self, interface: str, family: str = "ip6", wholly: bool = False) -> None:
+        """The provider lets nothing of a family through any more. Its router still answers its neighbours, unless it
+        is `wholly` dead."""
+        rules = [f"iifname {interface} drop\n"]
+        if family == "ip6" and not wholly:
+            rules.insert(0, f"iifname {interface} icmpv6 type {{ {DISCOVERY} }} accept\n")
+        with self.internet:
+            run("nft", "-f", "-", stdin=f"table {family} dead {{\nchain in {{\n"
+                f"type filter hook prerouting priority -500\n{''.join(rules)}}}\n}}\n")
+
+    def revive(self, family: str = "ip6") -> None:
+        """All are as before."""
+        with self.internet:
+            run("nft", "delete", "table", family, "dead")
 
     def introduce(self, interface: str, prefix: str = "") -> None:
         """The provider advertises until the router has an address."""
