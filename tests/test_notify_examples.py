@@ -1,5 +1,6 @@
 """The examples in doc/examples/notify: what they run, with a link whose name is no good word for a shell."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -69,6 +70,74 @@ def test_wireguard(tmp_path: Path, event: str, times: int) -> None:
     assert said(tmp_path, "wireguard", event) == times * [
         "wg", "set", "w g$(id)", "peer", "PEER1=", "endpoint", "203.0.113.9:51820",
         "wg", "set", "wg1", "peer", "PEER3=", "endpoint", "[2001:db8::1]:51820"]
+
+
+IP = """#!/bin/sh
+[ "$*" = "-j -6 address show dev lan0 scope global" ] || exit 1
+echo '[{"ifname": "lan0", "addr_info": [
+    {"local": "2001:db8:a:f00::1", "prefixlen": 64}, {"local": "2001:db8:b:f00::1", "prefixlen": 64},
+    {"local": "fd00:1::1", "prefixlen": 64}, {"local": "2001:db8:a:f01::9", "prefixlen": 128}, {}]}]'
+"""
+RADVD = """interface lan0 {
+    AdvSendAdvert on;
+    prefix 2001:db8:a:f00::/64 { AdvPreferredLifetime 1800; };
+    prefix 2001:db8:b:f00::/64
+    {
+        AdvOnLink on;  # as always
+    };
+    prefix fd00:1::/64 { };
+};
+"""
+DNSMASQ = ("enable-ra\ndhcp-range=2001:db8:a:f00::,ra-only,64,{}\ndhcp-range=2001:db8:b:f00::,ra-only,64,{}\n"
+           "dhcp-range=fd00:1::,ra-only,64,1h\n")
+
+
+def withdrawn(tmp_path: Path, example: str, file: Path, states: dict[str, str], event: str = "prefix") -> list[str]:
+    """What it runs, where the links' IPv6 is in these states; it writes to a file of the test's."""
+    script = tmp_path / f"{example}-script"
+    script.write_text((EXAMPLES / example).read_text().replace("/etc/radvd.conf", str(file)).replace(
+        "/etc/dnsmasq.d/dhcp-lb.conf", str(file)))
+    for name, text in ("systemctl", FAKE), ("ip", IP):
+        fake = tmp_path / name
+        fake.write_text(text)
+        fake.chmod(0o755)
+    six = {"eth0": "2001:db8:a::/48", "eth1": "2001:db8:b:f00::/56"}
+    links = [{"interface": name, "ipv6": {"state": state, "prefixes": [six[name]]}} for name, state in states.items()]
+    status = {"links": [*links, {"interface": NAME, "ipv6": None}]}
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SAID": str(tmp_path / "said"), "DHCP_LB_EVENT": event,
+               "DHCP_LB_LINK": NAME}
+    done = subprocess.run(["/usr/bin/python3", "-I", script], env=environ, capture_output=True, text=True,
+                          input=json.dumps(status))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    path = tmp_path / "said"
+    said = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return said
+
+
+def test_radvd(tmp_path: Path) -> None:
+    file = tmp_path / "radvd.conf"
+    file.write_text(RADVD)
+    for state in "dead", "no carrier", "draining":
+        assert withdrawn(tmp_path, "radvd", file, {"eth0": state, "eth1": "up"}) == ["systemctl", "reload", "radvd"]
+        assert file.read_text() == RADVD.replace(
+            "AdvPreferredLifetime 1800; }", "AdvPreferredLifetime 1800; AdvPreferredLifetime 0; # by dhcp-lb\n}")
+        assert withdrawn(tmp_path, "radvd", file, {"eth0": state, "eth1": "up"}) == []
+        assert withdrawn(tmp_path, "radvd", file, {"eth0": "no address", "eth1": "up"}) != []
+        assert file.read_text() == RADVD
+    withdrawn(tmp_path, "radvd", file, {"eth0": "dead", "eth1": "dead"})
+    assert file.read_text().count("AdvPreferredLifetime 0;") == 2
+    assert withdrawn(tmp_path, "radvd", file, {"eth0": "up", "eth1": "up"}, "link-up") == []
+
+
+def test_dnsmasq(tmp_path: Path) -> None:
+    file = tmp_path / "dnsmasq.conf"
+    for state, life in ("up", "1h"), ("dead", "deprecated"), ("no address", "1h"), ("draining", "deprecated"):
+        assert withdrawn(tmp_path, "dnsmasq", file, {"eth0": "up", "eth1": state}) == ["systemctl", "restart",
+                                                                                       "dnsmasq"]
+        assert file.read_text() == DNSMASQ.format("1h", life)
+        assert withdrawn(tmp_path, "dnsmasq", file, {"eth0": "up", "eth1": state}) == []
+    assert withdrawn(tmp_path, "dnsmasq", file, {"eth0": "dead", "eth1": "dead"}, "tier") == []
 
 
 def test_each_says_whether_something_leaves_the_machine_and_is_tested() -> None:
