@@ -1,7 +1,8 @@
-"""Pure: the environment of a DHCPv6 client's hook → the prefixes that a provider has delegated. Every value is hostile
-until it is parsed. Loaded only at such an event."""
+"""Pure: the environment of a DHCPv6 client's hook → the prefixes that a provider has delegated, and its name servers.
+Every value is hostile until it is parsed. Loaded only at such an event."""
 
 from . import address
+from .event import MAX_NAME_SERVERS, MAX_ROUTERS
 from .model import Delegated
 from .record import NamedTuple
 
@@ -9,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .event import Environ
 
-COMES = frozenset(b"BOUND6 RENEW6 REBIND6 REBOOT6".split())  # dhclient-script(8), dhcpcd-run-hooks(8)
+COMES = frozenset(b"BOUND6 RENEW6 REBIND6 REBOOT6 INFORM6".split())  # dhclient-script(8), dhcpcd-run-hooks(8)
 GOES = frozenset(b"RELEASE6 EXPIRE6 STOP6".split())
 FOR_EVER = 0xffffffff  # RFC 8415, 7.7
 MOST = 16  # of a link
@@ -21,6 +22,7 @@ class Event6(NamedTuple):
     interface: str
     comes: tuple[Delegated, ...]  # these are there now, beside others
     goes: tuple[str, ...]  # these have ended: PREFIX/LENGTH
+    servers: tuple[str, ...] = ()  # of names; none = it does not say
 
 
 def parse(environ: "Environ", now_s: int) -> Event6 | None:
@@ -32,7 +34,8 @@ def parse(environ: "Environ", now_s: int) -> Event6 | None:
     if reason in GOES:  # a client that ends one of several leases names what ends
         return Event6(interface, (), tuple([prefix for prefix, _ in _prefixes(environ, b"old_")]))
     return Event6(interface, tuple([Delegated(prefix, now_s, now_s + valid_s if valid_s != FOR_EVER else 0)
-                                    for prefix, valid_s in _prefixes(environ, b"new_") if valid_s]), ())
+                                    for prefix, valid_s in _prefixes(environ, b"new_") if valid_s]), (),
+                  _name_servers(environ.get(b"new_dhcp6_name_servers", b"")))
 
 
 def _prefixes(environ: "Environ", which: bytes) -> list[tuple[str, int]]:
@@ -45,6 +48,19 @@ def _prefixes(environ: "Environ", which: bytes) -> list[tuple[str, int]]:
             found.append((environ[name] + b"/" + environ.get(name + b"_length", b""),
                           environ.get(name + b"_vltime", b"")))
     return [(prefix, _seconds(valid)) for text, valid in found if (prefix := _prefix(text))]
+
+
+def _name_servers(text: bytes) -> tuple[str, ...]:
+    """The first three that can be one, each once."""
+    found: list[str] = []
+    for word in text[:4096].decode("ascii", "replace").split()[:MAX_ROUTERS]:
+        try:
+            server = address.router6(word)
+        except ValueError:
+            continue
+        if server not in found:
+            found.append(server)
+    return tuple(found[:MAX_NAME_SERVERS])
 
 
 def _prefix(text: bytes) -> str:

@@ -72,7 +72,8 @@ def _take(environ: "Environ", client: str) -> None:
 
 
 def _take6(environ: "Environ") -> None:
-    """An event of a DHCPv6 client. Its addresses are in the kernel, and its prefixes in no other place."""
+    """An event of a DHCPv6 client. Its addresses are in the kernel, its prefixes and its name servers in no other
+    place."""
     from .delegation import merged
     from .delegation import parse as parse6
     event = parse6(environ, now_s())
@@ -84,11 +85,13 @@ def _take6(environ: "Environ") -> None:
     interface = event.interface
     before = store.prefixes(interface, now_s())
     told = merged(before, event)
-    if event.comes or told != before:
-        try:
+    try:
+        if event.comes or told != before:
             store.keep_prefixes(interface, told)
-        except OSError as error:
-            _log(f"{error.filename}: {error.strerror}: the prefixes of {interface} are not kept")
+        if event.servers and event.servers != store.name_servers6(interface):
+            store.keep_name_servers6(interface, event.servers)
+    except OSError as error:
+        _log(f"{error.filename}: {error.strerror}: what the provider of {interface} has told is not kept")
     new = {one.prefix for one in told} != {one.prefix for one in before}
     reconcile(config, store, News(interface if new else "", family=IPV6.number))
 

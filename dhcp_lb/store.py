@@ -9,7 +9,7 @@ from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, 
                    getpid, kill, listdir, lstat, mkdir, open, rename, rmdir, stat, unlink, write)
 from posix import read as read_some
 
-from .address import FAMILIES, IPV4, IPV6, network
+from .address import FAMILIES, IPV4, IPV6, host6, network
 from .model import (ADMINISTRATOR, GIVEN_UP, GONE, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, OUT, Checked,
                     Delegated, Hold, Lease, Objection, State)
 
@@ -17,7 +17,9 @@ RUN = "/run/dhcp-lb"
 
 HELD = "held"  # by the administrator: lines `INTERFACE disabled|draining SINCE`; 2.0 had no SINCE
 # Four of these files there are once more for IPv6, with a 6 behind the name: objections, watched, settled, furnished.
-PREFIXES = "prefixes"  # a file a link, with a line `1 PREFIX BEGIN UNTIL` for each (model.Delegated)
+# A file a link, with a line `1 PREFIX BEGIN UNTIL` for each (model.Delegated); and perhaps one a link with :dns behind
+# its name, which no interface's can have, with a line for each of its name servers of IPv6.
+PREFIXES, DNS6 = "prefixes", ":dns"
 OBJECTIONS = "objections"  # of the kernel: lines `INTERFACE REACH SINCE SAID-OF WHY`, with tabs
 WATCHED = "watched"  # by the monitor: `PID UNTIL`, then a line for each link (_encode_checked), with tabs
 SETTLED = "settled"  # the fingerprint of a run that had nothing left to do
@@ -148,6 +150,17 @@ class Store:
         """Writes what `prefixes` returns."""
         self._keep(f"{PREFIXES}/{interface}", [f"{_FORMAT_PREFIX} {prefix} {begin_s} {until_s}"
                                                for prefix, begin_s, until_s in told])
+
+    def name_servers6(self, interface: str) -> tuple[str, ...]:
+        """Those of a link that its DHCPv6 client has told."""
+        try:
+            return tuple([host6(line) for line in self._lines(f"{PREFIXES}/{interface}{DNS6}")])
+        except (OSError, ValueError):
+            return ()
+
+    def keep_name_servers6(self, interface: str, servers: tuple[str, ...]) -> None:
+        """Writes what `name_servers6` returns."""
+        self._keep(f"{PREFIXES}/{interface}{DNS6}", list(servers))
 
     def objections(self, family: int = IPV4.number) -> dict[str, Objection]:
         """The kernel's objections in a family. ValueError if the file is corrupt."""
@@ -286,7 +299,7 @@ class Store:
                 if temporary:
                     stale = not (pid.isdecimal() and lives(int(pid)))
                 else:
-                    stale = directory in of_links and name not in interfaces
+                    stale = directory in of_links and name.removesuffix(DNS6) not in interfaces
                 if stale:
                     self.discard(f"{directory}/{name}")
 

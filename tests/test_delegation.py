@@ -1,5 +1,7 @@
 """The words of DHCPv6 clients → prefixes, their ends, and what is refused of them."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +42,33 @@ def test_dhcpcd_tells_of_all_at_once() -> None:
                                                   Delegated("2001:db8:c::/48", 1000, 0)), ())
 
 
-@pytest.mark.parametrize("reason", [b"DEPREF6", b"PREINIT6", b"DELEGATED6", b"INFORM6", b"BOUND", b""])
+@pytest.mark.parametrize("text, servers", [
+    (b"2001:db8:a::53 2001:db8:a::54", ("2001:db8:a::53", "2001:db8:a::54")),
+    (b"2001:DB8:A:0::53  2001:db8:a::53", ("2001:db8:a::53",)),
+    (b"::1 ff02::1 192.0.2.1 $(id) \xff fe80::53", ("fe80::53",)),
+    (b" ".join([b"2001:db8:a::%x" % number for number in range(1, 300)]),
+     ("2001:db8:a::1", "2001:db8:a::2", "2001:db8:a::3")),
+    (b"", ()),
+])
+def test_its_name_servers_are_those_that_can_be_asked(text: bytes, servers: tuple[str, ...]) -> None:
+    for reason in b"BOUND6", b"RENEW6", b"INFORM6":
+        event = parse({b"reason": reason, b"interface": b"eth0", b"new_dhcp6_name_servers": text}, 1000)
+        assert event == Event6("eth0", (), (), servers)
+
+
+def test_the_store_keeps_the_name_servers_of_links_alone(store: Store) -> None:
+    store.prepare()
+    for name in "eth0", "eth1":
+        store.keep_name_servers6(name, ("2001:db8:a::53",))
+        store.keep_prefixes(name, (PREFIX,))
+    store.tidy(frozenset({"eth0"}))
+    assert (store.name_servers6("eth0"), store.name_servers6("eth1")) == (("2001:db8:a::53",), ())
+    assert store.prefixes("eth0", 2000) == (PREFIX,)
+    Path(store.path, "prefixes", "eth0:dns").write_text("2001:db8:a::53\nx\n")
+    assert store.name_servers6("eth0") == ()
+
+
+@pytest.mark.parametrize("reason", [b"DEPREF6", b"PREINIT6", b"DELEGATED6", b"BOUND", b""])
 def test_other_reasons_change_nothing(reason: bytes) -> None:
     assert parse({**BOUND, b"reason": reason}, 1000) is None
     assert parse({**BOUND, b"interface": b""}, 1000) is None

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from tests.beds.box import CONFIG, ENVIRONMENT, PROGRAM, STORE, Syslog, boxed, event, given, ip, run, verb
+from tests.beds.box import CHECKOUT, CONFIG, ENVIRONMENT, PROGRAM, STORE, Syslog, boxed, event, given, ip, run, verb
 from tests.beds.ipv6 import INTERNET, LAN_OF, LINES, PREFIXES, SERVERS, Providers, own, providers, sysctl
 from tests.test_ns_ipv6 import ours, until
+from tests.test_ns_ipv6 import told as client_tells
 from tests.test_ns_monitor import BUSY_S, balance
+from tests.test_ns_notify import ETC, SAID, install, told
 
 WATCHED6 = STORE / "watched6"
 FAST = "interval = 0.25\ndown = 1\nup = 1\n"
@@ -175,6 +177,21 @@ def test_without_name_servers_the_gateway_is_asked_by_the_kernel_s_neighbour_dis
 
 
 @boxed
+def test_the_name_servers_that_a_dhcpv6_client_tells_of_are_asked() -> None:
+    with bed(FAST) as machine:
+        machine.answer("its gateway fe80::1")
+        for name in PREFIXES:
+            event6 = {"reason": "INFORM6", "interface": name, "new_dhcp6_name_servers": f"::1 {SERVERS[name]} $(id)"}
+            subprocess.run(["sh", "-euc", f". {CHECKOUT}/etc/dhcp3/dhclient-exit-hooks.d/dhcp-lb"], check=True,
+                           env=ENVIRONMENT | event6)
+        verb("apply")  # has the monitor look
+        machine.answer("the provider's name servers")
+        machine.world.die("eth1")
+        machine.becomes("eth0")
+        assert machine.world.astray() == 0
+
+
+@boxed
 def test_a_monitor_asks_the_routers_who_their_name_servers_are() -> None:
     with bed(FAST, start=False) as machine:
         with machine.world.internet:
@@ -283,3 +300,34 @@ def test_metrics_tell_of_each_family() -> None:
                      'dhcp_lb_ipv6_link_share_ratio{link="eth1"} 1.0',
                      'dhcp_lb_ipv6_link_state{link="eth0",state="dead"} 1.0'):
             assert line in text, text
+
+
+@boxed
+def test_scripts_are_told_of_the_prefixes_that_the_lan_may_use_and_once_each() -> None:
+    with bed(FAST + NAMED) as machine:
+        machine.answer(f"{INTERNET}::7")
+        install(ETC, "tell")
+        machine.world.die("eth0")
+        machine.becomes("eth1")
+        (_, variables, status), = told(1)
+        assert variables.pop("TIME") and variables.pop("EVENT_ID")
+        assert variables == {
+            "EVENT": "prefix", "LINK": "eth0", "STATE": "dead", "OLD_STATE": "up",
+            "REASON": f"no answer from {INTERNET}::7", "PREFIXES6": "", "OLD_PREFIXES6": "2001:db8:a::/48",
+            "TABLE": "200", "TIER": "1"}
+        assert isinstance(status, dict) and [(link["state"], link["ipv6"]["state"], link["ipv6"]["prefixes"])
+                                             for link in status["links"]] == [
+            ("up", "dead", ["2001:db8:a::/48"]), ("up", "up", ["2001:db8:b::/48"])]
+        line, = [line for line in machine.log.lines() if "prefixes" in line]
+        assert line == "IPv6 of eth0: dead, was up; prefixes none, were 2001:db8:a::/48"
+        machine.world.revive()
+        machine.becomes("eth0", "eth1")
+        (_, variables, _), = told(1)
+        assert [variables[name] for name in ("STATE", "PREFIXES6", "OLD_PREFIXES6")] == ["up", "2001:db8:a::/48", ""]
+        client_tells("BOUND6", "eth1", "2001:db8:c:f00::/56")  # a client has one that is not in prefix6=
+        (_, variables, _), = told(1)
+        assert (variables["LINK"], variables["STATE"], variables["OLD_STATE"]) == ("eth1", "up", "up")
+        assert variables["PREFIXES6"] == "2001:db8:b::/48 2001:db8:c:f00::/56"
+        machine.world.advertise("eth0")
+        time.sleep(1)
+        assert not SAID.exists()

@@ -15,17 +15,18 @@ from dhcp_lb.routing import UP as WORKS
 from dhcp_lb.targets import DNS, GATEWAY, PING, targets
 
 LINK = Link("eth0", "table-eth0", 200, 1)
-FOUR = Lease("192.0.2.34", 24, "192.0.2.1", name_servers=("198.51.100.53",))
+FOUR = Lease("192.0.2.34", 24, "192.0.2.1")
 SIX = Lease("2001:db8:a::2", 64, "fe80::1", sources=("2001:db8:a::/64",))
+OF4, OF6 = ("198.51.100.53",), ("2001:db8:a::53",)
 THERE = Interface(2, True, True, ())
-SERVER4, SERVER6 = [Ask(DNS, server, 53, ROOT, named=False) for server in ("198.51.100.53", "2001:db8:a::53")]
+SERVER4, SERVER6 = [Ask(DNS, server, 53, ROOT, named=False) for server in (*OF4, *OF6)]
 
 
 def watch(family: int, *, link: Link = LINK, lease: Lease | None = None, state: str = WORKS,
-          advertised: tuple[str, ...] = ()) -> Watch:
+          servers: tuple[str, ...] = ()) -> Watch:
     one = Watch(link, family)
     one.stands(Uplink(link, lease or (FOUR if family == AF_INET else SIX), 2, state, "", False, state == WORKS), THERE,
-               advertised)
+               servers)
     return one
 
 
@@ -47,15 +48,15 @@ def silent(one: Watch, ask: Ask, since_s: float) -> None:
 ])
 def test_a_target_is_of_its_own_family(text: str, four: list[Ask], six: list[Ask]) -> None:
     link = LINK._replace(targets=targets(text))
-    assert list(watch(AF_INET, link=link).asks) == four
-    assert list(watch(AF_INET6, link=link, advertised=("2001:db8:a::53",)).asks) == six
+    assert list(watch(AF_INET, link=link, servers=OF4).asks) == four
+    assert list(watch(AF_INET6, link=link, servers=OF6).asks) == six
 
 
 def test_a_link_that_dies_in_one_family_lives_on_in_the_other() -> None:
     sides = [Side(AF_INET), Side(AF_INET6)]
     asks = SERVER4, SERVER6
     for side in sides:
-        side.watches["eth0"] = watch(side.family, advertised=("2001:db8:a::53",))
+        side.watches["eth0"] = watch(side.family, servers=OF4 if side.family == AF_INET else OF6)
         side.survey()
     for dead, lives in (0, 1), (1, 0):
         one = sides[dead].watches["eth0"]
@@ -73,7 +74,7 @@ def test_a_link_that_dies_in_one_family_lives_on_in_the_other() -> None:
 def test_the_tiers_of_a_family_serve_by_what_works_in_it() -> None:
     side = Side(AF_INET6)
     for name, tier in ("eth0", 1), ("eth1", 2):
-        side.watches[name] = watch(AF_INET6, link=Link(name, name, tier, 1, tier=tier), advertised=("2001:db8:a::53",))
+        side.watches[name] = watch(AF_INET6, link=Link(name, name, tier, 1, tier=tier), servers=OF6)
     side.survey()
     assert side.serving == 1
     first, second = side.watches.values()
@@ -101,10 +102,10 @@ def test_without_a_source_of_its_own_nobody_is_asked(state: str, lease: Lease, p
 
 
 def test_a_link_that_lost_its_address_when_it_was_dead_starts_without_a_past() -> None:
-    one = watch(AF_INET6, advertised=("2001:db8:a::53",))
+    one = watch(AF_INET6, servers=OF6)
     silent(one, SERVER6, 100)
     assert one.health.dead
-    one.stands(Uplink(LINK, SIX._replace(address="", length=0), 2, NO_ADDRESS), THERE)
+    one.stands(Uplink(LINK, SIX._replace(address="", length=0), 2, NO_ADDRESS), THERE, OF6)
     assert not one.health.dead
 
 
@@ -113,6 +114,6 @@ def test_name_servers_that_are_advertised_later_take_the_gateway_s_place_and_rai
     gateway, = one.asks
     assert gateway.kind == GATEWAY
     silent(one, gateway, 100)
-    one.stands(Uplink(LINK, SIX, 2, "dead"), THERE, ("2001:db8:a::53",))
+    one.stands(Uplink(LINK, SIX, 2, "dead"), THERE, OF6)
     assert one.asks == (SERVER6,) and one.health.dead and not one.health.proven
     assert one.checked().by == "the provider's name servers"

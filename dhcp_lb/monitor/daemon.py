@@ -409,11 +409,18 @@ class Monitor:
         """Of the links' interfaces."""
         return frozenset([one.ifindex for sight in self.sights[:1] for one in sight.interfaces.values()])
 
+    def servers6(self, moment_s: float) -> dict[str, tuple[str, ...]]:
+        """The name servers of IPv6 by each link: those that routers advertise, and those that its client has told."""
+        advertised = self.advertised.known(moment_s) if self.advertised else {}
+        return {name: (*advertised.get(interface.ifindex, ()), *self.store.name_servers6(name))
+                for sight in self.sights if sight.family == IPV6.number
+                for name, interface in sight.interfaces.items()}
+
     def stock(self, sights: tuple[Sight, ...]) -> None:
         """Takes what was seen of the links into the watches."""
         moment_s = now_s()
         self.sights = sights
-        servers = self.advertised.known(moment_s) if self.advertised else {}
+        servers = self.servers6(moment_s)
         facts = *[_facts(sight) for sight in sights], servers
         if facts == self.seen:
             return
@@ -436,10 +443,9 @@ class Monitor:
         self.conclude(moment_s)
         self.publish_s = moment_s
 
-    def stock_side(self, side: Side, sight: Sight | None, servers: dict[int, tuple[str, ...]],
+    def stock_side(self, side: Side, sight: Sight | None, servers: dict[str, tuple[str, ...]],
                    moment_s: float) -> None:
-        """Of one family, and with the name servers that are advertised by each interface. A link that never had
-        anything of IPv6 is none there."""
+        """Of one family; the name servers are those of IPv6. A link that never had anything of IPv6 is none there."""
         side.uplinks = tuple([uplink for uplink in judged(sight).uplinks
                               if side.family == IPV4.number or uplink.state != NO_LEASE
                               or uplink.link.interface in side.watches]) if sight else ()
@@ -451,12 +457,12 @@ class Monitor:
             watch = side.watches.get(name)
             if not watch:
                 watch = side.watches[name] = Watch(uplink.link, side.family)
-                if side.family == IPV6.number and self.advertised and not uplink.lease.name_servers:
+                if side.family == IPV6.number and self.advertised and not servers.get(name):
                     self.advertised.solicit(uplink.ifindex)
             watch.changes += uplink.state != watch.state
             watch.state = uplink.state
-            advertised = servers.get(uplink.ifindex, ()) if side.family == IPV6.number else ()
-            if watch.stands(uplink, sight.interfaces.get(name) if sight else None, advertised):
+            known = servers.get(name, ()) if side.family == IPV6.number else uplink.lease.name_servers
+            if watch.stands(uplink, sight.interfaces.get(name) if sight else None, known):
                 self.prober.forget(name, side.family)
             if watch.carries(moment_s):
                 self.publish_s = self.look_s = moment_s

@@ -57,9 +57,9 @@ class Side:
         """Those of the links of which something is known since the last conclusion whose verdict is another one, what
         it was and what it is. Plans them, and all others if one of them says something of those."""
         others: list[tuple[Watch, str, str]] = []
-        for name, watch in self.watches.items():
-            if watch not in touched:
-                continue
+        ours = [watch for watch in touched if self.watches.get(watch.link.interface) is watch]
+        for watch in ours:
+            name = watch.link.interface
             if works(watch):
                 self.dark_s = self.dark_s if self.working else moment_s
                 self.working.add(name)
@@ -77,10 +77,9 @@ class Side:
         if everybody:
             self.hurry = bool(self.hurrying)
             self.serving = self._serving_tier()
-        for watch in self.watches.values():
-            if everybody or watch in touched:
-                self.plan(watch)
-        return others
+        for watch in self.watches.values() if everybody else ours:
+            self.plan(watch)
+        return sorted(others, key=lambda other: other[0].link.interface)
 
     def checked(self) -> dict[str, Checked]:
         """What is said of the links by which anybody is asked."""

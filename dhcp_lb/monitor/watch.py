@@ -42,15 +42,15 @@ class Watch:
         """Whether there is somebody to ask, and a way to do it."""
         return self.carrier and bool(self.way and self.asks)
 
-    def stands(self, uplink: Uplink, interface: Interface | None, advertised: tuple[str, ...] = ()) -> bool:
-        """Takes what was seen of the link, and the name servers that its routers have advertised. True: it is another
-        link than before, and what was asked does not count."""
+    def stands(self, uplink: Uplink, interface: Interface | None, servers: tuple[str, ...]) -> bool:
+        """Takes what was seen of the link, and the name servers of its provider. True: it is another link than before,
+        and what was asked does not count."""
         routed = uplink.state in ROUTED
         lease, before = uplink.lease, self.way
         self.link = uplink.link
         self.serves = routed and uplink.state not in (DRAINING, KEPT)
         self.way = Way(uplink.link.interface, uplink.ifindex, lease.address, lease.gateway,
-                       lease.name_servers or advertised) if routed and lease.address else None
+                       servers) if routed and lease.address else None
         another = bool(before and self.way and before[:3] != self.way[:3])
         if another:
             self.health, self.took_s, self.windows = Health(), -1.0, [(0.0, 0, 0)]
