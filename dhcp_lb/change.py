@@ -39,7 +39,7 @@ class View(NamedTuple):
 
 def judged(sight: Sight) -> View:
     """Pure: what a run wants, from what it has seen."""
-    config, state, interfaces, rules, routes, others, lan_metric, family, parts = sight
+    config, state, interfaces, rules, routes, others, lan_metric, family, parts, _ = sight
     settings = config.settings
     have = routing(rules, routes)
     leases, links = state.leases, config.links
@@ -130,6 +130,7 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
     for _ in range(ATTEMPTS):
         if not view.changes:
             store.settle(sight.fingerprint(), sight.family)
+            sight = sight._replace(settled=True)
             break
         lock.check()
         refusals = _rehearsed(kernel, view) if taught else ()

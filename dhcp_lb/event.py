@@ -94,6 +94,13 @@ CLIENTS = {
 STATIC_METHODS = (b"static", b"", b"none")  # of ifupdown; ifupdown2, where the stanza names no family; ifupdown-ng
 MAX_ROUTERS = 64  # a DHCP option of 255 bytes has no room for more; nor for more name servers
 MAX_NAME_SERVERS = 3
+# What dhclient and dhcpcd tell of a lease, in the order of etc/dhcp3/dhclient-exit-hooks.d/dhcp-lb. Another list needs
+# another number in front, here and there: the hook may be of another version than the program.
+SAID = (b"new_ip_address", b"new_subnet_mask", b"new_subnet_cidr", b"new_routers", b"new_dhcp_server_identifier",
+        b"new_dhcp_lease_time", b"new_rfc3442_classless_static_routes", b"new_classless_static_routes",
+        b"new_domain_name_servers")
+SAID_FORM = b"1"
+MAX_SAID = 1000
 
 
 def client(environ: "Environ", name: str = "") -> Client:
@@ -153,6 +160,15 @@ def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[s
         duration_s = 0
     servers = name_servers(" ".join([_text(environ, name) for name in words.name_servers]))
     return Lease(quad, length, gateway, server, now_s, duration_s, fault, servers), tuple(notes)
+
+
+def said(environ: "Environ") -> str:
+    """All that dhclient or dhcpcd says of a lease, in one line, as their hook puts it together. "" if it has anything
+    but what addresses and numbers are written with: such words are not kept."""
+    values = [environ.get(name, b"") for name in SAID]
+    line = b"|".join([SAID_FORM, b"1" if b"if_up" in environ else b"", *values])
+    strange = b"".join(values).translate(None, b"0123456789./ ")
+    return "" if strange or len(line) > MAX_SAID else line.decode("ascii")
 
 
 def name_servers(text: str) -> tuple[str, ...]:

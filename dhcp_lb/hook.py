@@ -4,7 +4,7 @@ from posix import F_OK, access, environ, umask
 
 from .address import IPV4, IPV6
 from .config import Config, Invalid, read_config
-from .event import parse
+from .event import parse, said
 from .lock import Deadline
 from .model import NO, NONE
 from .reconcile import reconcile
@@ -58,13 +58,18 @@ def _take(environ: "Environ", client: str) -> None:
         if take_up(config, store, frozenset([interface])):
             reconcile(config, store, News(family=IPV4.number))
             return
-    before = store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)
-    new = before._replace(begin_s=lease.begin_s) != lease
+    if not client and lease.address:  # only that hook compares
+        lease = lease._replace(said=said(environ))
+    before = store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)._replace(begin_s=lease.begin_s)
+    new = before._replace(said=lease.said) != lease
     if new:
         _log(*[f"{interface}: {note}" for note in notes])
     unsaved = {}
     try:
-        store.save(interface, lease)
+        if before == lease:
+            store.renew(interface, lease.begin_s)
+        else:
+            store.save(interface, lease)
     except OSError as error:
         _log(f"{error.filename}: {error.strerror}: the lease of {interface} is used, but not saved")
         unsaved = {interface: lease}

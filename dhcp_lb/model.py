@@ -53,6 +53,7 @@ class Lease(NamedTuple):
     prefixes: tuple[str, ...] = ()  # delegated to this machine, for its LAN
     lost: bool = False  # main has no default by its gateway any more
     refused: tuple[str, ...] = ()  # prefixes that its client has told, and why they are not used
+    said: str = ""  # IPv4: its client's very words, for the hook to compare (event.said); "" = it must not
 
 
 NONE = Lease("", 0, "", fault="no lease")

@@ -48,7 +48,7 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
         # The decision depends on the sight alone. If the sight is the same as in a run that had nothing to do, there
         # is nothing to do. With hundreds of links this saves most of the work of a renewal.
         if not news.edited and not news.link and sight.fingerprint() == store.settled(sight.family):
-            return sight
+            return sight._replace(settled=True)
         from .change import change
         return change(kernel, store, lock, sight, news)
 

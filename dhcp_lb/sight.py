@@ -38,6 +38,7 @@ class Sight(NamedTuple):
     lan_metric: int = -1  # routing.Foreign
     family: int = IPV4.number
     parts: list[bytes] = []  # main's routes by links to parts of the world, of which the kernel and we set none
+    settled: bool = False  # a run has found nothing left to do
 
     def fingerprint(self) -> bytes:
         """Equal bytes for equal decisions. The age of the leases does not matter."""

@@ -1,7 +1,8 @@
 """The store in /run/dhcp-lb: the last lease of each link, its holds, and what is settled. All files of this program
 are read and written here.
 
-Any file in the store may vanish at any time. None has text that a DHCP server chose."""
+Any file in the store may vanish at any time. Of a DHCP server's own text, none has more than digits, dots, slashes and
+spaces (event.said)."""
 
 from _socket import inet_aton, inet_ntoa
 from errno import EISDIR, ELOOP, ENOSPC, EPERM
@@ -16,12 +17,14 @@ from .model import (ADMINISTRATOR, GIVEN_UP, GONE, KERNEL, LOADED, LOST, MONITOR
 RUN = "/run/dhcp-lb"
 
 HELD = "held"  # by the administrator: lines `INTERFACE disabled|draining SINCE`; 2.0 had no SINCE
+LEASES = "leases"  # a file a link: a line (_encode), and what its client said
+RENEWED = "renewed"  # a file a link: CLOCK_BOOTTIME when its client has said the same again; the hook writes it, too
 # Four of these files there are once more for IPv6, with a 6 behind the name: objections, watched, settled, furnished.
 # A file a link, with a line `1 PREFIX BEGIN UNTIL` for each (model.Delegated); and perhaps one a link with :dns behind
 # its name, which no interface's can have, with a line for each of its name servers of IPv6.
 PREFIXES, DNS6 = "prefixes", ":dns"
 OBJECTIONS = "objections"  # of the kernel: lines `INTERFACE REACH SINCE SAID-OF WHY`, with tabs
-WATCHED = "watched"  # by the monitor: `PID UNTIL`, then a line for each link (_encode_checked), with tabs
+WATCHED = "watched"  # by the monitor: `PID UNTIL SINCE`, then a line for each link (_encode_checked), with tabs
 SETTLED = "settled"  # the fingerprint of a run that had nothing left to do
 FURNISHED = "furnished"  # what the names for ip(8) and the sysctls were last seen to for
 FLUSHED = "flushed"  # exists from `flush` until a run has something to do
@@ -38,6 +41,7 @@ _FORMAT_PREFIX = "1"
 _CHECK_VALID_S = 120  # the monitor's word counts this long after a look that found all in order
 _REACHES = {"disabled": OUT, "draining": NO_NEW}  # of an administrator's hold, by its word in HELD
 _WORDS = {reach: word for word, reach in _REACHES.items()}
+_SAID = frozenset("0123456789./ |")  # that event.said writes
 _DIRECTORY = 0o40000  # S_IFDIR, inode(7)
 _TYPE = 0o170000
 
@@ -51,7 +55,7 @@ class Store:
     def prepare(self) -> None:
         """Makes the missing directories. Refuses directories of other users: the program would follow a link that was
         planted there."""
-        for path in self.path, f"{self.path}/leases", f"{self.path}/{PREFIXES}", f"{self.path}/waiting":
+        for path in self.path, *[f"{self.path}/{name}" for name in (LEASES, RENEWED, PREFIXES, "waiting")]:
             try:
                 mkdir(path, 0o700)
             except FileExistsError:
@@ -68,7 +72,7 @@ class Store:
         objections: dict[str, Objection] = {}
         corrupt: list[str] = []
         for name in interfaces:
-            path = f"{self.path}/leases/{name}"
+            path = f"{self.path}/{LEASES}/{name}"
             try:
                 lease = _decode(read(path).decode())
                 if lease.begin_s <= now_s:
@@ -106,11 +110,28 @@ class Store:
 
     def save(self, interface: str, lease: Lease) -> None:
         """Writes a link's lease. A reader meanwhile sees the old or the new one."""
-        replace(f"{self.path}/leases/{interface}", _encode(lease).encode())
+        replace(f"{self.path}/{LEASES}/{interface}", _encode(lease).encode())
+
+    def renew(self, interface: str, now_s: int) -> None:
+        """Keeps that the client of a link has said the same again."""
+        self._keep(f"{RENEWED}/{interface}", [str(now_s)])
+
+    def renewed(self, leases: dict[str, Lease], now_s: int) -> dict[str, Lease]:
+        """These leases, as old as they are since their clients have said the same again."""
+        found = {}
+        for name, lease in leases.items():
+            try:
+                line, = self._lines(f"{RENEWED}/{name}")
+                begin_s = int(line)
+            except (OSError, ValueError):
+                begin_s = 0
+            found[name] = lease._replace(begin_s=begin_s) if lease.begin_s < begin_s <= now_s else lease
+        return found
 
     def hold(self, held: dict[str, Hold]) -> None:
         """Writes the administrator's holds of all links."""
-        self._keep(HELD, [f"{name} {_WORDS[hold.reach]} {hold.since_s}" for name, hold in sorted(held.items())])
+        lines = [f"{name} {_WORDS[hold.reach]} {hold.since_s}" for name, hold in sorted(held.items())]
+        self._keep(HELD, lines, by=LEASES)
 
     def load6(self, state: State, interfaces: frozenset[str], now_s: int) -> State:
         """The state for IPv6: the kernel shows the leases, and has objections of its own. So has the monitor verdicts;
@@ -197,7 +218,7 @@ class Store:
     def watch(self, checked: dict[str, Checked], now_s: int, family: int = IPV4.number) -> None:
         """Keeps what the monitor, this process, found out in a family, for as long as it counts from `now_s` on."""
         lines = [_encode_checked(name, one) for name, one in sorted(checked.items())]
-        self._keep(_of(WATCHED, family), [f"{getpid()} {now_s + _CHECK_VALID_S}", *lines])
+        self._keep(_of(WATCHED, family), [f"{getpid()} {now_s + _CHECK_VALID_S} {now_s}", *lines])
 
     def unwatch(self) -> None:
         """Forgets what the monitor found out."""
@@ -274,7 +295,7 @@ class Store:
         """Keeps that an administrator has flushed: the names and sysctls have gone, too."""
         for family in FAMILIES:
             self.discard(f"{self.path}/{_of(FURNISHED, family)}")
-        self._keep(FLUSHED, [])
+        self._keep(FLUSHED, [], by=LEASES)
 
     def flushed(self) -> bool:
         """Whether an administrator has flushed, and no event or `apply` has come since."""
@@ -288,7 +309,7 @@ class Store:
         """Removes the leases and prefixes of other interfaces, the files of killed writers, and the mark of a
         flush."""
         self.discard(f"{self.path}/{FLUSHED}")
-        of_links = f"{self.path}/leases", f"{self.path}/{PREFIXES}"
+        of_links = [f"{self.path}/{name}" for name in (LEASES, RENEWED, PREFIXES)]
         for directory in self.path, *of_links:
             try:
                 names = listdir(directory)
@@ -337,9 +358,12 @@ class Store:
             raise ValueError(text)
         return lines
 
-    def _keep(self, name: str, lines: list[str]) -> None:
+    def _keep(self, name: str, lines: list[str], by: str = "") -> None:
+        """Writes a file by way of another directory, if it is given. It has another time then (monitor/vouch.py)."""
         text = "".join([f"{line}\n" for line in lines])
-        replace(f"{self.path}/{name}", text.encode("utf-8", "surrogateescape"))
+        path = f"{self.path}/{name}"
+        temporary = f"{self.path}/{by}/{name} {getpid()}" if by else ""
+        replace(path, text.encode("utf-8", "surrogateescape"), temporary=temporary)
 
 
 def _of(name: str, family: int) -> str:
@@ -362,11 +386,11 @@ def read(path: str, most: int = 4096, follow: bool = False) -> bytes:
         raise
 
 
-def replace(path: str, data: bytes, beside: str = "", mode: int = 0o600) -> None:
+def replace(path: str, data: bytes, beside: str = "", mode: int = 0o600, temporary: str = "") -> None:
     """Writes a file. A reader sees the old or the new one, even if this process is killed. The text goes to another
-    name first: `path` and `beside`, or `path`, a space and this process's number, so that many can write at once. No
-    interface's name can have a space."""
-    temporary = path + (beside or f" {getpid()}")
+    name first: `temporary`, or `path` and `beside`, or `path`, a space and this process's number, so that many can
+    write at once. No interface's name can have a space."""
+    temporary = temporary or path + (beside or f" {getpid()}")
     try:
         unlink(temporary)
     except FileNotFoundError:
@@ -390,12 +414,13 @@ def replace(path: str, data: bytes, beside: str = "", mode: int = 0o600) -> None
 def _encode(lease: Lease) -> str:
     address, length, gateway, server, begin_s, duration_s, fault, name_servers = lease[:8]
     return (f"{_FORMAT} {address or '-'} {length} {gateway or '-'} {server or '-'} {begin_s} {duration_s} "
-            f"{','.join(name_servers) or '-'} {fault}\n")
+            f"{','.join(name_servers) or '-'} {fault}\n" + (f"{lease.said}\n" if lease.said else ""))
 
 
 def _decode(text: str) -> Lease:
     """The lease in a file's text. ValueError if this program cannot have written it."""
-    form, address, length, gateway, server, begin_s, duration_s, rest = text.split(" ", 7)
+    first, newline, said = text.partition("\n")
+    form, address, length, gateway, server, begin_s, duration_s, rest = first.split(" ", 7)
     names, fault = ("-", rest) if form == _FORMAT_2_0 else rest.split(" ", 1)
     name_servers = () if names == "-" else tuple(names.split(","))
     for quad in address, gateway, server:
@@ -403,10 +428,13 @@ def _decode(text: str) -> Lease:
             raise ValueError(text)
     if not all([_canonical(quad) for quad in name_servers]):
         raise ValueError(text)
-    if form not in (_FORMAT, _FORMAT_2_0) or fault.partition("\n")[1:] != ("\n", "") or int(length) not in _LENGTHS:
+    if form not in (_FORMAT, _FORMAT_2_0) or not newline or int(length) not in _LENGTHS:
+        raise ValueError(text)
+    if said and (said[-1] != "\n" or not _SAID.issuperset(said[:-1])):
         raise ValueError(text)
     return Lease("" if address == "-" else address, int(length), "" if gateway == "-" else gateway,
-                 "" if server == "-" else server, int(begin_s), int(duration_s), fault[:-1], name_servers)
+                 "" if server == "-" else server, int(begin_s), int(duration_s), fault, name_servers,
+                 said=said[:-1])
 
 
 def _encode_checked(name: str, checked: Checked) -> str:

@@ -75,7 +75,7 @@ def test_everybody_can_read_that_file_and_no_other(store: Store) -> None:
     store.hold(held(eth0="disabled"))
     announce(store, (LACKING, "$(id) \udcff: dead"), 1000)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (Path(store.path), *Path(store.path).iterdir())}
-    assert modes == {"dhcp-lb": 0o711, "leases": 0o700, "prefixes": 0o700, "waiting": 0o700,
+    assert modes == {"dhcp-lb": 0o711, "leases": 0o700, "prefixes": 0o700, "renewed": 0o700, "waiting": 0o700,
                      "held": 0o600, "brief": 0o644}
     assert announced(store, 1000) == (LACKING, "$(id) \udcff: dead")
     store.prepare()  # it does not mind

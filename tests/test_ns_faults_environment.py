@@ -76,7 +76,7 @@ def test_closed_descriptors_do_no_harm(closed: str) -> None:  # 39
     assert done.returncode == 0
     assert_renewed(before)
     assert len(log.lines()) == 8
-    assert (STORE / "lock").read_bytes() == b"" and len((STORE / "leases/eth0").read_text().splitlines()) == 1
+    assert (STORE / "lock").read_bytes() == b"" and len((STORE / "leases/eth0").read_text().splitlines()) == 2
     assert subprocess.run(["sh", "-c", f"exec {PROGRAM} status {closed}"], env=ENVIRONMENT,
                           capture_output=True).returncode == 0
 

@@ -98,6 +98,7 @@ def test_nothing_of_ours_outlives_an_event() -> None:  # 71
 @boxed
 def test_neither_a_set_clock_nor_a_reboot_makes_a_lease_of_what_is_none() -> None:  # 73, 75
     before = two_links()
+    (STORE / "leases/eth0").unlink()
     boottime = 400 * 86400
     later = subprocess.run(["unshare", "--time", f"--boottime={boottime}", "--monotonic=0", PROGRAM],
                            env=environment("RENEW", "eth0", given(0)), capture_output=True)

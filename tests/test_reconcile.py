@@ -43,7 +43,8 @@ def test_a_renewal_without_change_writes_and_logs_nothing(bound: World, reason: 
     for moment in 2000, 3000:
         bound.now_s = moment
         assert (bound.event(reason, "eth0"), bound.kernel.writes) == ([], 0)
-    assert bound.store.load(frozenset(["eth0"]), 3000).leases["eth0"].begin_s == 3000
+    leases = bound.store.load(frozenset(["eth0"]), 3000).leases
+    assert (leases["eth0"].begin_s, bound.store.renewed(leases, 3000)["eth0"].begin_s) == (1000, 3000)
 
 
 @pytest.mark.parametrize("reason", ["EXPIRE", "FAIL", "RELEASE", "STOP"])

@@ -51,6 +51,42 @@ def test_the_file_is_a_line_of_words(store: Store) -> None:
     assert lease_file(store).read_text() == "2 - 0 - - 0 0 - no lease\n"
 
 
+def test_behind_it_is_what_the_client_said(store: Store) -> None:
+    lease = LEASE0._replace(said="1||192.0.2.34|255.255.255.0||192.0.2.1||||| 9.9.9.9 ")
+    store.save("eth0", lease)
+    assert lease_file(store).read_text() == (
+        "2 192.0.2.34 24 192.0.2.1 192.0.2.1 1000 3600 - \n1||192.0.2.34|255.255.255.0||192.0.2.1||||| 9.9.9.9 \n")
+    assert store.load(BOTH, NOW).leases == {"eth0": lease}
+
+
+def test_a_lease_is_as_old_as_its_last_renewal(store: Store) -> None:
+    leases = {"eth0": LEASE0, "eth1": LEASE1}
+    store.renew("eth0", LEASE0.begin_s + 50)
+    assert store.renewed(leases, NOW) == {**leases, "eth0": LEASE0._replace(begin_s=LEASE0.begin_s + 50)}
+
+
+@pytest.mark.parametrize("text", ["", "1050", "\n", "1050\n1\n", "x\n", "999\n", f"{NOW + 1}\n"],
+                         ids=["empty", "cut off", "blank", "two", "no number", "of a lease before", "of another boot"])
+def test_a_renewal_that_makes_no_sense_is_none(store: Store, text: str) -> None:
+    Path(store.path, "renewed/eth0").write_text(text)
+    assert store.renewed({"eth0": LEASE0}, NOW) == {"eth0": LEASE0}
+
+
+def test_who_writes_a_lease_or_a_hold_or_flushes_gives_the_leases_another_time(store: Store) -> None:
+    leases = Path(store.path, "leases")
+    for write in (lambda: store.save("eth0", LEASE0), lambda: store.hold(held(eth0="disabled")), store.flush,
+                  lambda: store.discard(f"{leases}/eth0")):
+        os.utime(leases, (1, 1))
+        write()
+        assert leases.stat().st_mtime > 1
+    os.utime(leases, (1, 1))
+    store.renew("eth0", NOW)
+    store.watch({}, NOW)
+    store.settle(b"sight")
+    assert leases.stat().st_mtime == 1
+    assert list(leases.iterdir()) == []
+
+
 @pytest.mark.parametrize("text, lease", [
     ("1 192.0.2.34 24 192.0.2.1 192.0.2.1 1000 3600 \n", LEASE0),
     ("1 192.0.2.34 24 0.0.0.0 - 1000 0 \n", Lease("192.0.2.34", 24, ON_DEVICE, "", 1000)),
@@ -104,7 +140,7 @@ GOOD = _encode(LEASE0).encode()
     b"3" + GOOD[1:],  # a newer version's
     b"2 192.0.2.34 24 192.0.2.1 - 0 0 9.9.9 \n", b"2 192.0.2.34 24 192.0.2.1 - 0 0 9.9.9.9,, \n",
     b"2 192.0.2.34 24 192.0.2.1 - 0 0\n",
-    b"12" + GOOD[1:],
+    b"12" + GOOD[1:], GOOD + b"1|said", GOOD + b"1|$(id)\n", GOOD + b"1|\n1|\n", GOOD + b"\0\n",
     b"1 999.1.1.1 24 192.0.2.1 - 0 0 \n", b"1 192.0.2.34 33 192.0.2.1 - 0 0 \n", b"1 192.0.2.34 -1 192.0.2.1 - 0 0 \n",
     b"1 192.0.2.34 24 gateway - 0 0 \n", b"1 192.0.2.34 24 192.0.2 - 0 0 \n",
     b"1 192.0.2.34 24 192.0.2.1 $(id) 0 0 \n", b"1 192.0.2.34 24 192.0.2.1 - then 0 \n",
@@ -125,7 +161,8 @@ def test_a_file_that_is_cut_off_anywhere_is_corrupt(store: Store, cut: int) -> N
 quads = st.tuples(*[st.integers(0, 255)] * 4).map(lambda octets: ".".join(map(str, octets)))
 leases = st.builds(Lease, quads, st.integers(1, 32), quads | st.just(ON_DEVICE), quads | st.just(""),
                    st.integers(0, 2**33), st.integers(0, 2**32 - 2), st.just(""),
-                   st.lists(quads, max_size=3).map(tuple), *[st.just(())] * 3, st.just(False), st.just(()))
+                   st.lists(quads, max_size=3).map(tuple), *[st.just(())] * 3, st.just(False), st.just(()),
+                   st.text("0123456789./ |"))
 
 
 @given(leases)
@@ -295,7 +332,7 @@ CHECKED = {
 
 def test_what_the_monitor_found_out_holds_for_two_minutes(store: Store) -> None:
     store.watch(CHECKED, NOW)
-    assert Path(store.path, WATCHED).read_text().split("\n")[0] == f"{os.getpid()} {NOW + 120}"
+    assert Path(store.path, WATCHED).read_text().split("\n")[0] == f"{os.getpid()} {NOW + 120} {NOW}"
     state = store.load(BOTH, NOW)
     assert state.checked == CHECKED
     assert state.holds() == {name: (one.hold,) for name, one in CHECKED.items() if one.hold}
@@ -401,7 +438,7 @@ def test_on_a_full_disk_the_old_lease_stays_and_no_empty_file(store: Store) -> N
     mount = 'mount -t tmpfs -o size=8k,mode=700 none "$1"; exec /usr/bin/python3 -c "$0" "$@"'
     done = subprocess.run(["unshare", "--mount", "sh", "-ec", mount, FULL_DISK, store.path, Path(__file__).parents[1]],
                           capture_output=True, text=True, check=True)
-    assert done.stdout == "No space left on device\nfiller leases prefixes waiting eth0\nTrue\n"
+    assert done.stdout == "No space left on device\nfiller leases prefixes renewed waiting eth0\nTrue\n"
 
 
 @pytest.mark.parametrize("sight", [b"x", b"1\n2\n", b"\0\xff" * 100_000], ids=["a byte", "lines", "much"])

@@ -5,7 +5,7 @@ provider of each link answers. What it finds out is a hold in the store, and `re
 touches the routing."""
 
 from errno import EOPNOTSUPP, EPERM, EROFS
-from posix import F_OK, access, pipe, read, set_blocking, umask
+from posix import F_OK, access, chdir, pipe, read, set_blocking, umask
 from select import EPOLLIN, epoll
 from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime, time
 
@@ -37,6 +37,7 @@ from .notices import Standing, Standing6, beginning, notices, notices6, standing
 from .probe import Answer, Prober, counts
 from .process import start
 from .side import MANY_UNANSWERED, Side
+from .vouch import Times, in_order, times, vouch
 from .watch import Watch
 
 TYPE_CHECKING = False
@@ -66,6 +67,7 @@ def run() -> int:
     try:
         store.prepare()
         claim(store)
+        chdir(store.path)  # by which the clients' hook knows this process
         monitor = Monitor(store)
     except BlockingIOError:
         return _fail("another monitor is running")
@@ -344,9 +346,13 @@ class Monitor:
         taking_up = self.take_up_s <= moment_s
         self.looked_s = moment_s
         failure = self.failure
+        seen: Times | None = None
         self.look_s, self.take_up_s = moment_s + LOOK_S, NEVER if taking_up else self.take_up_s
         try:
-            self.see(taking_up)
+            try:
+                seen = self.see(taking_up)
+            finally:
+                vouch(self.store, seen)
             self.failure, self.mistaken = "", False
             self.retry_s = RETRY_S
         except Busy:
@@ -375,14 +381,17 @@ class Monitor:
         if taking_up:
             self.take_up_s = self.look_s
 
-    def see(self, taking_up: bool) -> None:
-        """One look. After `flush`, and without links, there is nothing to see to."""
+    def see(self, taking_up: bool) -> Times | None:
+        """One look. Returns what it has seen to, if all of it is in order. After `flush`, and without links, there is
+        nothing to see to."""
+        seen = times(self.store)
         config = read_config(known=self.config)
         if config.errors:
             raise Invalid("\n".join(config.errors))
         self.config = config
         if not config.links or self.store.flushed():
-            return self.stock(())
+            self.stock(())
+            return None
         if self.adopted is None:
             self.adopted = {family: self.store.checked(int(now_s()), family) for family in FAMILIES}
         if taking_up:
@@ -396,6 +405,7 @@ class Monitor:
         self.pinned = sights[0].state.pinned if sights else self.pinned
         self.stock(sights)
         self.mend()
+        return seen if sights and in_order(sights[0]) else None
 
     def mend(self) -> None:
         """Has the nft table made again by a process of its own: nft may take long, and answers do not wait."""

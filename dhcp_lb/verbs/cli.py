@@ -409,7 +409,8 @@ def _sights(config: Config) -> tuple[list[Sight], bool]:
     known = not os.path.exists(store.path) or os.access(store.path, os.R_OK | os.X_OK)
     state = store.load(config.interfaces, now_s()) if known else State()
     if known:
-        state = state._replace(leases={**state.leases, **current(config, state.leases, config.interfaces)},
+        leases = {**state.leases, **current(config, state.leases, config.interfaces)}
+        state = state._replace(leases=store.renewed(leases, now_s()),
                                servers=iproute2.servers(config, iproute2.known()))
     kernel = Rtnetlink()
     sight = look(kernel, config, state)

@@ -223,7 +223,7 @@ def state() -> dict[str, bytes]:
     for place in STORE, Path("/etc/iproute2"):
         for path in sorted(place.rglob("*")):
             if path.is_file() and path != STORE / "settled" and (place == STORE or "dhcp-lb" in path.name):
-                found[str(path)] = b"" if path.parent.name == "leases" else path.read_bytes()
+                found[str(path)] = b"" if path.parent.name in ("leases", "renewed") else path.read_bytes()
     return found
 
 
