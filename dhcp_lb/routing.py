@@ -311,8 +311,9 @@ def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop],
     What is translated is balanced over the other links instead, in the same moment in which its provider's cable
     goes: the kernel skips that route, and finds the next one."""
     routes = []
+    balanced = sum([uplink.balanced for uplink in uplinks])
     for uplink in uplinks:
-        elsewhere = any([other.balanced for other in uplinks if other is not uplink])
+        elsewhere = balanced > uplink.balanced
         for prefix in uplink.lease.prefixes:
             moves = translated and _is_translated(prefix, uplink)
             gone = elsewhere and not _takes_its_own(uplink) if moves else _is_given_up(uplink)
@@ -407,12 +408,14 @@ def _server_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], ta
     dhcp = [(uplink.lease.server,) if uplink.lease.server else () for uplink in uplinks]
     dns = [uplink.lease.name_servers for uplink in uplinks]
     for metric, named in (METRIC_DHCP, dhcp), (METRIC_DNS, dns):
-        all_named = [server for servers in named for server in servers]
+        times: dict[str, int] = {}
+        for server in [server for servers in named for server in servers]:
+            times[server] = times.get(server, 0) + 1
         for uplink, servers in zip(uplinks, named):
             nexthop = nexthops.get(uplink.link.table)
             if nexthop and (metric == METRIC_DHCP or uplink.balanced and uplink.link.dns):
                 found += [Route(table, f"{server}/32", metric, uplink.lease.address, SCOPE_UNIVERSE, (nexthop,))
-                          for server in servers if all_named.count(server) == 1
+                          for server in servers if times[server] == 1
                           and not any([address.network(server, length) in networks for length in lengths])]
     return found
 

@@ -8,8 +8,11 @@ from .netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, S32, U32, attrib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from struct import Struct
+    from typing import Any, TypeVar
+
+    Decoded = TypeVar("Decoded")
 else:
     from _struct import Struct
 
@@ -40,8 +43,22 @@ MEDIUM = b"\0"  # the preference of a router that names none (uapi/linux/icmpv6.
 
 def routing(rules: list[bytes], routes: list[bytes]) -> Routing:
     """The rules and routes in the messages of a dump."""
-    return Routing(frozenset([route(message) for message in routes]),
-                   frozenset([rule(message) for message in rules]))
+    return Routing(frozenset(_each(route, routes)), frozenset(_each(rule, rules)))
+
+
+_before: "dict[tuple[object, int], dict[bytes, Any]]" = {}  # decoder and family → message → what was made of it
+
+
+def _each(decode: "Callable[[bytes], Decoded]", messages: list[bytes]) -> "Iterable[Decoded]":
+    """These messages of one family, decoded. Those that the last dump had, too, are known: one that looks again and
+    again, as the monitor does, decodes what is another one."""
+    if not messages:
+        return []
+    of = decode, messages[0][0]
+    before = _before.get(of, {})
+    found = {message: before.get(message) or decode(message) for message in messages}
+    _before[of] = found
+    return found.values()
 
 
 def route(message: bytes) -> Route:

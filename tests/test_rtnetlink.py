@@ -396,3 +396,20 @@ def test_a_tunnel_is_no_lan(commands: list[str], neighbours: bool) -> None:
         for command in commands:
             run(f"ip {command}")
         assert Rtnetlink().has_neighbours(socket.if_nametoindex("it")) is neighbours
+
+
+def test_what_the_last_dump_had_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+
+    def decode(one: bytes) -> Route:
+        decoded.append(one)
+        return route(one)
+    monkeypatch.setattr("dhcp_lb.rtmessages.route", decode)
+    wanted = [Route(200 + number, "192.0.2.0/24", 0, "192.0.2.34", 253, (Nexthop("", 2),)) for number in range(3)]
+    of_ipv6 = [Route(200, "2001:db8::/32", 1024, "", 0, (Nexthop("", 2),))]
+    first, second, third = [body(Change(True, one)) for one in wanted]
+    for dump, new in ([first, second], 2), ([first, second], 0), ([third, first], 1), ([first, second], 1), ([], 0):
+        decoded.clear()
+        assert routing([], dump).routes == {route(one) for one in dump}
+        assert routing([], [body(Change(True, one)) for one in of_ipv6]).routes == set(of_ipv6)
+        assert len([one for one in decoded if one[0] == AF_INET]) == new

@@ -50,6 +50,7 @@ class Changes:
     """The socket. It may be one that systemd has kept, with what came while nobody was there to read it."""
 
     def __init__(self, descriptor: int = -1) -> None:
+        self.of_sysctls = True  # since this was set to False, sysctls of the links may have become others, too
         if descriptor >= 0:
             self.socket = socket(fileno=descriptor)
             self.socket.setblocking(False)
@@ -70,9 +71,13 @@ class Changes:
             except BlockingIOError:
                 return found
             except OSError:  # more than there was room for: nobody knows what
-                found = True
+                found = self.of_sysctls = True
                 continue
-            found = found or any([_concerns(kind, body, names, indexes) for kind, _, _, body in messages(data)])
+            for kind, _, _, body in messages(data):
+                sets = kind in (RTM_NEWLINK, RTM_NEWNETCONF)  # an interface that comes has sysctls of its own
+                if (not found or sets and not self.of_sysctls) and _concerns(kind, body, names, indexes):
+                    found = True
+                    self.of_sysctls = self.of_sysctls or sets
 
 
 def tables() -> socket | None:

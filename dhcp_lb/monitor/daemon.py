@@ -47,6 +47,7 @@ else:
     from _signal import SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal
 
 APART_S = 0.05  # between two looks: changes come in groups
+TOGETHER_S = 0.02  # so late a probe may be
 QUIET_S = 0.5  # after which a link that nobody told of is taken up; a client that is at work tells meanwhile
 LATE_S = 0.25  # half of the least down=
 FIRST_S = 2.0  # within which each link is asked for the first time
@@ -121,12 +122,14 @@ class Monitor:
         self.adopted: dict[int, dict[str, Checked]] | None = None
         self.look_s = 0.0  # when the next look is due
         self.looked_s = 0.0
+        self.mended_s = 0.0  # when the sysctls were seen to
         self.take_up_s = 0.0  # when those links are due that nobody told of
         self.retry_s = RETRY_S
         self.publish_s = 0.0
         self.alive_s = systemd.watchdog_s() / 3
         self.told_alive_s = 0.0
         self.touched: set[Watch] = set()  # the links of which something is known since the last conclusion
+        self.pause_ends_s = NEVER  # the first of the links' pauses
         self.turn_s = now_s()
         self.mend_s = 0.0  # when the nft table may be made again, if it is gone
         self.ready = False
@@ -198,9 +201,9 @@ class Monitor:
     def due_s(self) -> float:
         """When something is to be done although nothing has come."""
         alive_s = self.told_alive_s + self.alive_s if self.alive_s else NEVER
-        dues_s = [watch.due_s for watch in self.watches]
-        pauses_s = [watch.pause_ends_s() for watch in self.watches]
-        return min(self.look_s, self.take_up_s, self.publish_s, alive_s, *dues_s, *pauses_s)
+        # A probe may be a moment late. Of hundreds of links some are asked in one turn then, and not each in its own.
+        asks_s = min([watch.due_s for watch in self.watches], default=NEVER) + TOGETHER_S
+        return min(self.look_s, self.take_up_s, self.publish_s, alive_s, self.pause_ends_s, asks_s)
 
     def listen(self, moment_s: float) -> None:
         """Signals."""
@@ -209,6 +212,7 @@ class Monitor:
             self.signals.remove(SIGHUP)
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={int(clock_gettime(CLOCK_MONOTONIC) * 1e6)}")
             self.look_s = self.take_up_s = moment_s
+            self.changes.of_sysctls = True
             self.ready = False
 
     # Checking
@@ -273,12 +277,18 @@ class Monitor:
 
     def end_pauses(self, moment_s: float) -> None:
         """Connections of a link whose cable does not come back are told, or move."""
+        if moment_s < self.pause_ends_s:
+            return
         over = [watch for watch in self.watches if watch.pause_ends_s() <= moment_s]
         for watch in over:
             watch.gone = True
-        if over:
-            self.publish(moment_s)
-            self.look_s = moment_s
+        self.plan_pauses()
+        self.publish(moment_s)
+        self.look_s = moment_s
+
+    def plan_pauses(self) -> None:
+        """Notes when the first of the links' pauses ends."""
+        self.pause_ends_s = min([watch.pause_ends_s() for watch in self.watches], default=NEVER)
 
     def publish(self, moment_s: float) -> None:
         """Puts into the store what is known of the links, as valid as the last look was good."""
@@ -396,8 +406,12 @@ class Monitor:
             self.adopted = {family: self.store.checked(int(now_s()), family) for family in FAMILIES}
         if taking_up:
             take_up(config, self.store, config.interfaces)
-        sights = reconcile(config, self.store, News(mends=True), wait=False)
+        # It tells of IPv4's sysctls of interfaces alone. The others are seen to once in a while.
+        mends = self.changes.of_sysctls or now_s() >= self.mended_s + LOOK_S
+        sights = reconcile(config, self.store, News(mends=mends), wait=False)
         self.good_s = now_s()
+        if mends:
+            self.changes.of_sysctls, self.mended_s = False, self.good_s
         if sights and taking_up and not (view := judged(sights[0])).changes:  # half a second after the last change
             before, self.counts = self.counts, speak(Rtnetlink(), self.store, sights[0], view)
             if self.counts != before:
@@ -443,6 +457,7 @@ class Monitor:
                 self.stock_side(self.sides.setdefault(family, Side(family)), by_family.get(family), servers, moment_s)
         self.adopted = {}
         self.watches = [watch for side in self.sides.values() for watch in side.watches.values()]
+        self.plan_pauses()
         if sights:
             before, before6 = self.standings, self.standings6
             four, six = [side.uplinks if side else () for side in map(self.sides.get, FAMILIES)]

@@ -17,6 +17,7 @@ class Watch:
 
     def __init__(self, link: Link, family: int = IPV4.number) -> None:
         self.link, self.family = link, family
+        self.pace = _pace(link)
         self.way: Way | None = None  # None: no packet can be sent by it, or none is to be
         self.asks: tuple[Ask, ...] = ()
         self.health = Health()
@@ -33,11 +34,6 @@ class Watch:
         self.due_s = NEVER  # when it is to be asked, or judged
 
     @property
-    def pace(self) -> Pace:
-        """How the link is judged."""
-        return Pace(self.link.interval_s, self.link.down_s, self.link.up_s)
-
-    @property
     def probed(self) -> bool:
         """Whether there is somebody to ask, and a way to do it."""
         return self.carrier and bool(self.way and self.asks)
@@ -47,7 +43,7 @@ class Watch:
         and what was asked does not count."""
         routed = uplink.state in ROUTED
         lease, before = uplink.lease, self.way
-        self.link = uplink.link
+        self.link, self.pace = uplink.link, _pace(uplink.link)
         self.serves = routed and uplink.state not in (DRAINING, KEPT)
         self.way = Way(uplink.link.interface, uplink.ifindex, lease.address, lease.gateway,
                        servers) if routed and lease.address else None
@@ -119,6 +115,11 @@ class Watch:
         took_ms = round(1000 * self.took_s) if self.health.proven and self.took_s >= 0 and not self.health.dead else -1
         return Checked(hold, self.way.source if self.way else "", self.health.relapses, int(self.health.since_s),
                        took_ms, self.lost(), whom)
+
+
+def _pace(link: Link) -> Pace:
+    """How a link is judged."""
+    return Pace(link.interval_s, link.down_s, link.up_s)
 
 
 def by(whom: tuple[Ask, ...], way: Way) -> str:
