@@ -9,9 +9,10 @@ from .config import Config, with_servers
 from .model import MAIN_TABLE, PROTOCOL, Interface, Lease, Routing, State
 from .netlink import S32, attribute
 from .record import NamedTuple
-from .rtnetlink import RTA_OIF, RTN_UNICAST, RTPROT_KERNEL, Rtnetlink
+from .rtnetlink import RTA_DST, RTA_OIF, RTN_UNICAST, RTPROT_KERNEL, Rtnetlink
 
 MOST_OF_MAIN = 512  # routes, besides those that links account for; a routing daemon sets more
+NOWHERE = attribute(RTA_DST, bytes(4))
 IF_INET6 = "/proc/net/if_inet6"  # exists where the kernel has IPv6
 
 
@@ -73,11 +74,12 @@ def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
 
 
 def by_links(main: list[bytes], interfaces: dict[str, Interface]) -> list[bytes]:
-    """Pure: those of main's routes to parts of the world that lead by one link alone, and that neither the kernel nor
-    this program has set."""
+    """Pure: those of main's routes to networks that lead by one link alone, and that neither the kernel nor this
+    program has set. A prefix shorter than /8 is a piece of a default, and nobody has 0.0.0.0, to which dhcpcd sets a
+    route if option 121 names it as a router."""
     # rtm_dst_len, rtm_tos, rtm_type, rtm_protocol: linux/rtnetlink.h
-    parts = [message for message in main if message[1] and not message[3] and message[7] == RTN_UNICAST
-             and message[5] not in (PROTOCOL, RTPROT_KERNEL)]
+    parts = [message for message in main if message[1] >= 8 and not message[3] and message[7] == RTN_UNICAST
+             and message[5] not in (PROTOCOL, RTPROT_KERNEL) and NOWHERE not in message]
     links = [attribute(RTA_OIF, S32.pack(one.ifindex)) for one in interfaces.values()] if parts else []
     return [message for message in parts if any([link in message for link in links])]
 
