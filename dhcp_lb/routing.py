@@ -396,7 +396,15 @@ def _routes_of_main(routed: list[Uplink], parts: tuple[Route, ...], there: set[t
     return [Route(uplink.link.table, destination, 0, "", route.scope,
                   (route.nexthops[0]._replace(onlink=bool(route.nexthops[0].gateway)),))
             for uplink in routed for (oif, destination), route in found.items()
-            if oif == uplink.ifindex and (uplink.link.table, destination) not in there]
+            if oif == uplink.ifindex and (uplink.link.table, destination) not in there
+            and not (route.nexthops[0].gateway == "" and _is_on_link(destination, uplink.lease))]
+
+
+def _is_on_link(destination: str, lease: Lease) -> bool:
+    """Whether a link's own routes lead to this network without a gateway, or to the gateway itself: systemd-networkd
+    and others set a route to it."""
+    start = destination[:destination.index("/")]
+    return start == lease.gateway or address.within(start, address.network(lease.address, lease.length))
 
 
 def _server_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int) -> list[Route]:

@@ -231,6 +231,7 @@ def test_a_network_behind_another_router_of_a_link_is_reached_by_that_router() -
     box.ip(f"route add 10.88.0.0/16 nexthop via {given(0).gateway} dev eth0 nexthop via {given(1).gateway} dev eth1",
            "route add 10.89.0.0/16 via inet6 fe80::1 dev eth1", "route add 10.90.0.0/16 dev eth1 tos 4",
            "route add blackhole 10.91.0.0/16", "route add 0.0.0.0 dev eth1", "route add 0.0.0.0/8 dev eth1",
+           f"route add {given(1).gateway} dev eth1", "route add 10.100.1.128/25 dev eth1",
            f"route add 128.0.0.0/7 via {given(1).gateway} dev eth1")  # nothing of these is taken along
     before_these = kernel().ours
     event("RENEW", "eth1", given(1))
