@@ -390,21 +390,31 @@ def _routes_of_main(routed: list[Uplink], parts: tuple[Route, ...], there: set[t
     """What main has by a link, by another router of its network for instance, is in the link's table, too. Replies
     and pinned connections look up that table, and would go to the link's own gateway. The kernel does not ask again
     whether it reaches that router: it is in main."""
-    found = {}
+    found: dict[int, dict[str, Route]] = {}
     for route in sorted(parts, key=lambda route: -route.metric):  # the lowest metric counts
-        found[route.nexthops[0].oif, route.destination] = route
-    return [Route(uplink.link.table, destination, 0, "", route.scope,
-                  (route.nexthops[0]._replace(onlink=bool(route.nexthops[0].gateway)),))
-            for uplink in routed for (oif, destination), route in found.items()
-            if oif == uplink.ifindex and (uplink.link.table, destination) not in there
-            and not (route.nexthops[0].gateway == "" and _is_on_link(destination, uplink.lease))]
+        found.setdefault(route.nexthops[0].oif, {})[route.destination] = route
+    routes = []
+    for uplink in routed:
+        table, mine = uplink.link.table, found.get(uplink.ifindex, {})
+        elsewhere = {destination for destination, route in mine.items() if not _leads_there(route, uplink.lease)}
+        lengths = {int(destination[destination.index("/") + 1:]) for destination in elsewhere}
+        for destination, route in mine.items():
+            start, _, length = destination.partition("/")
+            if (table, destination) not in there and any([address.network(start, shorter) in elsewhere
+                                                          for shorter in lengths if shorter <= int(length)]):
+                hop = route.nexthops[0]
+                routes.append(Route(table, destination, 0, "", route.scope, (hop._replace(onlink=bool(hop.gateway)),)))
+    return routes
 
 
-def _is_on_link(destination: str, lease: Lease) -> bool:
-    """Whether a link's own routes lead to this network without a gateway, or to the gateway itself: systemd-networkd
-    and others set a route to it."""
-    start = destination[:destination.index("/")]
-    return start == lease.gateway or address.within(start, address.network(lease.address, lease.length))
+def _leads_there(route: Route, lease: Lease) -> bool:
+    """Whether a link's own routes lead to this network the same way. systemd-networkd sets a route to each router and
+    name server."""
+    gateway, destination = route.nexthops[0].gateway, route.destination
+    if gateway:
+        return gateway == lease.gateway
+    return (destination == f"{lease.gateway}/32" or lease.gateway == ON_DEVICE
+            or address.inside(destination, address.network(lease.address, lease.length)))
 
 
 def _server_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int) -> list[Route]:

@@ -228,15 +228,19 @@ def test_a_network_behind_another_router_of_a_link_is_reached_by_that_router() -
             assert f" {by} " in said and (via := " via ") not in said.replace(by, ""), (said, via)
         assert way(to, "from", given(0).address) == "eth0" == way(to, *of_lan, "mark", pins["1000"])
     assert status()["in_order"] is True and box.verb("plan") == ""
+    box.ip(f"route add 10.55.7.0/24 via {given(1).gateway} dev eth1")  # out of what is taken along
+    event("RENEW", "eth1", given(1))
+    assert f" via {given(1).gateway} " in box.run("ip", "route", "get", "10.55.7.1", "from", given(1).address)
     box.ip(f"route add 10.88.0.0/16 nexthop via {given(0).gateway} dev eth0 nexthop via {given(1).gateway} dev eth1",
            "route add 10.89.0.0/16 via inet6 fe80::1 dev eth1", "route add 10.90.0.0/16 dev eth1 tos 4",
            "route add blackhole 10.91.0.0/16", "route add 0.0.0.0 dev eth1", "route add 0.0.0.0/8 dev eth1",
            f"route add {given(1).gateway} dev eth1", "route add 10.100.1.128/25 dev eth1",
+           f"route add 10.92.0.0/16 via {given(1).gateway} dev eth1",
            f"route add 128.0.0.0/7 via {given(1).gateway} dev eth1")  # nothing of these is taken along
     before_these = kernel().ours
     event("RENEW", "eth1", given(1))
     assert kernel().ours == before_these
-    box.ip("route flush 10.55.0.0/16", "route flush 10.66.0.0/16")
+    box.ip("route flush root 10.55.0.0/16", "route flush 10.66.0.0/16")
     event("RENEW", "eth1", given(1))
     assert kernel().ours == before
 
