@@ -108,7 +108,8 @@ def test_another_user_gets_clear_errors_and_sees_the_kernel() -> None:  # 41
     assert nobody("explain", "198.51.100.1").returncode == 0
     ip("route add prohibit 203.0.113.0/24")
     assert nobody("explain", "203.0.113.1").stderr == (
-        "dhcp-lb: the kernel has no route to 203.0.113.1: Permission denied\n")
+        "dhcp-lb: there is no way to 203.0.113.1: a route of type prohibit says so, which "
+        "`ip route show table all type prohibit` names\n")
     ip("route del prohibit 203.0.113.0/24")
     assert nobody("check").stdout == "/etc/dhcp-lb: 2 links\n"
     assert kernel() == before
