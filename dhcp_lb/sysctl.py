@@ -142,6 +142,11 @@ def forwards(interface: str) -> bool:
     return _get(f"{interface}/forwarding") != "0"
 
 
+def is_strict(interface: str) -> bool:
+    """Whether packets of IPv4 must come in by the interface that leads back to their source."""
+    return max(_get(f"{name}/rp_filter") for name in ("all", interface)) == STRICT
+
+
 def unset(kernel: Rtnetlink, config: Config, interfaces: dict[str, Interface], family: int) -> tuple[str, ...]:
     """What somebody has set back that the links need."""
     if config.settings.enabled == NO:

@@ -192,7 +192,7 @@ def test_why_there_is_no_way() -> None:
     assert no_way(OF_LAN, 113, "No route to host", None, forwards=False) == (
         "this machine does not forward a connection to 203.0.113.1 from 10.0.0.50 that comes in by lan0: "
         "net.ipv4.ip_forward must be 1, and net.ipv4.conf.lan0.forwarding, too")
-    assert no_way(OF_LAN, 22, "Invalid argument", None, own=True) == no_way(OF_LAN, 18, "", None)
+    assert no_way(OF_LAN, 22, "Invalid argument", None, refused=True) == no_way(OF_LAN, 18, "", None)
     assert no_way(OF_LAN, 18, "Invalid cross-device link", None) == (
         "the kernel drops a connection to 203.0.113.1 from 10.0.0.50 that comes in by lan0: 10.0.0.50 must not be an "
         "address of this machine, and where rp_filter is 1, a route to it must lead by lan0")

@@ -81,14 +81,15 @@ def test_strict_reverse_path_filtering_is_no_obstacle() -> None:
         assert_both_links_work(lab)
 
 
-def test_the_default_route_of_option_121_wins_over_option_3_and_no_other_of_it_is_used() -> None:
+def test_option_121_has_the_default_before_option_3_and_its_other_routes_stay_with_its_link() -> None:
     routes = "0.0.0.0/0,192.0.2.33,198.18.0.0/24,192.0.2.62"  # option 3 names an address that nobody has
     with Lab([Isp("eth0"), Isp("eth1", options={3: "192.0.2.61", 121: routes})]) as lab:
         lab.router.ifup()
         assert "default via 192.0.2.33 " in lab.router.run("ip", "route", "show", "table", "table-eth1")
         for name in "eth0", "eth1":
             assert lab.connect(lab.router, 50, source=lab.router.addresses(name)[0]) == {name: 50}
-        assert lab.router.ip("route show proto dhcp-lb table all to exact 198.18.0.0/24") == []
+        others = lab.router.ip("route show proto dhcp-lb table all to exact 198.18.0.0/24")
+        assert [(route["table"], route["gateway"]) for route in others] == [("table-eth1", "192.0.2.62")]
 
 
 def test_a_renewal_without_change_writes_nothing(lab: Lab) -> None:

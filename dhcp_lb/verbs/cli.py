@@ -328,8 +328,9 @@ def explain(options: Namespace) -> int | None:
         route = kernel.lookup(packet.destination, packet.source, oif, iif, packet.protocol, packet.port, packet.mark)
     except OSError as error:
         rule = ended(kernel.rules(family), error.errno or 0, packet)
+        refused = sysctl.is_strict(packet.iif) or _is_own(kernel, packet.source)
         return _fail(no_way(packet, error.errno or 0, _what(error), rule, line_of(policies, rule.pref) if rule else 0,
-                            view.have, sysctl.forwards(packet.iif), _is_own(kernel, packet.source)), FAILED)
+                            view.have, sysctl.forwards(packet.iif), refused), FAILED)
     group = next((one.group for nexthop in route.nexthops[:1] for one in kernel.interfaces(
         frozenset(interface_names([route]).values())).values() if one.ifindex == nexthop.oif), 0)
     by = chosen(kernel.rules(family), route, packet, group)

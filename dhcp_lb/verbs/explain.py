@@ -146,16 +146,16 @@ def reason(rule: Rule, line: int, ours: Routing) -> str:
 
 
 def no_way(packet: Packet, errno: int, words: str, rule: Rule | None, line: int = 0,
-           ours: Routing = Routing(), forwards: bool = True, own: bool = False) -> str:
+           ours: Routing = Routing(), forwards: bool = True, refused: bool = False) -> str:
     """Why the kernel has no route for a packet. `words` are the kernel's, `rule` is the one that ended the lookup.
-    `forwards`: whether this machine forwards what comes in there. `own`: whether the source is an address of this
-    machine. The others are those of `explanation`."""
+    `forwards`: whether this machine forwards what comes in there. `refused`: whether it takes no packet with that
+    source there, for which newer kernels have the errno of a blackhole. The others are those of `explanation`."""
     if rule:
         return f"there is no way {named(packet)}: {reason(rule, line, ours)} (rule {rule_text(rule)})"
     if errno == EHOSTUNREACH and not forwards:  # net/ipv4/route.c, ip_route_input_slow
         return (f"this machine does not forward a connection {named(packet)}: net.ipv4.ip_forward must be 1, and "
                 f"net.ipv4.conf.{packet.iif}.forwarding, too")
-    if packet.iif and (errno == EXDEV or errno == EINVAL and own):  # net/ipv4/fib_frontend.c, fib_validate_source
+    if packet.iif and (errno == EXDEV or errno == EINVAL and refused):  # net/ipv4/fib_frontend.c, fib_validate_source
         return (f"the kernel drops a connection {named(packet)}: {packet.source} must not be an address of this "
                 f"machine, and where rp_filter is 1, a route to it must lead by {packet.iif}")
     if kind := ERRORS.get(errno):

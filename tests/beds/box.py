@@ -217,13 +217,14 @@ def kernel() -> Kernel:
 
 
 def state() -> dict[str, bytes]:
-    """Our files on disk, without what differs between any two runs: the ages of leases, and `settled`, which a run
-    without work leaves."""
+    """Our files on disk, without what differs between any two runs: the ages of leases, and what a run without work
+    leaves: `settled`, and when clients have said the same again."""
     found = {}
     for place in STORE, Path("/etc/iproute2"):
         for path in sorted(place.rglob("*")):
-            if path.is_file() and path != STORE / "settled" and (place == STORE or "dhcp-lb" in path.name):
-                found[str(path)] = b"" if path.parent.name in ("leases", "renewed") else path.read_bytes()
+            if path.is_file() and path != STORE / "settled" and path.parent.name != "renewed" and (
+                    place == STORE or "dhcp-lb" in path.name):
+                found[str(path)] = b"" if path.parent.name == "leases" else path.read_bytes()
     return found
 
 
