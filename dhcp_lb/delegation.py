@@ -2,7 +2,7 @@
 Every value is hostile until it is parsed. Loaded only at such an event."""
 
 from . import address
-from .event import MAX_NAME_SERVERS, MAX_ROUTERS
+from .event import name_servers
 from .model import Delegated
 from .record import NamedTuple
 
@@ -35,7 +35,8 @@ def parse(environ: "Environ", now_s: int) -> Event6 | None:
         return Event6(interface, (), tuple([prefix for prefix, _ in _prefixes(environ, b"old_")]))
     return Event6(interface, tuple([Delegated(prefix, now_s, now_s + valid_s if valid_s != FOR_EVER else 0)
                                     for prefix, valid_s in _prefixes(environ, b"new_") if valid_s]), (),
-                  _name_servers(environ.get(b"new_dhcp6_name_servers", b"")))
+                  name_servers(environ.get(b"new_dhcp6_name_servers", b"")[:4096].decode("ascii", "replace"),
+                               address.router6))
 
 
 def _prefixes(environ: "Environ", which: bytes) -> list[tuple[str, int]]:
@@ -48,19 +49,6 @@ def _prefixes(environ: "Environ", which: bytes) -> list[tuple[str, int]]:
             found.append((environ[name] + b"/" + environ.get(name + b"_length", b""),
                           environ.get(name + b"_vltime", b"")))
     return [(prefix, _seconds(valid)) for text, valid in found if (prefix := _prefix(text))]
-
-
-def _name_servers(text: bytes) -> tuple[str, ...]:
-    """The first three that can be one, each once."""
-    found: list[str] = []
-    for word in text[:4096].decode("ascii", "replace").split()[:MAX_ROUTERS]:
-        try:
-            server = address.router6(word)
-        except ValueError:
-            continue
-        if server not in found:
-            found.append(server)
-    return tuple(found[:MAX_NAME_SERVERS])
 
 
 def _prefix(text: bytes) -> str:

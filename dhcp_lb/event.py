@@ -6,7 +6,7 @@ from .record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     Environ = Mapping[bytes, bytes]
 
@@ -171,12 +171,13 @@ def said(environ: "Environ") -> str:
     return "" if strange or len(line) > MAX_SAID else line.decode("ascii")
 
 
-def name_servers(text: str) -> tuple[str, ...]:
-    """The first three addresses in a list that can be a name server's, each once."""
+def name_servers(text: str, host: "Callable[[str], str]" = address.unicast) -> tuple[str, ...]:
+    """The first three addresses in a list that can be a name server's, each once. `host` gives an address in canonical
+    form, and raises ValueError if no host can have it."""
     found: list[str] = []
     for word in text.split()[:MAX_ROUTERS]:
         try:
-            quad = address.unicast(word)
+            quad = host(word)
         except ValueError:  # 127.0.0.1 is this machine, and reached without us
             continue
         if quad not in found:

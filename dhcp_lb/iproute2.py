@@ -114,7 +114,7 @@ def _write_drop_in(directory: str, ours: list[tuple[int, str]], theirs: list[Nam
             chmod(missing, 0o755)  # under any umask, because everybody's `ip` reads it
         except FileExistsError:
             pass
-    replace(path, text.encode(), beside=".new", mode=0o644)  # iproute2 does not read a file with this suffix
+    replace(path, text.encode(), f"{path}.new", 0o644)  # iproute2 does not read a file with this suffix
     return True
 
 

@@ -363,7 +363,7 @@ class Store:
         text = "".join([f"{line}\n" for line in lines])
         path = f"{self.path}/{name}"
         temporary = f"{self.path}/{by}/{name} {getpid()}" if by else ""
-        replace(path, text.encode("utf-8", "surrogateescape"), temporary=temporary)
+        replace(path, text.encode("utf-8", "surrogateescape"), temporary)
 
 
 def _of(name: str, family: int) -> str:
@@ -386,11 +386,11 @@ def read(path: str, most: int = 4096, follow: bool = False) -> bytes:
         raise
 
 
-def replace(path: str, data: bytes, beside: str = "", mode: int = 0o600, temporary: str = "") -> None:
+def replace(path: str, data: bytes, temporary: str = "", mode: int = 0o600) -> None:
     """Writes a file. A reader sees the old or the new one, even if this process is killed. The text goes to another
-    name first: `temporary`, or `path` and `beside`, or `path`, a space and this process's number, so that many can
-    write at once. No interface's name can have a space."""
-    temporary = temporary or path + (beside or f" {getpid()}")
+    name first: `temporary`, or `path`, a space and this process's number, so that many can write at once. No
+    interface's name can have a space."""
+    temporary = temporary or f"{path} {getpid()}"
     try:
         unlink(temporary)
     except FileNotFoundError:

@@ -76,7 +76,7 @@ def path(setting: str) -> str:
 
 def write(file: str, content: str) -> None:
     """A reader meanwhile has the old one or the new one. The exporter reads no file of the name beside it."""
-    replace(file, content.encode(), ".new", 0o644)
+    replace(file, content.encode(), f"{file}.new", 0o644)
 
 
 def text(version: str, links: list[Measured], states: tuple[str, ...], in_order: bool, looked_s: float,

@@ -100,7 +100,7 @@ def _made(kernel: Rtnetlink, config: Config, state: State) -> str:
         return ""
     try:
         os.makedirs(DIRECTORY, 0o755, exist_ok=True)
-        replace(FILE, _bytes(new), ".new", 0o644)
+        replace(FILE, _bytes(new), f"{FILE}.new", 0o644)
     except OSError as error:
         log(f"{error.filename}: {error.strerror}: after `flush ruleset`, /etc/nftables.conf has no table to include")
     if state.pinned != LOADED:

@@ -29,25 +29,7 @@ REMOVE = f"table inet {TABLE}\ndelete table inet {TABLE}\n"  # the first line ma
 TEXT = """\
 {remove}table inet {name} {{
   comment "dhcp-lb(8): the link of each connection, in the bits {mask} of its mark"
-  map came {{
-    type ifname : verdict
-    elements = {{
-{came}
-    }}
-  }}
-  map leaves {{
-    type ifname : verdict
-    elements = {{
-{leaves}
-    }}
-  }}
-  map pinned {{
-    type mark : verdict
-    elements = {{
-{pinned}
-    }}
-  }}
-{chains}
+{came}{leaves}{pinned}{chains}
   chain prerouting {{
     type filter hook prerouting priority mangle + 5
     iifname vmap @came
@@ -92,38 +74,10 @@ CHAINS = """\
 STRAY = """
     ct status confirmed ct mark & {mask} {{ {ours} }} oifname vmap @stray"""
 TRANSLATION = """\
-  set translated {{
-    type ipv6_addr
-    flags interval
-    elements = {{
-{translated}
-    }}
-  }}
-{lengths}  map stray {{
-    type ifname : verdict
-    elements = {{
-{stray}
-    }}
-  }}
-  map translate {{
-    type ifname : verdict
-    elements = {{
-{translate}
-    }}
-  }}
-{chains}
+{translated}{lengths}{stray}{translate}{chains}
   chain translation {{
     type nat hook postrouting priority srcnat + 5
     oifname vmap @translate
-  }}
-"""
-SAME_LENGTH = """\
-  set translated-{length} {{
-    type ipv6_addr
-    flags interval
-    elements = {{
-{prefixes}
-    }}
   }}
 """
 WHOLE = 48  # bits: no customer is given more (RFC 6177, RIPE-690), so a shorter prefix is all that the provider has
@@ -139,9 +93,9 @@ def text(marks: dict[str, int], mask: int, translators: tuple[Link, ...] = ()) -
     ours = ", ".join([_hex(mark) for mark, _, _ in numbers])
     return TEXT.format(
         remove=REMOVE, name=TABLE, mask=_hex(mask), rest=rest,
-        came=",\n".join([f"      {name} : goto came-{number}" for _, number, name in numbers]),
-        leaves=",\n".join([f"      {name} : goto leaves-{number}" for _, number, name in numbers]),
-        pinned=",\n".join([f"      {_hex(mark)} : goto by-{number}" for mark, number, _ in numbers]),
+        came=_map("came", "ifname", [f"{name} : goto came-{number}" for _, number, name in numbers]),
+        leaves=_map("leaves", "ifname", [f"{name} : goto leaves-{number}" for _, number, name in numbers]),
+        pinned=_map("pinned", "mark", [f"{_hex(mark)} : goto by-{number}" for mark, number, _ in numbers]),
         chains="\n".join([CHAINS.format(number=number, rest=rest, mark=_hex(mark)) for mark, number, _ in numbers]),
         ours=ours,
         stray=STRAY.format(mask=_hex(mask), ours=ours) if translators else "",
@@ -172,11 +126,12 @@ def _translation(translators: tuple[Link, ...], marks: dict[str, int], mask: int
     prefixes = [prefix for link, _ in links for prefix in link.prefixes6]
     lengths = sorted({length for link, _ in links for length in _whole(link)})
     return TRANSLATION.format(
-        translated=_elements(prefixes),
-        lengths="".join([SAME_LENGTH.format(length=length, prefixes=_elements(
-            [prefix for prefix in prefixes if prefix.endswith(f"/{length}")])) for length in lengths]),
-        stray=_elements([f"{_quoted(link.interface)} : goto stray-{number}" for link, number in links]),
-        translate=_elements([f"{_quoted(link.interface)} : goto translate-{number}" for link, number in links]),
+        translated=_prefixes("translated", prefixes),
+        lengths="".join([_prefixes(f"translated-{length}", [prefix for prefix in prefixes
+                                                            if prefix.endswith(f"/{length}")]) for length in lengths]),
+        stray=_map("stray", "ifname", [f"{_quoted(link.interface)} : goto stray-{number}" for link, number in links]),
+        translate=_map("translate", "ifname", [f"{_quoted(link.interface)} : goto translate-{number}"
+                                               for link, number in links]),
         chains="\n".join([_translator(link, number, mask) for link, number in links]))
 
 
@@ -193,8 +148,19 @@ def _translator(link: Link, number: int, mask: int) -> str:
                       for name, rules in chains.items()])
 
 
-def _elements(elements: list[str]) -> str:
-    return ",\n".join([f"      {element}" for element in elements])
+def _map(name: str, key: str, elements: list[str]) -> str:
+    """From keys of this type to verdicts."""
+    return _object(f"map {name}", f"    type {key} : verdict\n", elements)
+
+
+def _prefixes(name: str, prefixes: list[str]) -> str:
+    """A set of IPv6 prefixes."""
+    return _object(f"set {name}", "    type ipv6_addr\n    flags interval\n", prefixes)
+
+
+def _object(what: str, properties: str, elements: list[str]) -> str:
+    lines = ",\n".join([f"      {element}" for element in elements])
+    return f"  {what} {{\n{properties}    elements = {{\n{lines}\n    }}\n  }}\n"
 
 
 def _hex(mark: int) -> str:
