@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tests.beds.box import CHECKOUT, CONFIG, ENVIRONMENT, PROGRAM, Syslog, boxed, event, given, kernel, run, verb
 from tests.beds.ipv6 import INTERNET, LAN_OF, LINES, PREFIXES, apply, ours, own, providers
-from tests.test_ns_kill import Step, killed_at, points
+from tests.test_ns_kill import Step, kill_points, killed_at
 
 
 @boxed
@@ -412,8 +412,8 @@ def test_killed_at_every_system_call_the_routing_of_ipv6_is_the_old_or_the_new_o
         assert len(want) == len(old) + 2
         told("RELEASE6", "eth0", f"{LAN_OF['eth0']}::/56")
         assert ours() == old
-        places = points(step)
-        assert len(places) > 50
+        places = kill_points(step)
+        assert len(places) > 30
         told("RELEASE6", "eth0", f"{LAN_OF['eth0']}::/56")
         for place in places:
             killed_at(step, place)

@@ -1,7 +1,8 @@
 """Killed at every system call: the routing is the old or the new one, and the next event repairs the rest.
 
-strace kills the process with SIGKILL at the entry of a system call, one run for each call. The interpreter's own calls
-before the hook are the same for every event; the test of one event kills at these, too."""
+strace kills the process with SIGKILL at the entry of a system call, one run for each call. What a kill leaves is what
+the calls before it did. So a kill after a call that only asks would leave what the kill before it left, and is not
+done."""
 
 import errno
 import re
@@ -20,6 +21,11 @@ from tests.beds import box
 from tests.beds.box import Given, Kernel, boxed, event, given, kernel, lookup, set_address
 
 TRACE = Path("/run/trace")
+# They change nothing but the process itself, which the kill ends. An open file to read is of this sort, too.
+ASKS = frozenset("access arch_prctl brk close execve fstat futex getdents64 getegid geteuid getgid getpid getrandom "
+                 "getuid lseek mmap mprotect mremap munmap newfstatat openat pread64 prlimit64 read readlink recvfrom "
+                 "rseq rt_sigaction rt_sigprocmask set_robust_list set_tid_address setitimer socket sysinfo "
+                 "umask".split())
 FOREIGN = ("rule add pref 20100 from 10.9.9.9 lookup 77", "rule add pref 32765 from all fwmark 7 lookup 77",
            "route add 10.9.0.0/16 dev peer-eth0 table 77", "route add 10.8.0.0/16 dev peer-eth0 table 1000",
            "route add unreachable 10.7.0.0/16 metric 5")
@@ -31,6 +37,10 @@ class Point(NamedTuple):
     name: str
     count: int
     line: str
+
+    def changes(self) -> bool:
+        """Whether it may leave something that is there after the process."""
+        return self.name not in ASKS or (self.name == "openat" and "O_RDONLY" not in self.line)
 
 
 class Step(NamedTuple):
@@ -54,19 +64,32 @@ class Step(NamedTuple):
                               env=box.environment(*self[:3]), capture_output=True).returncode
 
 
-def points(step: Step, all_of_them: bool = False) -> list[Point]:
-    """All system calls of this event's run, or only the calls after the interpreter's start and the imports."""
+def points(step: Step) -> list[Point]:
+    """All system calls of this event's run after the interpreter's start and the imports."""
     assert step.strace("-e", "trace=all") == 0
+    found = traced()
+    return found[max(place for place, point in enumerate(found) if point.name == "umask"):]
+
+
+def traced() -> list[Point]:
+    """All system calls of the run that was traced last."""
     seen: Counter[str] = Counter()
     found: list[Point] = []
     for line in TRACE.read_text(errors="replace").splitlines():
         call = re.match(r"\d+ +(\w+)\(", line)
         if call:
             seen[call[1]] += 1
-            if call[1] == "umask" and not all_of_them:
-                found.clear()
             found.append(Point(call[1], seen[call[1]], line))
-    return [point for point in found if point.name != "execve"]
+    return found
+
+
+def kill_points(step: Step) -> list[Point]:
+    """Where a kill leaves something else than the kill before it: after each call that changes something."""
+    return after_changes(points(step))
+
+
+def after_changes(there: list[Point]) -> list[Point]:
+    return there[:1] + [after for before, after in zip(there, there[1:]) if before.changes()]
 
 
 def killed_at(step: Step, point: Point) -> bool:
@@ -101,19 +124,19 @@ def assert_others_find_their_way() -> None:
 
 def kills_survived(step: Step, there: list[Point], want: Kernel, files: dict[str, bytes],
                    other: Step) -> Iterator[int]:
-    """Kills this event's run at one point after the other. Yields the number of kills each time that the event has
-    happened in full; the caller then undoes it."""
-    kills = 0
-    step.prepare()
-    old, before = kernel(), disk()
-    for point in there:
-        kills += killed_at(step, point)
-        found, after = kernel(), disk()
-        assert_others_find_their_way()
-        assert found.foreign == old.foreign == want.foreign, point
-        assert found.ours in (old.ours, want.ours), point
-        if (found, after) == (old, before):
-            continue  # as if nothing had happened
+    """Kills this event's run at one point after the other, and takes each from the list. Yields the number of kills
+    each time that the event has happened in full; the caller then undoes it. It never ends."""
+    while True:
+        kills, point = 0, None
+        step.prepare()
+        found, after = old, before = kernel(), disk()
+        while there and (found, after) == (old, before):  # as if nothing had happened
+            point = there.pop(0)
+            kills += killed_at(step, point)
+            found, after = kernel(), disk()
+            assert_others_find_their_way()
+            assert found.foreign == old.foreign == want.foreign, point
+            assert found.ours in (old.ours, want.ours), point
         other.happen()  # an event of a link to which nothing has happened
         found = kernel()
         assert_others_find_their_way()
@@ -123,10 +146,6 @@ def kills_survived(step: Step, there: list[Point], want: Kernel, files: dict[str
             assert kernel() == want, point
         assert box.state() == files, point
         yield kills
-        kills = 0
-        step.prepare()
-        old, before = kernel(), disk()
-    yield kills
 
 
 PAIRS: dict[str, Callable[[], tuple[Step, Step]]] = {
@@ -144,9 +163,9 @@ def test_killed_at_every_system_call_the_routing_is_the_old_or_the_new_one(pair:
     steps = PAIRS[pair]()
     other = Step("RENEW", "eth0", given(0), moves_address=False)
     wants, files, there = [], [], []
-    for number, step in enumerate((*steps, *steps)):  # once to settle, once to trace
+    for step in (*steps, *steps):  # once to settle, once to trace
         step.prepare()
-        there.append(points(step, all_of_them=(pair, count, number) == ("RENEW", 2, 2)))
+        there.append(kill_points(step))
         step.happen()
         wants.append(kernel())
         files.append(box.state())
@@ -154,10 +173,11 @@ def test_killed_at_every_system_call_the_routing_is_the_old_or_the_new_one(pair:
     runs = [kills_survived(step, there[2 + place], wants[place], files[place], other)
             for place, step in enumerate(steps)]
     kills = 0
-    for one, two in zip(*runs):  # an event and the one that undoes it take turns
-        kills += one + two
-    print(f"{count} links, {pair}: {kills} kills")
-    assert kills > 0.9 * sum(len(of_one) for of_one in there[2:]) > 200
+    points = sum(len(of_one) for of_one in there[2:])
+    while there[2] or there[3]:
+        kills += sum(next(run) for run in runs)  # an event and the one that undoes it take turns
+    print(f"{count} links, {pair}: {kills} kills at {points} points")
+    assert kills > 0.9 * points > 50
 
 
 @boxed
@@ -177,7 +197,7 @@ def test_killed_at_every_system_call_of_the_very_first_event_the_next_one_does_a
         box.ip(*[f"link set {name} group 0" for name in names])
         assert kernel() == nothing
 
-    there = points(first)
+    there = kill_points(first)
     want, files = kernel(), box.state()
     kills = 0
     for point in there:
@@ -189,7 +209,7 @@ def test_killed_at_every_system_call_of_the_very_first_event_the_next_one_does_a
         assert kernel() == want, point
         assert box.state() == files, point
     print(f"first event: {kills} kills")
-    assert kills > 0.95 * len(there) > 200
+    assert kills > 0.95 * len(there) > 50
 
 
 @boxed
@@ -200,7 +220,7 @@ def test_killed_at_every_system_call_while_a_link_is_refused_the_next_event_does
     refused = Step("RENEW", "eth2", given(2, gateway=2), moves_address=False)
     other = Step("RENEW", "eth0", given(0), moves_address=False)
     old = kernel()
-    there = points(refused)
+    there = kill_points(refused)
     want = kernel()
     assert len(want.ours) < len(old.ours)
     kills = 0
@@ -216,7 +236,7 @@ def test_killed_at_every_system_call_while_a_link_is_refused_the_next_event_does
             refused.happen()
             assert kernel() == want, point
     print(f"refused: {kills} kills")
-    assert kills > 0.9 * len(there) > 200
+    assert kills > 0.9 * len(there) > 50
 
 
 @boxed
@@ -224,7 +244,7 @@ def test_killed_at_every_system_call_a_renewal_without_change_leaves_nothing_beh
     want = links_up(2)
     same = Step("RENEW", "eth1", given(1), moves_address=False)
     settled = box.STORE / "settled"
-    there = points(same)  # with all that is done once, after a change
+    there = kill_points(same)  # with all that is done once, after a change
     files = box.state()
     for point in there:
         settled.unlink(missing_ok=True)
@@ -233,7 +253,7 @@ def test_killed_at_every_system_call_a_renewal_without_change_leaves_nothing_beh
         same.happen()
         assert kernel() == want and box.state() == files, point
     print(f"renewal without change: {len(there)} kills")
-    assert len(there) > 100
+    assert len(there) > 20
 
 
 @boxed
@@ -256,17 +276,12 @@ def test_killed_at_any_point_of_apply_the_routing_is_one_with_pins_or_without() 
     without = kernel()
     assert not has_table()
     box.CONFIG.write_text(box.CONFIG.read_text().replace("pin = no", "pin = yes"))
-    seen: Counter[str] = Counter()
-    calls = []
     assert strace("-e", "trace=all") == 0
-    for line in TRACE.read_text(errors="replace").splitlines():
-        if call := re.match(r"\d+ +(\w+)\(", line):
-            seen[call[1]] += 1
-            calls.append((call[1], seen[call[1]]))
+    calls = after_changes(traced())
     pinned = kernel()
     assert has_table() and len(set(pinned.ours) - set(without.ours)) == 2
     kills = 0
-    for name, count in calls[len(calls) % 37::37]:  # every one would take half an hour
+    for name, count, _ in calls[len(calls) % 7::7]:  # every one would take too long
         apply("no")
         assert (kernel(), has_table()) == (without, False)
         box.CONFIG.write_text(box.CONFIG.read_text().replace("pin = no", "pin = yes"))
@@ -276,7 +291,7 @@ def test_killed_at_any_point_of_apply_the_routing_is_one_with_pins_or_without() 
         assert_others_find_their_way()
         box.verb("apply")
         assert (kernel(), has_table()) == (pinned, True), (name, count)
-    print(f"{kills} kills at one in 37 of {len(calls)} system calls")
+    print(f"{kills} kills at one in 7 of {len(calls)} points")
     assert kills > 20
 
 
@@ -305,7 +320,7 @@ def test_killed_at_every_system_call_only_lets_nothing_out_elsewhere() -> None:
             before.prepare()
             before.happen()
             step.prepare()
-            there = points(step)
+            there = kill_points(step)
             assert way() == after
         for point in there:
             before.prepare()
@@ -314,4 +329,4 @@ def test_killed_at_every_system_call_only_lets_nothing_out_elsewhere() -> None:
             kills += killed_at(step, point)
             assert way() in ("ENETUNREACH", "eth1"), point
     print(f"only: {kills} kills")
-    assert kills > 400
+    assert kills > 100
