@@ -31,12 +31,6 @@ HERE = Path(__file__).parent
 PRESEED = HERE.parents[1] / "doc" / "examples" / "preseed.cfg"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that the processes end at about the same time: the virtual machines, then
-    the other tests of the package."""
-    items.sort(key=lambda item: (item.path.name != "test_vm.py", item.path.parent != HERE))
-
-
 @pytest.fixture(scope="session", params=RELEASES)
 def release(request: pytest.FixtureRequest) -> str:
     if os.geteuid():
