@@ -1,6 +1,7 @@
 """A Debian system in a directory, built once by mmdebstrap: what the machines of the lab run from.
 
-The directory is only ever read: each machine writes into a layer of its own above it (`node.py`).
+The directory is only ever read: each machine writes into a layer of its own above it (`node.py`). All systems of a
+release begin as a copy of its smallest one, because most of the time goes into that.
 """
 
 import fcntl
@@ -16,6 +17,7 @@ from .steps import step
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 CACHE = CHECKOUT / ".cache"
+SMALLEST = ("iproute2",)
 PACKAGES = (
     "dnsmasq-base", "ifupdown", "iproute2", "iputils-ping", "isc-dhcp-client", "nftables", "procps",
     "python3",
@@ -37,6 +39,7 @@ def debian_root(suite: str = "", packages: Sequence[str] = PACKAGES) -> Path:
     if suite != host_suite() and os.environ.get("DHCP_LB_RELEASES") == "own":
         raise NotOffered(f"needs a system of Debian {suite}, which `tests/run --fast` leaves out here")
     packages = sorted(packages)
+    smallest = None if packages == [*SMALLEST] else debian_root(suite, SMALLEST)
     root = CACHE / f"{suite}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:12]}"
     CACHE.mkdir(exist_ok=True)
     with open(CACHE / f"{root.name}.lock", "w") as lock:
@@ -46,7 +49,7 @@ def debian_root(suite: str = "", packages: Sequence[str] = PACKAGES) -> Path:
             unfinished = CACHE / f"{root.name}.unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
             try:
-                build(suite, packages, unfinished, _host_mirrors() if suite == host_suite() else [])
+                build(suite, packages, unfinished, _host_mirrors() if suite == host_suite() else [], smallest)
                 unfinished.rename(root)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
@@ -63,9 +66,12 @@ def _tidy() -> None:
             lock.unlink()
 
 
-def build(suite: str, packages: Sequence[str], target: Path, mirrors: Sequence[str]) -> None:
-    """By mmdebstrap. No mirrors: its own, those of Debian. A mirror may be a copy of long ago."""
-    argv = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}",
+def build(suite: str, packages: Sequence[str], target: Path, mirrors: Sequence[str],
+          smallest: Path | None = None) -> None:
+    """By mmdebstrap, from nothing or from a copy of the smallest system. No mirrors: its own, those of Debian. A
+    mirror may be a copy of long ago."""
+    begin = ["--variant=custom", f'--setup-hook=cp -a {smallest}/. "$1"'] if smallest else ["--variant=minbase"]
+    argv = ["mmdebstrap", "--mode=root", *begin, f"--include={','.join(packages)}",
             *(f"--aptopt={setting}" for setting in [*_apt_settings(), 'Acquire::Check-Valid-Until "false"']),
             suite, str(target), *mirrors]
     done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=target.parent)
