@@ -192,7 +192,7 @@ class Watch(threading.Thread):
         others beside them change, so `ip monitor` tells that none was deleted."""
         for _ in range(20):
             seen, nexthops = of_the_good_link(self.lab)
-            assert set(nexthops) <= {"", " weight 2"}, nexthops
+            assert set(nexthops) <= {"", " weight 2"}, "\n".join([*nexthops, *self.lab.router.log()[-60:]])
             if nexthops and seen == self.before:
                 return
             time.sleep(0.05)
@@ -223,7 +223,8 @@ def of_the_good_link(lab: Lab) -> tuple[list[str], list[str]]:
     multipath = [line for line in lines if " table 252 " in line and " metric " not in line]
     found = [re.search(r"via 192\.0\.2\.1 dev eth1( weight \d+)?", line) for line in multipath]
     return (sorted(line for line in lines if is_of_the_good_link(line)),
-            [(weight[1] or "").removesuffix(" weight 1") if weight else "missing" for weight in found])
+            [(weight[1] or "").removesuffix(" weight 1") if weight else f"missing in {line}"
+             for line, weight in zip(multipath, found, strict=True)])
 
 
 def is_of_the_good_link(line: str) -> bool:
