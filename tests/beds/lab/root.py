@@ -7,6 +7,7 @@ release begin as a copy of its smallest one, because most of the time goes into 
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import time
@@ -70,7 +71,8 @@ def build(suite: str, packages: Sequence[str], target: Path, mirrors: Sequence[s
           smallest: Path | None = None) -> None:
     """By mmdebstrap, from nothing or from a copy of the smallest system. No mirrors: its own, those of Debian. A
     mirror may be a copy of long ago."""
-    begin = ["--variant=custom", f'--setup-hook=cp -a {smallest}/. "$1"'] if smallest else ["--variant=minbase"]
+    copy = f'cp -a {shlex.quote(str(smallest))}/. "$1"'
+    begin = ["--variant=custom", f"--setup-hook={copy}"] if smallest else ["--variant=minbase"]
     argv = ["mmdebstrap", "--mode=root", *begin, f"--include={','.join(packages)}",
             *(f"--aptopt={setting}" for setting in [*_apt_settings(), 'Acquire::Check-Valid-Until "false"']),
             suite, str(target), *mirrors]
