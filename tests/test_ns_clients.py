@@ -3,7 +3,8 @@
 Each test begins and ends with both links up. The wanted routing is the same text for all clients (two_links.py).
 """
 
-from collections.abc import Iterator, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tests.beds.lab import Isp, Lab, NotOffered, debian_root, wait_for
 from tests.beds.lab.lab import Router
+from tests.beds.lab.node import ENVIRONMENT
 
 from tests.beds.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
 
@@ -28,6 +30,7 @@ class Client:
     keeps_address_without_carrier = True
     keeps_address_when_stopped = True
     keeps_address_when_started = True
+    compares = True  # its hook starts nothing for a renewal in the same words
 
     def __init__(self, suite: str) -> None:
         self.suite = suite
@@ -144,6 +147,7 @@ class Udhcpc(Client):
 
     others = "dhclient dhcpcd"
     keeps_address_when_started = False
+    compares = False
 
     def prepare(self, router: Router) -> None:
         super().prepare(router)
@@ -232,6 +236,57 @@ def test_a_renewal_without_change_writes_nothing_whatever_main_has(link: Running
     link.router.sh("ip route del default metric 5; dhcp-lb apply")
     assert [line for line in changes if "dhcp-lb" in line] == []
     assert [line for line in log if " dhcp-lb[" in line] == []
+
+
+@contextmanager
+def counted(router: Router) -> Iterator[Callable[[], int]]:
+    """How often the program was started since the last call. It does its work as ever."""
+    router.sh("""
+        cp -p /usr/bin/dhcp-lb /usr/bin/dhcp-lb.real
+        printf '#!/bin/sh\necho >>/run/starts\nexec /usr/bin/dhcp-lb.real "$@"\n' >/usr/bin/dhcp-lb.new
+        chmod +x /usr/bin/dhcp-lb.new
+        mv /usr/bin/dhcp-lb.new /usr/bin/dhcp-lb
+    """)
+    try:
+        yield lambda: int(router.sh("touch /run/starts; wc -l </run/starts; rm /run/starts"))
+    finally:
+        router.run("mv", "/usr/bin/dhcp-lb.real", "/usr/bin/dhcp-lb")
+
+
+@contextmanager
+def monitored(router: Router) -> Iterator[None]:
+    """A monitor that has seen to all there is, and says so."""
+    running = subprocess.Popen(router.argv("dhcp-lb", "monitor"), env=ENVIRONMENT)
+    try:
+        wait_for("the monitor", lambda: router.path("/run/dhcp-lb/watched").exists())
+        # Its word does not hold for what was written just now.
+        router.sh("""
+            while [ ! -e /run/dhcp-lb/seen-leases ] || [ /run/dhcp-lb/leases -nt /run/dhcp-lb/seen-leases ]; do
+                kill -HUP $(cat /run/dhcp-lb/monitor)
+                sleep 0.3
+            done
+        """)
+        yield
+    finally:
+        router.sh("kill $(cat /run/dhcp-lb/monitor)")
+        running.wait()
+
+
+def test_a_renewal_in_the_same_words_starts_nothing_beside_a_monitor(link: Running) -> None:
+    renewed, kept = [link.router.path(f"/run/dhcp-lb/{name}/eth1") for name in ("renewed", "leases")]
+    with monitored(link.router), counted(link.router) as starts:
+        for _ in range(3):
+            renewed.unlink(missing_ok=True)
+            with link.renewal():
+                pass
+            wait_for("the time of the renewal to be noted", renewed.exists)
+        assert starts() == 0 if link.client.compares else starts() >= 3
+        with link.renewal():
+            link.isp.hand_out(options={6: "9.9.9.9"})
+        wait_for("other words to start it", lambda: starts() > 0)
+        with link.renewal():
+            link.isp.hand_out(options={})
+        wait_for("the old words", lambda: " 9.9.9.9 " not in kept.read_text())
 
 
 def test_a_new_gateway_is_used_from_the_renewal_on(link: Running) -> None:
