@@ -51,7 +51,8 @@ def judged(sight: Sight) -> View:
     pins = marks(config.links, settings.marks) if pins_count(sight) else {}
     want = desired(uplinks, settings, MULTIPATH not in state.objections, pins, config.policies, state.checked,
                    Foreign(lan_metric, any([_is_of_a_vpn(rule(message)) for message in others]),
-                           tuple([one for one in map(route, parts) if len(one.nexthops) == 1 and not one.rest])),
+                           tuple([one for one in map(route, parts)
+                                  if len(one.nexthops) == 1 and not one.rest and not one.only_from])),
                    family, is_translated(sight))
     if oifs := frozenset([uplink.ifindex for uplink in uplinks if uplink.state == KEPT]):
         want = kept(want, have, oifs, settings.shared())

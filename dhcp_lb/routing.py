@@ -243,7 +243,8 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
                                   protocol=TCP))
     rules += _guards(uplinks, family)
     routes += _beside_routes(routed)
-    routes += _routes_of_main(routed, foreign.parts, {(route.table, route.destination) for route in routes})
+    there = {(route.table, route.destination) for route in routes}
+    routes += _routes_of_main(routed, foreign.parts, there, layout)
     routes += _delegated_routes(uplinks, nexthops, settings.balance_table, layout, translated)
     routes += (servers := _server_routes(uplinks, nexthops, settings.server_table))
     if routed or policies:
@@ -386,7 +387,8 @@ def _beside_routes(routed: list[Uplink]) -> list[Route]:
     return routes
 
 
-def _routes_of_main(routed: list[Uplink], parts: tuple[Route, ...], there: set[tuple[int, str]]) -> list[Route]:
+def _routes_of_main(routed: list[Uplink], parts: tuple[Route, ...], there: set[tuple[int, str]],
+                    layout: Layout) -> list[Route]:
     """What main has by a link, by another router of its network for instance, is in the link's table, too. Replies
     and pinned connections look up that table, and would go to the link's own gateway. The kernel does not ask again
     whether it reaches that router: it is in main."""
@@ -403,7 +405,9 @@ def _routes_of_main(routed: list[Uplink], parts: tuple[Route, ...], there: set[t
             if (table, destination) not in there and any([address.network(start, shorter) in elsewhere
                                                           for shorter in lengths if shorter <= int(length)]):
                 hop = route.nexthops[0]
-                routes.append(Route(table, destination, 0, "", route.scope, (hop._replace(onlink=bool(hop.gateway)),)))
+                onlink = hop.gateway and (":" not in hop.gateway or _is_outside6(hop.gateway, uplink.lease))
+                routes.append(Route(table, destination, layout.of_link, "", route.scope,
+                                    (hop._replace(onlink=bool(onlink)),)))
     return routes
 
 
@@ -457,11 +461,16 @@ def _nexthop(uplink: Uplink) -> Nexthop:
     if gateway == ON_DEVICE:
         return Nexthop("", uplink.ifindex)
     if ":" in gateway:
-        onlink = not address.within(gateway, LINK_LOCAL) and not any([address.within(gateway, network)
-                                                                      for network in lease.networks])
+        onlink = _is_outside6(gateway, lease)
     else:
         onlink = address.network(gateway, lease.length) != address.network(lease.address, lease.length)
     return Nexthop(gateway, uplink.ifindex, 1, onlink)
+
+
+def _is_outside6(gateway: str, lease: Lease) -> bool:
+    """Whether the kernel must be told that an IPv6 gateway is on the link."""
+    return not address.within(gateway, LINK_LOCAL) and not any([address.within(gateway, network)
+                                                                for network in lease.networks])
 
 
 def scaled(weights: list[int]) -> list[int]:

@@ -7,9 +7,9 @@ from . import VERSION
 from .address import IPV4, IPV6
 from .config import Config, with_servers
 from .model import MAIN_TABLE, PROTOCOL, Interface, Lease, Routing, State
-from .netlink import S32, attribute
+from .netlink import S32, attribute, attributes
 from .record import NamedTuple
-from .rtnetlink import RTA_DST, RTA_OIF, RTN_UNICAST, RTPROT_KERNEL, Rtnetlink
+from .rtnetlink import BODY, RTA_DST, RTA_GATEWAY, RTA_OIF, RTN_UNICAST, RTPROT_KERNEL, Rtnetlink
 
 MOST_OF_MAIN = 512  # routes, besides those that links account for; a routing daemon sets more
 NOWHERE = attribute(RTA_DST, bytes(4))
@@ -84,6 +84,13 @@ def by_links(main: list[bytes], interfaces: dict[str, Interface]) -> list[bytes]
     return [message for message in parts if any([link in message for link in links])]
 
 
+def by_routers(main: list[bytes], interfaces: dict[str, Interface]) -> list[bytes]:
+    """Pure: the same of IPv6, by a router alone: what is on-link is in a link's lease. None if there are more than
+    anybody sets by hand."""
+    found = [message for message in by_links(main, interfaces) if RTA_GATEWAY in attributes(message, BODY.size)]
+    return found if len(found) <= MOST_OF_MAIN else []
+
+
 def placed(config: Config, state: State) -> Config:
     """Pure: the configuration with the servers' table where the store says, unless a line has another opinion."""
     used = {*config.lines, config.settings.balance_table}
@@ -104,7 +111,8 @@ def look6(kernel: Rtnetlink, config: Config, state: State, interfaces: dict[str,
     if not rules and not routes and not (links and addresses) and not state.told and not any(
             [link.prefixes6 for link in links]):
         return None
-    main = read_main([message for protocol in PROTOCOLS for message in kernel.routes6(MAIN_TABLE, protocol)])
+    messages = [message for protocol in PROTOCOLS for message in kernel.routes6(MAIN_TABLE, protocol)]
+    main, parts = read_main(messages), by_routers(messages, interfaces)
     interfaces = interfaces_of(interfaces, addresses)
     have = Routing()
     if routes and any([one.ifindex not in main.routers for one in interfaces.values()]):
@@ -112,7 +120,7 @@ def look6(kernel: Rtnetlink, config: Config, state: State, interfaces: dict[str,
         have = routing(rules, routes)
     state = state._replace(leases=leases_of(links, interfaces, addresses, main, have, state.told))
     return Sight(config, standing_only(state, interfaces), interfaces, rules, routes, others,
-                 lan_metric(kernel, interfaces, main.best), IPV6.number)
+                 lan_metric(kernel, interfaces, main.best), IPV6.number, parts)
 
 
 def again(kernel: Rtnetlink, sight: Sight) -> Sight:
@@ -120,7 +128,7 @@ def again(kernel: Rtnetlink, sight: Sight) -> Sight:
     if sight.family == IPV4.number:
         return look(kernel, sight.config, sight.state)
     return (look6(kernel, sight.config, sight.state, kernel.interfaces(sight.config.interfaces))
-            or sight._replace(state=sight.state._replace(leases={}), rules=[], routes=[], others=[]))
+            or sight._replace(state=sight.state._replace(leases={}), rules=[], routes=[], others=[], parts=[]))
 
 
 def standing_only(state: State, interfaces: dict[str, Interface]) -> State:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from tests.beds.box import CHECKOUT, CONFIG, ENVIRONMENT, PROGRAM, Syslog, boxed, event, given, kernel, run, verb
+from tests.beds.box import CHECKOUT, CONFIG, ENVIRONMENT, PROGRAM, Syslog, boxed, event, given, ip, kernel, run, verb
 from tests.beds.ipv6 import INTERNET, LAN_OF, LINES, PREFIXES, apply, ours, own, providers
 from tests.test_ns_kill import Step, kill_points, killed_at
 
@@ -423,3 +423,52 @@ def test_killed_at_every_system_call_the_routing_of_ipv6_is_the_old_or_the_new_o
             told("RELEASE6", "eth0", f"{LAN_OF['eth0']}::/56")
             assert ours() == old, place
         assert world.astray() == 0
+
+
+@boxed
+def test_a_network_behind_another_router_of_a_link_is_reached_by_that_router_in_ipv6() -> None:
+    """A branch office's, by a static route in main, or by a route that a second router advertises."""
+    with providers() as world:
+        apply()
+        before = ours()
+        pins = {table: mark for mark, table in re.findall(r"fwmark (\S+)/\S+ lookup (\S+)",
+                                                          run("ip", "-6", "-N", "rule"))}
+        of_lan = ("from", f"{LAN_OF['eth1']}::2", "iif", "lan0")
+        ip("route add 2001:db8:55::/48 via fe80::60 dev eth1",
+           "route add fd66::/16 via 2001:db8:b::61 dev eth1 metric 5",
+           "route add fd66::/16 via fe80::62 dev eth1 metric 6", "route add fd66:1::/32 via fe80::1 dev eth1",
+           "route add 2001:db8:77::/48 via fe80::63 dev eth1 proto ra")
+        apply()
+        for to, gateway in (("2001:db8:55::1", "fe80::60"), ("fd66::1", "2001:db8:b::61"), ("fd66:1::1", "fe80::1"),
+                            ("2001:db8:77::1", "fe80::63")):
+            for words in (), ("from", own("eth1")), ("oif", "eth1"), of_lan, (*of_lan, "mark", pins["201"]):
+                assert f" via {gateway} dev eth1 " in run("ip", "-6", "-N", "route", "get", to, *words), (to, words)
+            for words in ("from", own("eth0")), (*of_lan, "mark", pins["200"]):
+                assert " via fe80::1 dev eth0 " in run("ip", "-6", "-N", "route", "get", to, *words), (to, words)
+        ip("route add 2001:db8:88::/48 nexthop via fe80::60 dev eth1 nexthop via fe80::60 dev eth0",
+           "route add 2001:db8:89::/48 via fe80::60 dev eth1 proto bird", "route add blackhole 2001:db8:90::/48",
+           "route add 2001:db8:91::/48 from 2001:db8::/32 via fe80::60 dev eth1",
+           "route add 2000::/3 via fe80::60 dev eth1", "route add 2001:db8:92::/48 via fe80::1 dev eth1",
+           "route add 2001:db8:93::/48 via fe80::60 dev lan0")  # nothing of these is taken along
+        before_these = ours()
+        apply()
+        assert ours() == before_these
+        for prefix in "2000::/3", "fd66::/16":
+            for protocol in "boot", "ra", "bird":
+                run("ip", "-6", "route", "flush", "root", prefix, "via", "fe80::/10", "proto", protocol)
+                run("ip", "-6", "route", "flush", "root", prefix, "via", "2001:db8::/32", "proto", protocol)
+        apply()
+        assert ours() == before and world.astray() == 0
+
+
+@boxed
+def test_of_more_routes_than_anybody_sets_by_hand_none_is_taken_along_in_ipv6() -> None:
+    with providers():
+        apply()
+        before = ours()
+        ip(*[f"route add 2001:db8:5500:{number:x}::/64 via fe80::60 dev eth1" for number in range(1000)])
+        apply()
+        assert ours() == before
+        ip(*[f"route del 2001:db8:5500:{number:x}::/64" for number in range(400, 1000)])
+        apply()
+        assert len(ours()) == len(before) + 400
