@@ -14,7 +14,7 @@ def changes() -> Iterator[Changes]:
     """The link eth0 and a container's veth0 are there, and all that was said of them has been read."""
     with network():
         found = Changes()
-        run("ip link add eth0 type veth peer name peer0")
+        run("ip link add eth0 index 700 type veth peer name peer0")
         run("ip link add veth0 type veth peer name peer1")
         heard(found)
         yield found
@@ -54,3 +54,25 @@ def test_at_first_and_after_an_overflow_nobody_knows(changes: Changes) -> None:
     for number in range(64):
         run(f"ip rule add pref {1000 + number} lookup 7")
     assert heard(changes) == (True, True)
+
+
+def test_what_somebody_sets_in_main_by_a_link_is_heard_of_and_nothing_of_others(changes: Changes) -> None:
+    run("ip link set eth0 up")
+    run("ip link set veth0 up")
+    run("ip address add 192.0.2.2/24 dev eth0")
+    heard(changes)
+    for indexes, concerns in (((), False), ((700,), True), (range(701, 1700), False), (range(100, 1000), True),
+                              (range(201, 701), True), (range(200, 700), False), ((1, 700, 70000), True)):
+        changes.follow(frozenset(indexes))
+        assert not changes.follow(frozenset(indexes))
+        for route in "10.55.0.0/16 via 192.0.2.9 dev eth0", "2001:db8:55::/48 via fe80::9 dev eth0":
+            for protocol in "boot", "static", "dhcp":
+                for act in "add", "del":
+                    run(f"ip route {act} {route} proto {protocol}")
+                    assert heard(changes) == (concerns, False), (act, route, protocol, len(indexes))
+    for route in ("10.55.0.0/16 dev veth0", "blackhole 10.55.0.0/16", "10.55.0.0/16 dev eth0 proto bird",
+                  "10.55.0.0/16 dev eth0 table 7", "2001:db8:55::/48 dev veth0",
+                  "2001:db8:55::/48 dev eth0 proto bird", "10.55.0.0/16 nexthop dev eth0 nexthop dev veth0"):
+        for act in "add", "del":
+            run(f"ip route {act} {route}")
+            assert heard(changes) == (False, False), (act, route)

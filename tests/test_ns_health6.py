@@ -166,6 +166,15 @@ def test_where_all_providers_are_dead_in_ipv6_all_stay_there() -> None:
 
 
 @boxed
+def test_a_static_route_of_ipv6_by_a_link_is_followed_at_once() -> None:
+    with bed() as machine:
+        machine.answer("its gateway fe80::1")
+        for act, there in ("add", True), ("del", False):
+            ip(f"route {act} 2001:db8:55::/48 via fe80::60 dev eth1")
+            until("it is followed", lambda: there == any("2001:db8:55::/48" in line for line in ours()), BUSY_S)
+
+
+@boxed
 def test_without_name_servers_the_gateway_is_asked_by_the_kernel_s_neighbour_discovery() -> None:
     with bed(FAST) as machine:
         machine.answer("its gateway fe80::1")

@@ -275,14 +275,25 @@ def rule_is_there() -> bool:
 @box.boxed
 def test_routes_of_others_wake_nobody() -> None:
     with bed("interval=60", "interval=60") as machine:
+        box.ip("link add lan0 type veth peer name lan1", "link set lan0 up")
         time.sleep(2)
         before = cpu_s(machine)
-        routes = [f"{10 + number // 65536}.{number // 256 % 256}.{number % 256}.0/32" for number in range(20_000)]
-        for act in "add", "del":
-            box.run("ip", "-batch", "-", stdin="".join([f"route {act} {route} dev eth0 table 7 proto 186\n"
-                                                        for route in routes]))
+        routes = [f"{10 + number // 65536}.{number // 256 % 256}.{number % 256}.0/32" for number in range(10_000)]
+        for words in "dev eth0 table 7 proto 186", "dev eth0 proto 186", "dev lan0 proto static":
+            for act in "add", "del":
+                box.ip(*[f"route {act} {route} {words}" for route in routes])
         time.sleep(0.5)
         assert cpu_s(machine) - before <= 0.02
+
+
+@box.boxed
+def test_a_static_route_by_a_link_is_followed_at_once() -> None:
+    with bed("interval=60", "interval=60"):
+        time.sleep(1)
+        shown = "ip", "route", "show", "10.55.0.0/16", "table", "1001"
+        for act, there in ("add", True), ("del", False):
+            box.ip(f"route {act} 10.55.0.0/16 via 10.99.0.60 dev eth1 onlink")
+            until("it is followed", lambda: there == bool(box.run(*shown)), BUSY_S)
 
 
 def cpu_s(machine: Bed) -> float:

@@ -1,12 +1,13 @@
 """The kernel's word that something has changed which concerns the links: interfaces, their sysctls, addresses, rules,
-our routes and all defaults. Of other routes, a routing daemon's say, it does not tell.
+our routes, all defaults, and what somebody has set in main by a link. Of other routes, a routing daemon's say, it does
+not tell.
 
 Of IPv6 addresses it does not tell by themselves, or each unchanged advertisement of a router would be a change. An
 address that can be used, and one that is gone, is a route in table local, and its network one in main."""
 
 from _socket import AF_INET6, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, if_indextoname, socket
 
-from ..model import PROTOCOL
+from ..model import MAIN_TABLE, PROTOCOL
 from ..netlink import AF_NETLINK, RECEIVE, S32, SO_RCVBUFFORCE, SOL_NETLINK, U16, attributes, messages
 from ..nfnetlink import NETLINK_NETFILTER
 from ..rtnetlink import NETCONFA_IFINDEX, NETLINK_ROUTE
@@ -16,15 +17,17 @@ from . import bpf
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNETCONF = 16, 17, 24, 25, 80
 IFLA_IFNAME = 3
 RTA_OIF = 4
-RTPROT_KERNEL, RTPROT_RA = 2, 9
+RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP = 2, 3, 4, 9, 16
 # RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, and the bits of RTNLGRP_IPV6_RULE and
 # _IPV4_NETCONF; dhcp-lb-monitor.socket, too
 GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x400 | 1 << 18 | 1 << 23
 NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES = 1, 7  # uapi/linux: netlink.h, netfilter/nfnetlink.h
 BUFFER = 1 << 24
 
-# Where they are: nlmsg_type, rtm_family, rtm_dst_len, rtm_protocol.
-TYPE, FAMILY, LENGTH, OWNER = 4, 16, 16 + 1, 16 + 5
+# Where they are: nlmsg_type, rtm_family, rtm_dst_len, rtm_table, rtm_protocol, and what follows struct rtmsg.
+TYPE, FAMILY, LENGTH, TABLE, OWNER, ATTRIBUTES = 4, 16, 16 + 1, 16 + 4, 16 + 5, 16 + 12
+FARTHEST = 250  # instructions that a jump can skip
+MOST_FOLLOWED = 1000  # interfaces: a filter may take 20 KB, with the one before it (net.core.optmem_max)
 LINK = 16  # bytes of struct ifinfomsg; the index is at 4
 NETCONF = 4  # bytes of struct netconfmsg
 ROUTE = 12  # bytes of struct rtmsg
@@ -35,31 +38,59 @@ def _as_loaded(number: int) -> int:
     return int.from_bytes(U16.pack(number), "big")
 
 
-CONCERNS_US: list[bpf.Instruction] = [
-    (bpf.LOAD_HALF, 0, 0, TYPE),
-    (bpf.EQUAL, 1, 0, _as_loaded(RTM_NEWROUTE)),
-    (bpf.EQUAL, 0, 8, _as_loaded(RTM_DELROUTE)),
-    (bpf.LOAD_BYTE, 0, 0, OWNER), (bpf.EQUAL, 6, 0, PROTOCOL),
-    (bpf.EQUAL, 1, 0, RTPROT_KERNEL), (bpf.EQUAL, 0, 2, RTPROT_RA),
-    (bpf.LOAD_BYTE, 0, 0, FAMILY), (bpf.EQUAL, 2, 0, AF_INET6),
-    (bpf.LOAD_BYTE, 0, 0, LENGTH), (bpf.EQUAL, 0, 1, 0),
-    (bpf.RETURN, 0, 0, bpf.ALL), (bpf.RETURN, 0, 0, bpf.NOTHING)]
+def concerns_us(indexes: frozenset[int]) -> list[bpf.Instruction]:
+    """Which messages are to come, if the links' interfaces have these indexes."""
+    program = [
+        (bpf.LOAD_HALF, 0, 0, TYPE),
+        (bpf.EQUAL, 1, 0, _as_loaded(RTM_NEWROUTE)),
+        (bpf.EQUAL, 0, 8, _as_loaded(RTM_DELROUTE)),
+        (bpf.LOAD_BYTE, 0, 0, OWNER), (bpf.EQUAL, 6, 0, PROTOCOL),
+        (bpf.EQUAL, 1, 0, RTPROT_KERNEL), (bpf.EQUAL, 0, 2, RTPROT_RA),
+        (bpf.LOAD_BYTE, 0, 0, FAMILY), (bpf.EQUAL, 2, 0, AF_INET6),
+        (bpf.LOAD_BYTE, 0, 0, LENGTH), (bpf.EQUAL, 0, 1, 0),
+        (bpf.RETURN, 0, 0, bpf.ALL),
+        (bpf.LOAD_BYTE, 0, 0, OWNER),
+        (bpf.EQUAL, 3, 0, RTPROT_BOOT), (bpf.EQUAL, 2, 0, RTPROT_STATIC), (bpf.EQUAL, 1, 0, RTPROT_DHCP),
+        (bpf.RETURN, 0, 0, bpf.NOTHING),
+        (bpf.LOAD_BYTE, 0, 0, TABLE), (bpf.EQUAL, 1, 0, MAIN_TABLE),
+        (bpf.RETURN, 0, 0, bpf.NOTHING),
+        (bpf.LOAD, 0, 0, ATTRIBUTES), (bpf.LOAD_X, 0, 0, RTA_OIF), (bpf.LOAD_WORD, 0, 0, bpf.ATTRIBUTE),
+        (bpf.EQUAL, 0, 1, 0),
+        (bpf.RETURN, 0, 0, bpf.NOTHING),
+        (bpf.COPY_TO_X, 0, 0, 0), (bpf.LOAD_WORD_X, 0, 0, 4)]  # behind the attribute's own header
+    wanted = sorted(indexes)[:MOST_FOLLOWED]
+    for start in range(0, len(wanted), FARTHEST):
+        several = wanted[start:start + FARTHEST]
+        program += [(bpf.EQUAL, left, not left, int.from_bytes(S32.pack(index), "big"))
+                    for left, index in zip(reversed(range(len(several))), several)]
+        program.append((bpf.RETURN, 0, 0, bpf.ALL))
+    return [*program, (bpf.RETURN, 0, 0, bpf.NOTHING)]
 
 
 class Changes:
     """The socket. It may be one that systemd has kept, with what came while nobody was there to read it."""
 
     def __init__(self, descriptor: int = -1) -> None:
+        self.followed: frozenset[int] = frozenset()
         self.of_sysctls = True  # since this was set to False, sysctls of the links may have become others, too
         if descriptor >= 0:
             self.socket = socket(fileno=descriptor)
             self.socket.setblocking(False)
-            bpf.attach(self.socket, CONCERNS_US)
+            bpf.attach(self.socket, concerns_us(self.followed))
         else:
             self.socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE)
-            bpf.attach(self.socket, CONCERNS_US)
+            bpf.attach(self.socket, concerns_us(self.followed))
             self.socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
             self.socket.bind((0, GROUPS))
+
+    def follow(self, indexes: frozenset[int]) -> bool:
+        """From now on it tells of main's routes by the interfaces with these indexes. False: it did before. True: of
+        those that came before nobody has told."""
+        if indexes == self.followed:
+            return False
+        self.followed = indexes
+        bpf.attach(self.socket, concerns_us(indexes))
+        return True
 
     def came(self, names: frozenset[str], indexes: frozenset[int]) -> bool:
         """Whether anything has come that concerns the interfaces with these names, or that had these indexes. It takes

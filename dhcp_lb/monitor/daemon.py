@@ -449,6 +449,8 @@ class Monitor:
         if facts == self.seen:
             return
         self.seen = facts
+        if self.changes.follow(self.indexes()):
+            self.look_s = moment_s
         if sights:
             self.carriers = {name: one.carrier for name, one in sights[0].interfaces.items()}
         by_family = {sight.family: sight for sight in sights}

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from ..config import PATH
 from ..monitor import bpf
-from ..monitor.changes import CONCERNS_US, GROUPS, drain
+from ..monitor.changes import GROUPS, concerns_us, drain
 from ..netlink import AF_NETLINK
 from ..rtnetlink import NETLINK_ROUTE
 from ..store import Store
@@ -49,7 +49,7 @@ def moments() -> Iterator[None]:
 
 def _kernel() -> socket.socket:
     found = socket.socket(AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_ROUTE)
-    bpf.attach(found, CONCERNS_US)
+    bpf.attach(found, concerns_us(frozenset()))
     found.bind((0, GROUPS))
     return found
 
