@@ -395,6 +395,65 @@ def test_who_stood_still_draws_no_conclusion() -> None:
         assert "given up" not in WATCHED.read_text() and not [line for line in machine.log.lines() if "dead" in line]
 
 
+SLEEPER = """
+import ctypes, os, signal, sys
+clocks = [os.open(f"/proc/{pid}/ns/time", os.O_RDONLY) for pid in sys.argv[1:]]
+libc = ctypes.CDLL(None, use_errno=True)
+def sleep(*_):
+    if libc.setns(clocks.pop(0), 0x80):  # CLONE_NEWTIME: sched.h
+        sys.exit(f"setns: {ctypes.get_errno()}")
+signal.signal(signal.SIGUSR1, sleep)
+sys.path.insert(0, "/usr/share/dhcp-lb")
+from dhcp_lb import main
+main(["monitor"])
+"""
+
+
+@box.boxed
+def test_who_slept_draws_no_conclusion_and_goes_on() -> None:
+    """What a suspend is to a process: CLOCK_BOOTTIME has jumped, CLOCK_MONOTONIC has not. SIGUSR1 moves the monitor
+    into a time namespace with another CLOCK_BOOTTIME (time_namespaces(7))."""
+    patient = "interval=0.25 down=4 up=2"
+    with ExitStack() as stack, bed(patient, patient, FAST, start=False) as machine:
+        clocks = []
+        for slept_s in 5, 3600, 10**7:
+            clock = subprocess.Popen(["unshare", "--time", f"--boottime={slept_s}", "--fork", "--kill-child",
+                                      "sh", "-c", "echo $$; exec sleep 600"], stdout=subprocess.PIPE, text=True)
+            stack.callback(clock.kill)
+            assert clock.stdout
+            clocks.append(clock.stdout.readline().rstrip())
+        machine.process = subprocess.Popen([sys.executable, "-ISB", "-c", SLEEPER, *clocks], env=box.ENVIRONMENT)
+        until("the monitor knows of all", lambda: len(published()) == 3)
+        time.sleep(1)  # and they have answered
+        machine.isps[2].die()
+        machine.becomes("eth0 eth1")
+        until("it is told", lambda: "eth2: dead, was up" in machine.log.lines())
+        for slept_s in 5, 3600, 10**7:
+            for isp in machine.isps:
+                isp.seen()
+            machine.process.send_signal(signal.SIGUSR1)
+            time.sleep(1)
+            for isp in machine.isps:
+                until("it goes on asking", isp.seen)
+            assert machine.process.poll() is None and balance() == "eth0 eth1"
+            now_s = time.clock_gettime(time.CLOCK_BOOTTIME) + slept_s
+            until_s, since_s = [int(word) for word in WATCHED.read_text().splitlines()[0].split()[1:]]
+            assert since_s <= now_s < until_s  # its verdicts hold again
+            assert [name for name, line in published().items() if "given up" in line] == ["eth2"]
+        lines = machine.log.lines()
+        assert lines == [], "\n".join(lines)
+        machine.isps[1].die()
+        machine.becomes("eth0")
+        machine.isps[2].revive()
+        machine.becomes("eth0 eth2")
+
+
+def published() -> dict[str, str]:
+    """What the monitor says of each link."""
+    lines = WATCHED.read_text().splitlines()[1:] if WATCHED.exists() else []
+    return {line.split()[0]: line for line in lines}
+
+
 @box.boxed
 def test_a_lock_that_somebody_holds_stops_no_probe_and_what_waited_is_done_after() -> None:
     with bed(FAST, FAST) as machine:

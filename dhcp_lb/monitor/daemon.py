@@ -182,7 +182,7 @@ class Monitor:
             self.advertised.hear(moment_s, self.indexes())
             if self.sights:
                 self.stock(self.sights)
-        self.awake(moment_s - planned_s)
+        self.awake(moment_s, moment_s - planned_s)
         for watch in [watch for watch in self.watches if watch.due_s <= moment_s]:
             self.attend(watch, moment_s)
         self.conclude(moment_s)
@@ -217,10 +217,15 @@ class Monitor:
 
     # Checking
 
-    def awake(self, late_s: float) -> None:
-        """Draws no conclusion from a silence in which this process stood still. What came meanwhile has been read."""
+    def awake(self, moment_s: float, late_s: float) -> None:
+        """Draws no conclusion from a silence in which this process stood still, or the machine slept. What came
+        meanwhile has been read. What was known before still is: the look that is due must find it in the store."""
         if late_s < LATE_S:
             return
+        if self.good_s:
+            self.good_s += late_s
+        if late_s > PUBLISH_S:
+            self.publish(moment_s)
         for watch in self.watches:
             if late_s > watch.link.down_s / 2:
                 watch.health = machine.undecided(watch.health)
