@@ -1,6 +1,7 @@
 """Which link a probe leaves by, whatever state the link is in, and what is taken for its answer."""
 
 import errno
+import gc
 import socket
 import struct
 import subprocess
@@ -494,3 +495,29 @@ def test_it_takes_no_module_that_is_not_built_in_and_little_memory() -> None:
                           check=True).stdout.split()
     assert set(said[1:]) <= array  # what the built-in array imports
     assert int(said[0]) < 4000  # KB
+
+
+def test_twenty_thousand_probes_leave_nothing_behind(net: Net) -> None:
+    """Those by eth0 are answered, those by eth1 are not."""
+    net.isp1.die()
+    descriptors = Path("/proc/self/fd")
+
+    def left_after(number: int) -> tuple[int, int]:
+        for place in range(number // 2):
+            net.now_s += 0.01
+            ask = OPEN if not place % 16 else ROOT if place % 2 else ECHO
+            for way in net.eth0, net.eth1:
+                net.prober.ask(way, ask, net.now_s)
+            if not place % 8:
+                net.prober.answers(net.now_s)
+            if not place % 1000:
+                net.prober.renew(net.eth1, net.now_s)
+        for _ in range(2):  # the first one has what came last
+            net.now_s += 2 * KEEP_S
+            net.prober.answers(net.now_s)
+        gc.collect()
+        return sys.getallocatedblocks(), len(list(descriptors.iterdir()))
+    blocks, open_before = left_after(2000)
+    more, open_after = left_after(20_000)
+    print(f"{more - blocks} blocks of memory more")
+    assert more - blocks < 100 and open_after <= open_before + 1
