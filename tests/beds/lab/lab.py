@@ -2,10 +2,13 @@
 
 import collections
 import contextlib
+import functools
 import ipaddress
 import json
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ A_SERVER = "198.51.100.1"
 PORT = 80
 TRAFFIC = Path(__file__).with_name("traffic.py")
 Counts = collections.Counter[str]
+_installing = threading.Lock()
 
 
 class Isp:
@@ -374,9 +378,19 @@ def add_cable(one: Node, name: str, other: Node, other_name: str, other_address:
 
 
 def install_program(router: Node) -> None:
-    """Installs the program as the package does: setup.py names the places, and the code is compiled beforehand."""
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "setup.py", "-q", "build", "--build-base", router.path("/tmp/build"),
-         "install", "--no-compile", "--root", router.path("/")],
-        check=True, cwd=CHECKOUT, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
+    """Installs the program as the package does, and the code is compiled beforehand."""
+    with _installing:
+        directory = _installed().name
+    subprocess.run(["cp", "-a", f"{directory}/root/.", router.path("/")], check=True)
     router.run("python3", "-m", "compileall", "-q", "/usr/share/dhcp-lb")
+
+
+@functools.cache
+def _installed() -> "tempfile.TemporaryDirectory[str]":
+    """What the package has, each file in its place, which setup.py names: once for all labs of this process."""
+    directory = tempfile.TemporaryDirectory(prefix="dhcp-lb-lab-")
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "setup.py", "-q", "build", "--build-base", f"{directory.name}/build",
+         "install", "--no-compile", "--root", f"{directory.name}/root"],
+        check=True, cwd=CHECKOUT, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
+    return directory
