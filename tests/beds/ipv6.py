@@ -225,13 +225,9 @@ class Providers:
                 self.server.accept()[0].close()
 
 
-@contextlib.contextmanager
-def providers(lines: str = LINES, names: Sequence[str] = ("eth0", "eth1"), told: bool = True) -> Iterator[Providers]:
-    """The router has these links in its configuration, and nothing of ours yet. Both providers have advertised
-    themselves, unless nobody is to be `told`."""
-    internet, lan = Network(), Network()
-    # Link-local addresses are given below. The kernel would make more of them, some time later.
-    sysctl(default__dad_transmits=0, default__accept_ra=2, all__forwarding=1, default__addr_gen_mode=1)
+def internet_of(internet: Network) -> socket.socket:
+    """This network forwards for both providers, takes from each one's customers what is theirs, and has the Internet's
+    machines: the socket of them all."""
     with internet:
         sysctl(default__dad_transmits=0, all__forwarding=1)
         run("ip", "link", "set", "lo", "up")
@@ -244,6 +240,17 @@ def providers(lines: str = LINES, names: Sequence[str] = ("eth0", "eth1"), told:
         server.bind(("::", PORT))
         server.listen(4096)
         server.setblocking(False)
+    return server
+
+
+@contextlib.contextmanager
+def providers(lines: str = LINES, names: Sequence[str] = ("eth0", "eth1"), told: bool = True) -> Iterator[Providers]:
+    """The router has these links in its configuration, and nothing of ours yet. Both providers have advertised
+    themselves, unless nobody is to be `told`."""
+    internet, lan = Network(), Network()
+    # Link-local addresses are given below. The kernel would make more of them, some time later.
+    sysctl(default__dad_transmits=0, default__accept_ra=2, all__forwarding=1, default__addr_gen_mode=1)
+    server = internet_of(internet)
     found = Providers(internet, lan, server)
     with server:
         run("ip", "link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", lan.path)

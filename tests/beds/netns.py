@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 CLONE_NEWNET = 0x40000000
@@ -50,11 +50,11 @@ def snapshot() -> list[str]:
 
 
 class Network:
-    """One more network, to go into: `with lan: …`."""
+    """One more network, to go into: `with lan: …`. A new one, or the one that a path leads to."""
 
-    def __init__(self) -> None:
-        with network():
-            self._descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, path: str = "") -> None:
+        with nullcontext() if path else network():
+            self._descriptor = os.open(path or "/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.path = f"/proc/{os.getpid()}/fd/{self._descriptor}"  # for `ip link set … netns PATH`
 
     def __enter__(self) -> None:

@@ -1,0 +1,283 @@
+"""Every client of IPv6 of every Debian release leads to the same routing. Clients and servers are real: the kernel
+itself, dhclient, dhcpcd, NetworkManager and systemd-networkd; radvd, and ISC's dhcpd, which delegates prefixes.
+
+The clients of a release run at the same time, each in a lab of its own, because most of it is waiting. Each test
+begins and ends with both links up. The monitor runs, as it does on any machine with the package."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.beds.box import ENVIRONMENT, ip, run
+from tests.beds.ipv6 import LAN_OF, LINES, PORT, PREFIXES, ours, own
+from tests.beds.lab import debian_root, wait_for
+from tests.beds.lab.lab6 import PACKAGES, RENEW_S, Lab6
+
+CLIENTS = ["dbus", "dhcpcd-base", "ifupdown", "isc-dhcp-client", "network-manager", "networkd-dispatcher", "systemd"]
+BARE = "eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"
+TOLD = tuple([f"{prefix}::/56" for prefix in LAN_OF.values()])  # by a client
+TABLES = {"eth0": 200, "eth1": 201}
+BOTH = """\
+19900: from all lookup 254 suppress_prefixlength 7 suppress_ifgroup 109 proto 109
+20100: from 2001:db8:a::/64 lookup 200 proto 109
+20100: from 2001:db8:b::/64 lookup 201 proto 109
+20101: from 2001:db8:a::/64 7 proto 109
+20101: from 2001:db8:b::/64 7 proto 109
+20200: from all oif eth0 lookup 200 proto 109
+20200: from all oif eth1 lookup 201 proto 109
+30000: from all lookup 254 suppress_ifgroup 109 proto 109
+30100: from all lookup 254 suppress_prefixlength 0 proto 109
+32765: from all lookup 252 proto 109
+2001:db8:a::/64 dev eth0 table 200 proto 109 metric 1024 pref medium
+2001:db8:b::/64 dev eth1 table 201 proto 109 metric 1024 pref medium
+7 default from {0} dev lo table 252 proto 109 metric 4294967295 pref medium
+7 default from {1} dev lo table 252 proto 109 metric 4294967295 pref medium
+default from {0} via fe80::1 dev eth0 table 252 proto 109 metric 512 pref medium
+default from {1} via fe80::1 dev eth1 table 252 proto 109 metric 512 pref medium
+default table 252 proto 109 metric 512 pref medium nexthop via fe80::1 dev eth0 weight 1 nexthop via fe80::1 dev eth1 \
+weight 2
+default via fe80::1 dev eth0 table 200 proto 109 metric 1024 pref medium
+default via fe80::1 dev eth0 table 252 proto 109 metric 1001 pref medium
+default via fe80::1 dev eth1 table 201 proto 109 metric 1024 pref medium
+default via fe80::1 dev eth1 table 252 proto 109 metric 1000 pref medium
+fe80::/64 dev eth0 table 200 proto 109 metric 1024 pref medium
+fe80::/64 dev eth1 table 201 proto 109 metric 1024 pref medium
+"""  # 7 is RTN_UNREACHABLE
+
+
+class Client:
+    """The kernel: what a router has without any client. The administrator names the prefixes."""
+
+    lines = LINES  # of the configuration
+    prefixes: tuple[str, ...] = tuple([f"{prefix}::/48" for prefix in PREFIXES.values()])
+    names_of_lan: tuple[str, ...] = ("eth0", "eth1")  # whose prefix the administrator gives the LAN
+
+    def __init__(self, lab: Lab6) -> None:
+        self.lab, self.router = lab, lab.router
+
+    def prepare(self) -> None:
+        """Before the links come up."""
+
+    def up(self, interface: str) -> None:
+        self.router.run("ip", "link", "set", interface, "up")
+
+    def down(self, interface: str) -> None:
+        self.router.run("ip", "link", "set", interface, "down")
+
+
+class Kernel(Client):
+    pass
+
+
+class Dhclient(Client):
+    """As ifupdown starts it."""
+
+    lines, prefixes = BARE, TOLD
+
+    def prepare(self) -> None:
+        self.router.path("/etc/network/interfaces").write_text("".join(
+            [f"iface {name} inet6 dhcp\n accept_ra 2\n request_prefix 1\n" for name in PREFIXES]))
+
+    def up(self, interface: str) -> None:
+        self.router.run("ifup", interface)
+
+    def down(self, interface: str) -> None:
+        self.router.run("ifdown", interface)
+
+
+class Dhcpcd(Client):
+    """It gives the LAN the first /64 of each prefix."""
+
+    lines, prefixes = BARE, TOLD
+    names_of_lan = ()
+
+    def prepare(self) -> None:
+        self.router.path("/etc/dhcpcd.conf").write_text(
+            "nodev\nipv6only\nduid\ninterface lan0\nnoipv6rs\n" + "".join(
+                [f"interface {name}\nia_na {number}\nia_pd {number} lan0/0/64\n"
+                 for number, name in enumerate(PREFIXES, 1)]))
+        self.router.run("dhcpcd")
+
+
+def start_dbus(client: Client) -> None:
+    client.router.sh("mkdir -p /run/dbus; systemd-machine-id-setup; dbus-daemon --system --fork")
+
+
+class NetworkManager(Client):
+    def prepare(self) -> None:
+        start_dbus(self)
+        self.router.path("/etc/NetworkManager/conf.d/lab.conf").write_text(
+            "[keyfile]\nunmanaged-devices=interface-name:lan0\n")
+        for name in PREFIXES:
+            path = self.router.path(f"/etc/NetworkManager/system-connections/{name}.nmconnection")
+            path.write_text(f"[connection]\nid={name}\ntype=ethernet\ninterface-name={name}\nautoconnect=no\n"
+                            "[ipv4]\nmethod=disabled\n[ipv6]\nmethod=auto\n")
+            path.chmod(0o600)
+        self.router.run("NetworkManager")
+
+    def up(self, interface: str) -> None:
+        wait_for(f"NetworkManager to bring up {interface}", lambda: self.router.try_run(
+            "nmcli", "connection", "up", interface).returncode == 0)
+
+    def down(self, interface: str) -> None:
+        self.router.run("nmcli", "connection", "down", interface)
+
+
+class Networkd(Client):
+    def prepare(self) -> None:
+        start_dbus(self)
+        for name in PREFIXES:
+            self.router.path(f"/etc/systemd/network/{name}.network").write_text(
+                f"[Match]\nName={name}\n[Link]\nActivationPolicy=manual\n[Network]\nIPv6AcceptRA=yes\n")
+        self.router.sh("""
+            install -d -o systemd-network -g systemd-network /run/systemd/netif /run/systemd/netif/links \
+                /run/systemd/netif/leases /run/systemd/netif/lldp
+            /lib/systemd/systemd-networkd >/run/networkd.log 2>&1 &
+        """)
+
+    def up(self, interface: str) -> None:
+        wait_for(f"networkd to bring up {interface}", lambda: self.router.try_run(
+            "networkctl", "up", interface).returncode == 0)
+
+    def down(self, interface: str) -> None:
+        self.router.run("networkctl", "down", interface)
+
+
+KINDS: list[type[Client]] = [Kernel, Dhclient, Dhcpcd, NetworkManager, Networkd]
+
+
+class Running:
+    """A lab whose router has this client, and the monitor."""
+
+    def __init__(self, kind: type[Client], lab: Lab6, stack: ExitStack) -> None:
+        self.lab, self.router, self.client = lab, lab.router, kind(lab)
+        self.router.path("/etc/dhcp-lb").write_text(self.client.lines)
+        with lab.inside:
+            Path("/proc/sys/net/unix/max_dgram_qlen").write_text("1000")  # the monitor waits for room
+            self.systemd = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        self.systemd.bind(str(self.router.path("/run/notify")))
+        self.systemd.setblocking(False)
+        monitor = subprocess.Popen(self.router.argv("dhcp-lb", "monitor"),
+                                   env=ENVIRONMENT | {"NOTIFY_SOCKET": "/run/notify"})
+        stack.callback(monitor.wait)
+        stack.callback(monitor.terminate)
+        with lab.inside:
+            ip("address add fd00::1/64 dev lan0 nodad", *[
+                f"address add {LAN_OF[name]}::1/64 dev lan0 nodad" for name in self.client.names_of_lan])
+            self.client.prepare()
+            for name in PREFIXES:
+                self.up(name)
+            self.becomes_both()
+
+    def looks(self) -> int:
+        """How often the monitor has looked since the last call."""
+        found = 0
+        with suppress(BlockingIOError):
+            while True:
+                found += self.systemd.recv(65536).startswith(b"STATUS=")
+        return found
+
+    def up(self, interface: str) -> None:
+        """From within the router."""
+        self.client.up(interface)
+        self.lab.route_back(interface)
+
+    def routing(self) -> list[str]:
+        """Our rules and routes, but for the pins' (test_ns_pins6.py)."""
+        return [line for line in ours() if " fwmark " not in line]
+
+    def want(self) -> list[str]:
+        """Those with both links up. An address of DHCPv6 has rules of its own, beside those of its network."""
+        lines = BOTH.format(*self.client.prefixes).splitlines()
+        for line in run("ip", "-6", "-o", "address", "show", "scope", "global").splitlines():
+            _, name, _, address, *_ = line.split()
+            if name in PREFIXES and address.endswith("/128"):
+                source = address.removesuffix("/128")
+                lines += [f"20100: from {source} lookup {TABLES[name]} proto 109", f"20101: from {source} 7 proto 109"]
+        return sorted(lines)
+
+    def becomes_both(self) -> None:
+        try:
+            wait_for("both links", lambda: self.routing() == self.want())
+        except TimeoutError:
+            raise AssertionError("\n".join([
+                "it has", *sorted({*self.routing()} - {*self.want()}), "it lacks",
+                *sorted({*self.want()} - {*self.routing()}), *self.router.log()[-40:]])) from None
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def running(request: pytest.FixtureRequest) -> Iterator[list[Running]]:
+    root = debian_root(request.param, sorted({*PACKAGES, *CLIENTS}))
+    with ThreadPoolExecutor(len(KINDS)) as pool, ExitStack() as stack:
+        labs = [Lab6(root) for _ in KINDS]
+        stack.callback(lambda: list(pool.map(Lab6.close, labs)))
+        list(pool.map(Lab6.open, labs))
+        yield list(pool.map(lambda kind, lab: Running(kind, lab, stack), KINDS, labs))
+
+
+def each(running: list[Running], work: Callable[[Running], None]) -> None:
+    """Does this with all of them at the same time, from within the router. All are as before in the end."""
+    def named(one: Running) -> None:
+        try:
+            with one.lab.inside:
+                work(one)
+                one.becomes_both()
+                assert one.lab.astray() == 0
+        except Exception as error:
+            raise AssertionError(f"{type(one.client).__name__}: {error!r}") from error
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(named, running))
+
+
+def test_each_source_leaves_by_its_own_provider_whichever_client_it_is_from(running: list[Running]) -> None:
+    def work(one: Running) -> None:
+        for name in PREFIXES:
+            assert one.lab.connects(100, own(name)) == {name: 100}
+            assert one.lab.connects(100, f"{LAN_OF[name]}::2", lan=True) == {name: 100}
+            assert one.lab.asks(20, f"{LAN_OF[name]}::2", PORT) == 20
+        found = one.lab.connects(100)
+        assert found.keys() == {"eth0", "eth1"} and found["eth0"] < found["eth1"]
+    each(running, work)
+
+
+def test_neither_an_advertisement_nor_a_renewal_without_change_costs_a_look_or_writes(running: list[Running]) -> None:
+    def work(one: Running) -> None:
+        time.sleep(1.5)  # until nothing is left to be taken up
+        one.looks()
+        before = one.lab.renewals()
+        with one.router.capture("ip", "-6", "monitor", "route", "rule") as changes:
+            time.sleep(RENEW_S)  # and both routers advertise meanwhile
+            if not isinstance(one.client, Kernel):
+                wait_for("a renewal of each link", lambda: one.lab.renewals() >= before + 2)
+        assert (one.looks(), [line for line in changes if "dhcp-lb" in line]) == (0, [])
+    each(running, work)
+
+
+def test_a_router_that_is_none_any_more_has_no_share_and_the_sources_of_its_link_go_on(running: list[Running]) -> None:
+    def work(one: Running) -> None:
+        one.lab.is_router("eth0", False)
+        wait_for("eth1 alone", lambda: "nexthop" not in "".join(one.routing()))
+        assert one.lab.connects(50) == {"eth1": 50}
+        assert one.lab.connects(50, own("eth0")) == {"eth0": 50}
+        for name in PREFIXES:
+            assert one.lab.connects(50, f"{LAN_OF[name]}::2", lan=True) == {name: 50}
+        one.lab.is_router("eth0", True)
+    each(running, work)
+
+
+def test_a_link_that_its_client_takes_down_has_no_rules_until_it_is_up(running: list[Running]) -> None:
+    def work(one: Running) -> None:
+        one.client.down("eth0")
+        wait_for("no rule", lambda: f"from {PREFIXES['eth0']}::" not in "".join(
+            [line for line in one.routing() if line.startswith("201")]))
+        assert one.lab.connects(50) == {"eth1": 50}
+        assert one.lab.connects(50, own("eth1")) == {"eth1": 50}
+        assert one.lab.connects(50, f"{LAN_OF['eth1']}::2", lan=True) == {"eth1": 50}
+        one.up("eth0")
+    each(running, work)
