@@ -158,9 +158,9 @@ class Store:
         try:
             for line in self._lines(f"{PREFIXES}/{interface}"):
                 form, prefix, begin_s, until_s = line.split(" ")
-                if form != _FORMAT_PREFIX or "/" not in prefix:
+                start, _, bits = prefix.partition("/")
+                if form != _FORMAT_PREFIX or network(start, int(bits)) != prefix:  # as the kernel would give it back
                     raise ValueError(line)
-                network(prefix[:prefix.index("/")], int(prefix[prefix.index("/") + 1:]))
                 if int(begin_s) <= now_s and (until_s == "0" or now_s < int(until_s)):
                     found.append(Delegated(prefix, int(begin_s), int(until_s)))
         except (OSError, ValueError):  # as of a lost lease: its client will tell again

@@ -1,5 +1,5 @@
-"""Any bytes in the configuration, a client's environment, the store or dhclient's lease files are either taken for
-what they say or refused, in bounded time. Only addresses, numbers and known words come out.
+"""Any bytes in the configuration, a client's environment, the store, dhclient's lease files or an advertisement of a
+router are taken for what they say or refused, in bounded time. Only addresses, numbers and known words come out.
 
 DHCP_LB_FUZZ: the number of inputs for each parser, instead of 1000. corpus/ has the inputs that found something."""
 
@@ -9,14 +9,17 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from socket import AF_INET6
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dhcp_lb import address, config, dhclient_leases, event, iproute2
+from dhcp_lb import address, config, delegation, dhclient_leases, event, iproute2
+from dhcp_lb.ipv6 import Address, Main, interfaces_of, leases_of
 from dhcp_lb.marks import marks, translators
-from dhcp_lb.model import FAILOVER, NO, NONE, Interface, Lease, Settings
+from dhcp_lb.model import FAILOVER, NO, NONE, Delegated, Interface, Lease, Link, Route, Routing, Settings
+from dhcp_lb.monitor.advertised import name_servers
 from dhcp_lb.pinning.table import text as table_text
 from dhcp_lb.routing import desired, judge
 from dhcp_lb.store import HELD, OBJECTIONS, Store
@@ -43,7 +46,8 @@ WORDS = [b"eth0", b"eth1", b"table-eth0", b"dhcp-lb", b"balance-table", b"=", b"
          b"fixed-address", b"option", b"routers", b"subnet-mask", b"expire", b"never", b"epoch", b"renew",
          b"4 2099/01/01 00:00:00", b"dhcp-server-identifier", b"1 ", b"disabled", b"draining", b"9" * 5000,
          b"pin", b"no", b"translate6", b"failover", b"ipv6=no", b"prefix6=2001:db8:a::/48", b"prefix6=2001:db8::/32",
-         b"prefix6=", b"::", b"fe80::1", b"2001:db8::/33"]
+         b"prefix6=", b"::", b"fe80::1", b"2001:db8::/33", b"2001:db8:b:f00::", b"2001:db8:b:f00::/56",
+         b"2001:DB8:B::/48", b"2000::/3", b"::/0", b"fe80::/10", b"::ffff:192.0.2.1", b"2001:db8:a::53", b"64", b"56"]
 BYTES = st.one_of(st.binary(max_size=300), st.lists(st.sampled_from(WORDS), max_size=60).map(b"".join),
                   st.lists(st.one_of(st.sampled_from(WORDS), st.binary(max_size=8)), max_size=60).map(b" ".join))
 
@@ -231,6 +235,102 @@ def test_any_bytes_in_the_store_are_a_lease_or_corrupt(text: bytes, tmp_path_fac
     store = Store(str(tmp_path_factory.getbasetemp() / "store"))
     store.prepare()
     check_store(store, text)
+
+
+GOOD6 = {b"ip6_prefix": b"2001:db8:b:f00::/56", b"max_life": b"7200", b"dhcp6_name_servers": b"2001:db8:b::53 fe80::1",
+         **{b"dhcp6_ia_pd%d_prefix%d%s" % (place, number, what): value
+            for place in (1, 2) for number in (1, 2)
+            for what, value in ((b"", b"2001:db8:b:%d00::" % (2 * place + number)), (b"_length", b"56"),
+                                (b"_vltime", b"7200"))}}
+OWNER, OTHER = Link("eth0", "t0", 200, 1, prefixes6=("2001:db8:a::/48",)), Link("eth1", "t1", 201, 2)
+DEVICES6 = {"eth0": Interface(2, True, True, ()), "eth1": Interface(3, True, True, ())}
+ADDRESSES6 = [Address(2, "2001:db8:a::2", 64, 0), Address(3, "2001:db8:b::2", 64, 0),
+              Address(9, "2001:db8:dead:f00::1", 56, 0)]
+MAIN6 = Main({2: ("fe80::1",), 3: ("fe80::2",)}, {2: ("2001:db8:a::/64",), 3: ("2001:db8:b::/64",)})
+
+
+@st.composite
+def environments6(draw: st.DrawFn) -> dict[bytes, bytes]:
+    environ = {b"reason": draw(st.sampled_from(sorted(delegation.COMES | delegation.GOES) * 3 + [b"", b"PREINIT6"])),
+               b"interface": draw(st.sampled_from([b"eth1", b"\xff", b""]))}
+    which = b"new_" if environ[b"reason"] in delegation.COMES else b"old_"
+    for name in draw(st.lists(st.sampled_from(sorted(GOOD6)), max_size=8)):
+        environ[which + name] = draw(st.one_of(st.just(GOOD6[name]), VALUES))
+    return environ
+
+
+def of_eth0(told: tuple[Delegated, ...]) -> list[str]:
+    """The wanted routing of IPv6 that is eth0's, or leads by it, when the client of eth1 has told this."""
+    leases = leases_of((OWNER, OTHER), interfaces_of(DEVICES6, ADDRESSES6), ADDRESSES6, MAIN6, Routing(),
+                       {"eth1": told})
+    found = desired(judge((OWNER, OTHER), leases, {}, interfaces_of(DEVICES6, ADDRESSES6)), Settings(),
+                    family=AF_INET6)
+    return sorted([repr(one) for one in (*found.routes, *found.rules) if one.table == OWNER.table
+                   or isinstance(one, Route) and {hop.oif for hop in one.nexthops} == {2}])
+
+
+@fuzz
+@given(environ=environments6())
+def test_whatever_a_server_sends_is_a_canonical_prefix_or_nothing(
+        environ: dict[bytes, bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
+    def work() -> None:
+        found = delegation.parse(environ, 1000)
+        if not found:
+            return
+        for prefix in [*[one.prefix for one in found.comes], *found.goes]:
+            assert str(ipaddress.IPv6Network(prefix)) == prefix
+        assert all([str(ipaddress.IPv6Address(server)) == server for server in found.servers])
+        known = delegation.merged((Delegated("2001:db8:b:f00::/56", 900, 0),), found)
+        assert of_eth0(known) == of_eth0(()) != []
+        store = Store(str(tmp_path_factory.getbasetemp() / "store"))
+        store.prepare()
+        store.keep_prefixes("eth1", known)
+        assert store.prefixes("eth1", 1000) == known
+    quickly(work)
+
+
+FIELDS6 = st.lists(st.tuples(
+    st.sampled_from([b"1", b"2"]),
+    st.sampled_from([b"2001:db8:b::/48", b"2001:DB8:B::/48", b"2001:db8::1/32", *WORDS]),
+    st.sampled_from([b"1", b"900", b"1_0", b"-5", "٣".encode(), b" 1"]),
+    st.sampled_from([b"0", b"8000", b"-1", b"1e9", b"9" * 30])).map(lambda words: b" ".join(words) + b"\n"),
+    max_size=4).map(b"".join)
+
+
+@fuzz
+@given(text=st.one_of(BYTES, FIELDS6))
+def test_any_bytes_in_the_store_are_prefixes_and_name_servers_of_ipv6_or_nothing(
+        text: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    store = Store(str(tmp_path_factory.getbasetemp() / "store"))
+    store.prepare()
+    for name in "eth1", "eth1:dns":
+        Path(store.path, "prefixes", name).write_bytes(text)
+
+    def work() -> None:
+        found = store.prefixes("eth1", 1000)
+        for prefix, begin_s, until_s in found:
+            assert str(ipaddress.IPv6Network(prefix)) == prefix and begin_s <= 1000 < (until_s or 1001)
+        assert of_eth0(found) == of_eth0(()) != []
+        store.keep_prefixes("eth1", found)
+        assert store.prefixes("eth1", 1000) == found
+        assert all([str(ipaddress.IPv6Address(server)) == server for server in store.name_servers6("eth1")])
+    quickly(work)
+
+
+OPTIONS = st.lists(st.tuples(st.sampled_from([1, 3, 5, 24, 25, 31]), st.integers(0, 6) | st.just(255),
+                             st.binary(max_size=64)), max_size=8).map(
+    lambda options: bytes([134]) + bytes(15) + b"".join([bytes([kind, size]) + body for kind, size, body in options]))
+
+
+@fuzz
+@given(OPTIONS | st.binary(max_size=300))
+def test_whatever_a_router_says_ends(data: bytes) -> None:
+    def work() -> None:
+        found = name_servers(data)
+        assert len(found) <= len(data) // 16
+        for server, lasts_s in found:
+            assert str(ipaddress.IPv6Address(server)) == server and 0 <= lasts_s < 2**32
+    quickly(work)
 
 
 def check_leases(text: str) -> None:
