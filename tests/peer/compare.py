@@ -27,7 +27,7 @@ from .ours import Ours
 from .peer import Daemon, Peer, uninstall_dhcp_lb
 from .shorewall import Shorewall
 from .watching import NAME_SERVER, Watched, Watching
-from .with_dhcp import GATEWAYS, Gap, Seen
+from .with_dhcp import GATEWAYS, Drained, Gap, Seen
 
 Result = TypeVar("Result")
 ALL: list[Peer] = [Ours(), Peer(), Lartc(), Flush(), Shorewall(), NetworkManager(), Networkd()]
@@ -138,6 +138,9 @@ def print_seen(seen: dict[str, Seen]) -> None:
     def broken(counted: tuple[int, int]) -> str:
         return f"{counted[0]} of {counted[1]}" if counted[1] else "there are none"
 
+    def drained(one: Drained | None) -> str:
+        return f"{broken(one.broken)}; {one.new} of {one.opened} new ones by it" if one else "it has no drain"
+
     def cable(pair: tuple[Counts, Counts]) -> str:
         return ", ".join(f"{counts.total() - counts['eth0'] - counts['eth1']} of {counts.total()}" for counts in pair)
 
@@ -153,10 +156,11 @@ def print_seen(seen: dict[str, Seen]) -> None:
            "eth1 renews, another gateway", "eth1 goes", "eth1 comes"],
           [[name, gap(one.change), gap(one.goes), gap(one.comes)] for name, one in seen.items()])
     table(["open connections that break", "renewals without change", "another gateway of eth1",
-           "those by eth0 when eth1 goes", "those by eth0 when eth1 comes",
+           "those by eth0 when eth1 goes", "those by eth0 when eth1 comes", "all when eth1 is drained",
            "new ones that fail when the old gateway of eth1 has gone"],
           [[name, broken(one.renewal_broken), broken(one.change_broken), broken(one.goes_broken),
-            broken(one.comes_broken), f"{one.stale.total() - one.stale['eth0'] - one.stale['eth1']} of "
+            broken(one.comes_broken), drained(one.drained),
+            f"{one.stale.total() - one.stale['eth0'] - one.stale['eth1']} of "
             f"{one.stale.total()}"] for name, one in seen.items()])
 
 

@@ -27,6 +27,13 @@ class Peer:
     def down(self, router: Router, interface: str) -> None:
         router.ifdown(interface)
 
+    def drain(self, router: Router, interface: str) -> bool:
+        """Keeps new connections off a link, by what is nearest to that. Returns whether there is something."""
+        return False
+
+    def refill(self, router: Router, interface: str) -> None:
+        """Takes that back."""
+
     def start_over(self, router: Router) -> None:
         """After all rules and routes were taken away, and with no link up."""
 

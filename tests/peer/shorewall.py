@@ -78,5 +78,12 @@ class Shorewall(Peer):
         if len(interfaces) == 2:
             router.sh("shorewall start")
 
+    def drain(self, router: Router, interface: str) -> bool:
+        router.sh(f"shorewall disable {interface}")
+        return True
+
+    def refill(self, router: Router, interface: str) -> None:
+        router.sh(f"shorewall enable {interface}")
+
     def start_over(self, router: Router) -> None:
         router.sh("shorewall restart")

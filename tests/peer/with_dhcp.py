@@ -23,6 +23,14 @@ class Gap(NamedTuple):
     failed_connections: int
 
 
+class Drained(NamedTuple):
+    """A link is to take no new connections. `new`: those of all the `opened` that went by it."""
+
+    broken: tuple[int, int]
+    new: int
+    opened: int
+
+
 class Seen(NamedTuple):
     """The results of one peer. `broken_*`: of the open connections that should have lived on, how many broke, and how
     many there were."""
@@ -37,6 +45,7 @@ class Seen(NamedTuple):
     goes_broken: tuple[int, int]
     comes: Gap
     comes_broken: tuple[int, int]
+    drained: Drained | None
     share_after: Counts
     cable: dict[str, tuple[Counts, Counts]]
 
@@ -52,10 +61,11 @@ def watch(lab: Lab, peer: Peer, rounds: int, connections: int, later_s: float) -
         renewal_broken = broken(held, of=held.opened.total())
     change, change_broken, stale = new_gateways(lab, peer, rounds, connections)
     goes, goes_broken, comes, comes_broken = goes_and_comes(lab, peer, rounds, connections)
+    drained = drain(lab, peer, connections)
     share_after = lab.connect(lab.lan, 10 * connections, timeout_s=2)
     cable = {isp.interface: cable_cut(lab, isp, connections, later_s) for isp in lab.isps}
     return Seen(share, answered, renewal_broken, change, change_broken, stale, goes, goes_broken, comes, comes_broken,
-                share_after, cable)
+                drained, share_after, cable)
 
 
 @contextlib.contextmanager
@@ -136,6 +146,19 @@ def goes_and_comes(lab: Lab, peer: Peer, rounds: int, connections: int,
                 if len(broken_first) < len(acts):
                     broken_first.append(broken(held, of=by_other))
     return gaps[0].sum(), broken_first[0], gaps[1].sum(), broken_first[1]
+
+
+def drain(lab: Lab, peer: Peer, connections: int) -> Drained | None:
+    """Keeps new connections off eth1, and watches those that it has. None: the peer has nothing for that."""
+    with lab.held(lab.lan, connections, timeout_s=2) as held:
+        opened = Counts({name: count for name, count in held.opened.items() if customer_of(lab, name)})
+        if not peer.drain(lab.router, "eth1"):
+            return None
+        new = lab.connect(lab.lan, connections, timeout_s=2)
+        lived = broken(held, of=opened.total())
+    peer.refill(lab.router, "eth1")
+    time.sleep(peer.settle_s)
+    return Drained(lived, new["eth1"], new.total())
 
 
 def customer_of(lab: Lab, answer: str) -> str:
