@@ -147,6 +147,22 @@ def test_a_release_ends_the_connections_of_one_link_and_nobody_elses() -> None:
             conntrack.release(ETH0, MASK)
 
 
+def test_a_release_among_100000_connections_takes_less_than_300_ms() -> None:
+    with router(2) as (lan, internet):
+        load(TABLE)
+        balance("eth0", "eth1")
+        Path("/proc/sys/net/netfilter/nf_conntrack_udp_timeout").write_text("600")
+        for _ in range(2):
+            with lan, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as speaker:
+                for port in range(1, 50001):
+                    speaker.sendto(b"?", (SERVER, port))
+        begin = time.thread_time()
+        conntrack.release(ETH1, MASK)
+        took = time.thread_time() - begin
+        assert conntrack.count(ETH0, MASK).udp > 25000 and conntrack.count(ETH1, MASK).udp == 0
+        assert took < 0.3  # conntrack(8): 1.5 s
+
+
 def test_a_release_leaves_what_has_other_bits_alone() -> None:
     with router(1) as (lan, internet):
         batch("rule add pref 32765 lookup 200")
@@ -213,6 +229,86 @@ def test_a_link_that_comes_and_one_that_is_drained_break_no_pinned_connection(pi
                     assert newer.by("192.0.2.2") == 100
 
 
+def test_a_link_that_comes_breaks_none_of_200_connections_ten_times() -> None:
+    with router(2) as (lan, internet):
+        load(TABLE)
+        pin("eth0", "eth1")
+        for _ in range(10):
+            balance("eth0")
+            with held(lan, internet, 200) as connections:
+                balance("eth0", "eth1")
+                assert connections.alive() == 200
+
+
+FLOWTABLE = """table inet fast {
+    flowtable f { hook ingress priority 0
+        devices = { lan0, eth0, eth1 }
+    }
+    chain forward { type filter hook forward priority 0
+        meta l4proto { tcp, udp } flow add @f
+    }
+}"""
+
+
+def flowtable() -> None:
+    """Connections that carry something from now on bypass the rules, and so our chains, in both directions."""
+    if subprocess.run(["nft", "-f", "-"], input=FLOWTABLE.encode(), stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("this kernel has no flowtables")
+
+
+def offloaded() -> int:
+    return Path("/proc/thread-self/net/nf_conntrack").read_text().count("[OFFLOAD]")
+
+
+def test_connections_in_a_flowtable_stay_on_their_link_while_others_come_and_are_drained() -> None:
+    with router(2) as (lan, internet):
+        load(TABLE)
+        pin("eth0", "eth1")
+        flowtable()
+        balance("eth0")
+        with held(lan, internet, 200) as old:
+            assert old.alive() == 200 and offloaded() == 200
+            balance("eth0", "eth1")
+            assert old.alive() == 200
+            with held(lan, internet, 100) as new:
+                assert new.alive() == 100 and offloaded() == 300
+                assert 0 < new.by("192.0.2.2") < 100
+                balance("eth0")
+                assert (old.alive(), new.alive(), offloaded()) == (200, 100, 300)
+
+
+def test_connections_in_a_flowtable_are_released_with_their_link_and_nobody_elses() -> None:
+    with router(2) as (lan, internet):
+        load(TABLE)
+        pin("eth0", "eth1")
+        flowtable()
+        balance("eth0", "eth1")
+        with held(lan, internet, 200) as connections:
+            assert connections.alive() == 200 and offloaded() == 200
+            by_eth0 = connections.by("192.0.2.2")
+            with internet:
+                nft("table ip dead { chain c { type filter hook prerouting priority -400\niifname eth1 drop\n}\n}")
+            balance("eth0")
+            batch(f"rule del pref 20000 fwmark {ETH1:#x}/{MASK:#x} lookup 201")
+            conntrack.release(ETH1, MASK)
+            begin = time.monotonic()
+            assert connections.alive() == by_eth0
+            by_eth1 = [here for here, there in connections.pairs if there.getpeername()[0] == "192.0.3.2"]
+            assert sum(map(is_told, by_eth1)) == 200 - by_eth0
+            assert time.monotonic() - begin < 2
+
+
+def is_told(connection: socket.socket) -> bool:
+    """Whether its end knows that the other one does not."""
+    connection.settimeout(1)
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except OSError:
+        return False
+
+
 def test_a_port_forward_is_answered_by_the_link_that_was_asked() -> None:
     with router(2) as (lan, internet):
         load(TABLE)
@@ -224,6 +320,27 @@ def test_a_port_forward_is_answered_by_the_link_that_was_asked() -> None:
             for link in "192.0.2.2", "192.0.3.2":
                 with held(internet, machine, 100, link, port) as connections:
                     assert connections.alive() == 100
+
+
+def test_an_answer_of_udp_from_the_lan_leaves_by_the_link_that_was_asked() -> None:
+    with router(2) as (lan, internet):
+        load(TABLE)
+        pin("eth0", "eth1")
+        balance("eth0", "eth1")
+        nft("table ip forward { chain c { type nat hook prerouting priority dstnat\n"
+            f"iifname eth* udp dport 8080 dnat to {LAN}\n}}\n}}")
+        with lan:
+            server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with server:
+            server.bind((LAN, 8080))
+            for number in range(200):
+                with internet, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+                    asker.settimeout(2)
+                    asker.bind((SERVER, 0))
+                    asker.connect((f"192.0.{2 + number % 2}.2", 8080))
+                    asker.send(b"?")
+                    server.sendto(*server.recvfrom(1))
+                    assert asker.recv(1) == b"?"
 
 
 def test_a_script_that_saves_and_restores_whole_marks_breaks_nothing() -> None:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .node import ENVIRONMENT, CommandFailed, Node, wait_for
 from .root import CHECKOUT, debian_root
@@ -249,6 +249,32 @@ class Held:
         return Counts(json.loads(self._running.stdout.readline()))
 
 
+class Streamed(NamedTuple):
+    """What has happened to connections that send all the time, since the last look or the beginning."""
+
+    broken: int  # those of TCP that were ended, or got no answer
+    lost: int  # packets of one connection that did not come back, of the one that lost most
+    gap_s: float  # the longest time without an answer
+
+
+class Stream:
+    """Connections that send all the time."""
+
+    def __init__(self, running: "subprocess.Popen[str]") -> None:
+        self._running = running
+        self.opened = self._answer()["opened"]
+
+    def look(self) -> Streamed:
+        """They pause, until what they have sent is back or the time is over."""
+        assert self._running.stdin
+        print("?", file=self._running.stdin, flush=True)
+        return Streamed(**self._answer())
+
+    def _answer(self) -> Any:
+        assert self._running.stdout
+        return json.loads(self._running.stdout.readline())
+
+
 class Lab:
     """All the machines, from `with Lab([Isp("eth0"), Isp("eth1", weight=2)])` to the end of the block. The router's
     links are down at first: `lab.router.ifup()`."""
@@ -307,6 +333,10 @@ class Lab:
         """From now on this machine, too, answers each connection to its port 80."""
         _start(machine, "serve")
 
+    def serve_udp(self) -> None:
+        """From now on one server of the Internet sends back what it is sent by UDP."""
+        _start(self.internet, "echo", address=A_SERVER)
+
     def connect_to_router(self, interface: str, count: int, timeout_s: float = 5, port: int = PORT) -> Counts:
         """Opens connections from the Internet to the router's address on this link, or from the LAN to the one on
         lan0. Returns how many were `answered`, and how many failed, by the name of the error. An answer by another
@@ -335,6 +365,18 @@ class Lab:
                           timeout_s=timeout_s)
         try:
             yield Held(running)
+        finally:
+            running.communicate()
+
+    @contextlib.contextmanager
+    def stream(self, machine: Node, count: int, *, per_s: float = 20, udp: bool = False, timeout_s: float = 5,
+               ) -> Iterator[Stream]:
+        """Connections from this machine to the Internet that each send so many packets a second during the block.
+        Those of UDP need `serve_udp`."""
+        running = _python(machine, "stream", count=count, per_s=per_s, udp=udp, device="", source="",
+                          network=f"{A_SERVER}/32" if udp else SERVERS, timeout_s=timeout_s)
+        try:
+            yield Stream(running)
         finally:
             running.communicate()
 

@@ -4,10 +4,13 @@ serve     answers each connection with the address it came from, then echoes
 connect   opens connections and prints how often each answer, or each error, came
 probe     connects without a pause until its standard input ends, then prints the same
 hold      opens connections and keeps them; at each line it reads, it tells how many are alive
+stream    opens connections and sends by each of them all the time; at each line it reads, it tells what came back
+echo      a server of UDP at one address
 """
 
 import collections
 import concurrent.futures
+import contextlib
 import errno
 import ipaddress
 import json
@@ -17,6 +20,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 NLM_F_REQUEST, NLMSG_ERROR, RTM_GETROUTE, RTA_DST = 1, 2, 26, 1  # linux/netlink.h, linux/rtnetlink.h
@@ -67,6 +71,12 @@ class Target:
         except OSError as error:
             connection.close()
             return None, error_name(error)
+
+    def open_udp(self, number: int) -> tuple[socket.socket, str]:
+        """A connection of UDP. That it has no answer yet is no error."""
+        connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        connection.connect((self.addresses[number % len(self.addresses)], self.port))
+        return connection, ""
 
     def ask(self, number: int) -> str:
         connection, answer = self.open(number)
@@ -136,6 +146,96 @@ def echo(connection: socket.socket) -> str:
         return error_name(error)
 
 
+def echo_udp(address: str, port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((address, port))
+        print("ready", flush=True)
+        while True:
+            server.sendto(*server.recvfrom(64))
+
+
+class Flow:
+    """A connection by which numbers go and come back."""
+
+    def __init__(self, connection: socket.socket, udp: bool) -> None:
+        connection.setblocking(False)
+        self.connection, self.udp, self.number, self.broken = connection, udp, 0, False
+        self.begin()
+
+    def begin(self) -> None:
+        """Counts from here on."""
+        self.waiting: dict[int, None] = {}  # what has not come back, the oldest first
+        self.last_s, self.gap_s = time.monotonic(), 0.0
+
+    def send(self) -> None:
+        with self.errors():
+            self.connection.send(struct.pack("!L", self.number))
+            self.waiting[self.number] = None
+            self.number += 1
+
+    def receive(self) -> None:
+        with self.errors():
+            came = self.connection.recv(4 if self.udp else 4096)
+            if not came and not self.udp:
+                raise ConnectionResetError
+            for number in struct.unpack("!L", came) if self.udp else list(self.waiting)[:len(came) // 4]:
+                self.waiting.pop(number, None)
+            now_s = time.monotonic()
+            self.gap_s, self.last_s = max(self.gap_s, now_s - self.last_s), now_s
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """What ends a connection of TCP is no more to UDP than a lost packet."""
+        try:
+            yield
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.broken = not self.udp
+
+
+def stream(count: int, per_s: float, udp: bool, target: Target) -> None:
+    opened = [(target.open_udp if udp else target.open)(number)[0] for number in range(count)]
+    flows = [Flow(connection, udp) for connection in opened if connection]
+    selector = selectors.DefaultSelector()
+    for flow in flows:
+        selector.register(flow.connection, selectors.EVENT_READ, flow)
+    selector.register(sys.stdin, selectors.EVENT_READ)
+
+    def listen(until_s: float) -> bool:
+        """Returns whether somebody asks."""
+        asked = False
+        for key, _ in selector.select(max(0, until_s - time.monotonic())):
+            if key.data:
+                key.data.receive()
+                if key.data.broken:
+                    selector.unregister(key.data.connection)
+            else:
+                asked = True
+        return asked
+
+    say(collections.Counter(opened=len(flows)))
+    next_s = time.monotonic()
+    while True:
+        if listen(next_s):
+            if not sys.stdin.readline():
+                return
+            end_s = time.monotonic() + target.timeout_s
+            while any(flow.waiting and not flow.broken for flow in flows) and time.monotonic() < end_s:
+                listen(time.monotonic() + 0.05)
+            print(json.dumps({
+                "broken": sum(flow.broken or not flow.udp and bool(flow.waiting) for flow in flows),
+                "lost": max(len(flow.waiting) for flow in flows),
+                "gap_s": max(flow.gap_s for flow in flows)}), flush=True)
+            for flow in flows:
+                flow.begin()
+        elif time.monotonic() >= next_s:
+            next_s = time.monotonic() + 1 / per_s
+            for flow in flows:
+                if not flow.broken:
+                    flow.send()
+
+
 def say(answers: "collections.Counter[str]") -> None:
     print(json.dumps(answers), flush=True)
 
@@ -150,6 +250,10 @@ def main(job: str, argument: str) -> None:
         probe(Target(**wanted))
     elif job == "hold":
         hold(wanted.pop("count"), Target(**wanted))
+    elif job == "stream":
+        stream(wanted.pop("count"), wanted.pop("per_s"), wanted.pop("udp"), Target(**wanted))
+    elif job == "echo":
+        echo_udp(**wanted)
 
 
 if __name__ == "__main__":
