@@ -58,6 +58,20 @@ def test_a_drained_link_keeps_its_connections_and_gets_no_new_ones(lab: Lab) -> 
         assert held.still_alive() == 200
 
 
+def test_a_link_of_a_waiting_tier_keeps_its_connections_when_the_better_one_is_back(lab: Lab) -> None:
+    config = lab.router.path("/etc/dhcp-lb")
+    config.write_text(config.read_text().replace("201 2", "201 2 tier=2"))
+    lab.router.dhcp_lb("apply")
+    lab.router.ifup("eth0", "eth1")
+    assert lab.connect(lab.lan, 50) == {"eth0": 50}
+    lab.router.dhcp_lb("disable", "eth0")
+    with lab.held(lab.lan, 50) as held:
+        assert marked(lab, "eth1") == 50
+        lab.router.dhcp_lb("enable", "eth0")
+        assert lab.connect(lab.lan, 50) == {"eth0": 50}
+        assert held.still_alive() == marked(lab, "eth1") == 50
+
+
 def test_a_link_that_is_disabled_releases_its_connections_at_once_and_nobody_elses(lab: Lab) -> None:
     lab.router.ifup("eth0", "eth1")
     with lab.held(lab.lan, 200) as held:
