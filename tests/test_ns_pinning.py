@@ -16,7 +16,7 @@ from dhcp_lb.pinning import conntrack
 from dhcp_lb.pinning.nft import ENVIRONMENT, load
 from dhcp_lb.pinning.table import REMOVE, text
 from tests.beds.held import Held
-from tests.beds.lab import root
+from tests.beds.lab import root, wait_for
 from tests.beds.netns import LAN, SERVER, batch, network, nft, router, run
 
 MASK = 0xff000000
@@ -237,6 +237,39 @@ def test_a_link_that_comes_breaks_none_of_200_connections_ten_times() -> None:
             balance("eth0")
             with held(lan, internet, 200) as connections:
                 balance("eth0", "eth1")
+                assert connections.alive() == 200
+
+
+def test_tcp_waits_for_a_cable_that_is_out_and_what_is_new_takes_another_link() -> None:
+    with router(2) as (lan, internet):
+        load(TABLE)
+        pin("eth0", "eth1")
+        batch(f"rule add pref 20001 fwmark {ETH1:#x}/{MASK:#x} ipproto tcp blackhole")
+        Path(CONF, "eth1", "ignore_routes_with_linkdown").write_text("1")
+        balance("eth0", "eth1")
+        with held(lan, internet, 100) as connections:
+            by_eth0 = connections.by("192.0.2.2")
+            with internet:
+                batch("link set eth1 down")
+            wait_for("the kernel to see it", lambda: "linkdown" in run("ip route show table 201"))
+            with held(lan, internet, 50) as new:
+                assert new.by("192.0.2.2") == 50
+            assert connections.alive() == by_eth0 < 100  # all send
+            with internet:
+                batch("link set eth1 up")
+            wait_for("all to be alive", lambda: connections.alive() == 100)
+
+
+def test_nftables_conf_with_the_text_in_it_20_times_under_connections_breaks_none() -> None:
+    with router(2) as (lan, internet):
+        nat = run("nft list ruleset")
+        load(TABLE)
+        pin("eth0", "eth1")
+        balance("eth0")
+        with held(lan, internet, 200) as connections:
+            balance("eth0", "eth1")
+            for _ in range(20):
+                nft(f"flush ruleset\n{nat}\n{TABLE}")
                 assert connections.alive() == 200
 
 
