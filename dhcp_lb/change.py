@@ -37,6 +37,9 @@ class View(NamedTuple):
     changes: tuple[Change, ...]  # from `have` to `want`
 
 
+_wanted: "dict[int, tuple[tuple[object, ...], Routing]]" = {}  # by family: what the last one was wanted for, and it
+
+
 def judged(sight: Sight) -> View:
     """Pure: what a run wants, from what it has seen."""
     config, state, interfaces, rules, routes, others, lan_metric, family, parts, _ = sight
@@ -49,11 +52,16 @@ def judged(sight: Sight) -> View:
         leases = {**recovered(have, interfaces, settings), **leases}
     uplinks = judge(links, leases, state.holds(), interfaces)
     pins = marks(config.links, settings.marks) if pins_count(sight) else {}
-    want = desired(uplinks, settings, MULTIPATH not in state.objections, pins, config.policies, state.checked,
-                   Foreign(lan_metric, any([_is_of_a_vpn(rule(message)) for message in others]),
-                           tuple([one for one in map(route, parts)
-                                  if len(one.nexthops) == 1 and not one.rest and not one.only_from])),
-                   family, is_translated(sight))
+    foreign = Foreign(lan_metric, any([_is_of_a_vpn(rule(message)) for message in others]),
+                      tuple([one for one in map(route, parts)
+                             if len(one.nexthops) == 1 and not one.rest and not one.only_from]))
+    facts = (uplinks, settings, MULTIPATH not in state.objections, pins, config.policies, frozenset(state.checked),
+             foreign, family, is_translated(sight))
+    # A monitor looks again and again, and mostly it is the kernel's routing alone that is another one.
+    before, want = _wanted.get(family, ((), Routing()))
+    if facts != before:
+        want = desired(*facts)
+        _wanted[family] = facts, want
     if oifs := frozenset([uplink.ifindex for uplink in uplinks if uplink.state == KEPT]):
         want = kept(want, have, oifs, settings.shared())
     return View(uplinks, have, want, changes(have, want, settings.shared()))
