@@ -150,6 +150,8 @@ def test_a_release_ends_the_connections_of_one_link_and_nobody_elses() -> None:
 def test_a_release_among_100000_connections_takes_less_than_300_ms() -> None:
     with router(2) as (lan, internet):
         load(TABLE)
+        if int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text()) < 110000:  # of all networks together
+            pytest.skip("this kernel has no room for 100,000 connections")
         balance("eth0", "eth1")
         Path("/proc/sys/net/netfilter/nf_conntrack_udp_timeout").write_text("600")
         for _ in range(2):
