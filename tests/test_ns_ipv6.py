@@ -1,15 +1,24 @@
 """IPv6 with two providers that drop what is not of theirs: each source by its own provider."""
 
+import os
 import re
+import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from tests.beds.box import CHECKOUT, CONFIG, ENVIRONMENT, PROGRAM, Syslog, boxed, event, given, ip, kernel, run, verb
-from tests.beds.ipv6 import INTERNET, LAN_OF, LINES, PREFIXES, apply, ours, own, providers
+from dhcp_lb.config import Config
+from dhcp_lb.reconcile import reconcile
+from dhcp_lb.rtmessages import routing
+from dhcp_lb.rtnetlink import Rtnetlink
+from dhcp_lb.store import Store
+from tests.beds.box import (CHECKOUT, CONFIG, ENVIRONMENT, PROGRAM, Syslog, boxed, event, given, ip, kernel, run,
+                            verb)
+from tests.beds.ipv6 import INTERNET, LAN_OF, LINES, PORT, PREFIXES, apply, ours, own, providers
 from tests.test_ns_kill import Step, kill_points, killed_at
 
 
@@ -390,6 +399,85 @@ def test_a_device_whose_ipv6_is_switched_off_takes_its_link_out() -> None:
         world.introduce("eth0")
         apply()
         assert ours() == before
+
+
+STRICT, LOOSE = "saddr . mark . iif", "saddr . mark"
+
+
+@boxed
+def test_the_filter_of_reverse_paths_of_firewalld_drops_nothing() -> None:
+    """IPv6_rpfilter=strict and =loose of firewalld.conf(5), in the words of its nftables.py."""
+    with providers() as world:
+        apply()
+        for key in STRICT, LOOSE:
+            run("nft", "-f", "-", stdin="table inet firewalld {\ncounter dropped { }\nchain filter_PREROUTING {\n"
+                "type filter hook prerouting priority filter + 10\n"
+                "icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept\n"
+                f"meta nfproto ipv6 fib {key} oif missing counter name dropped drop\n}}\n}}\n")
+            for name in PREFIXES:
+                assert world.connects(50, own(name)) == {name: 50}
+                assert world.connects(50, oif=name) == {name: 50}
+                assert world.connects(50, f"{LAN_OF[name]}::2", lan=True) == {name: 50}
+                assert world.asks(50, f"{LAN_OF[name]}::2", PORT) == 50
+            assert sum(world.connects(60).values()) == 60
+            assert "packets 0 " in run("nft", "list", "counter", "inet", "firewalld", "dropped")
+            run("nft", "delete", "table", "inet", "firewalld")
+        assert world.astray() == 0
+
+
+@contextmanager
+def looked_up(found: list[int]) -> Iterator[None]:
+    """Looks up a way to the Internet all the time, in a process of its own. → How many found none, and how many there
+    were."""
+    body = struct.pack("=8BIHH16s", socket.AF_INET6, 128, 0, 0, 0, 0, 0, 0, 0, 20, 1,  # RTA_DST
+                       socket.inet_pton(socket.AF_INET6, f"{INTERNET}::1"))
+    question = struct.pack("=IHHII", 16 + len(body), 26, 1, 0, 0) + body  # RTM_GETROUTE, NLM_F_REQUEST
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        ended: list[int] = []
+        signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
+        failed = total = 0
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+            while not ended:
+                kernel.send(question)
+                failed += kernel.recv(4096)[4] == 2  # NLMSG_ERROR
+                total += 1
+        os.write(writer, f"{failed} {total}".encode())
+        os._exit(0)
+    os.close(writer)
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGTERM)
+        with os.fdopen(reader) as pipe:
+            found += [int(word) for word in pipe.read().split()]
+        os.waitpid(child, 0)
+
+
+@boxed
+def test_no_lookup_fails_while_weights_and_gateways_change_all_the_time() -> None:
+    """Forty times a second, on a machine that has the time. DHCP_LB_CHANGES: how often, instead of 80 times."""
+    changes = int(os.environ.get("DHCP_LB_CHANGES", "80"))
+    with providers() as world:
+        with world.internet:
+            ip("address add fe80::4/64 dev eth0 nodad")
+        apply()
+        store, kernel, found = Store(), Rtnetlink(), list[int]()
+        with looked_up(found):
+            begin_s = time.monotonic()
+            for place in range(changes):
+                gateway, weights = f"fe80::{1 + 3 * (place % 2)}", [1 + place % 3, 2 + place % 5]
+                CONFIG.write_text(f"pin = no\neth0 table-eth0 200 {weights[0]} gateway={gateway}\n"
+                                  f"eth1 table-eth1 201 {weights[1]}\n")
+                reconcile(Config(), store)
+                (one, other), = [route.nexthops for route in routing(*kernel.ours(socket.AF_INET6)[:2]).routes
+                                 if route.table == 252 and len(route.nexthops) == 2]
+                assert (one.gateway, [one.weight, other.weight]) == (gateway, weights)
+                time.sleep(max(0.0, begin_s + (place + 1) / 40 - time.monotonic()))
+        print(f"{found[0]} of {found[1]} lookups failed, {changes / (time.monotonic() - begin_s):.0f} changes a s")
+        assert found[0] == 0 and found[1] > 1000 * changes / 40
+        assert world.connects(50, own("eth0")) == {"eth0": 50} and world.astray() == 0
 
 
 class Prefix(NamedTuple):
