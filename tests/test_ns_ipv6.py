@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from dhcp_lb.config import Config
@@ -478,6 +479,31 @@ def test_no_lookup_fails_while_weights_and_gateways_change_all_the_time() -> Non
         print(f"{found[0]} of {found[1]} lookups failed, {changes / (time.monotonic() - begin_s):.0f} changes a s")
         assert found[0] == 0 and found[1] > 1000 * changes / 40
         assert world.connects(50, own("eth0")) == {"eth0": 50} and world.astray() == 0
+
+
+IN_THE_WAY = "rule pref 20050 from all lookup 254 is somebody else's and has no condition"
+
+
+@boxed
+def test_what_stands_in_the_way_of_ipv6_is_told_once_by_apply() -> None:
+    with providers("pin = no\n" + LINES):
+        log = Syslog()
+        apply()
+        assert not [line for line in log.lines() if "somebody else's" in line]
+        run("ip", "-6", "rule", "add", "pref", "20050", "lookup", "main")
+        for times in 1, 0:
+            verb("apply")
+            assert len([line for line in log.lines() if IN_THE_WAY in line]) == times
+        assert IN_THE_WAY in verb("status")
+
+
+@boxed
+def test_what_stands_in_the_way_of_ipv6_is_told_by_the_monitor() -> None:
+    told = Path("/run/dhcp-lb/told")
+    with providers("pin = no\n" + LINES), monitor():
+        until("both", lambda: "nexthop via fe80::1 dev eth0" in "\n".join(ours()))
+        run("ip", "-6", "rule", "add", "pref", "20050", "lookup", "main")
+        until("it is told", lambda: told.exists() and IN_THE_WAY in told.read_text(), 10)
 
 
 class Prefix(NamedTuple):

@@ -417,8 +417,9 @@ class Monitor:
         self.good_s = now_s()
         if mends:
             self.changes.of_sysctls, self.mended_s = False, self.good_s
-        if sights and taking_up and not (view := judged(sights[0])).changes:  # half a second after the last change
-            before, self.counts = self.counts, speak(Rtnetlink(), self.store, sights[0], view)
+        # Half a second after the last change.
+        if sights and taking_up and not any([judged(sight).changes for sight in sights]):
+            before, self.counts = self.counts, speak(Rtnetlink(), self.store, sights)
             if self.counts != before:
                 self.publish_s = self.good_s
         self.pinned = sights[0].state.pinned if sights else self.pinned

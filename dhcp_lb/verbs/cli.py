@@ -249,8 +249,7 @@ def apply(_: Namespace) -> None:
     config = _valid(read_config())
     take_up(config, Store(), config.interfaces)
     reconcile(config, Store(), News(edited=True))
-    sight = _sights(config)[0][0]
-    speak(Rtnetlink(), Store(), sight, judged(sight))
+    speak(Rtnetlink(), Store(), tuple(_sights(config)[0]))
     nudge(Store())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .. import sysctl
 from ..address import EVERYWHERE, IPV4, link_local, network, within
-from ..change import View, interface_names
+from ..change import View, interface_names, judged
 from ..commands import rule_text
 from ..config import Config
 from ..log import log
@@ -45,11 +45,17 @@ def found(kernel: Rtnetlink, sight: Sight, view: View) -> tuple[tuple[str, ...],
             tuple([words for words, oifs in idle if not oifs & tunnels]))
 
 
-def speak(kernel: Rtnetlink, store: Store, sight: Sight, view: View) -> bool:
-    """Logs what `found` finds, and leases that are too wide, each once a word. Whether ours counts."""
-    ways, notes = found(kernel, sight, view)
+def speak(kernel: Rtnetlink, store: Store, sights: tuple[Sight, ...]) -> bool:
+    """Logs what `found` finds in each family, and leases that are too wide, each once a word. Whether ours counts."""
+    ways: list[str] = []
+    notes: list[str] = []
+    for sight in sights:
+        view = judged(sight)
+        of_family = found(kernel, sight, view)
+        ways += of_family[0]
+        notes += (*of_family[1], *short(view))
     try:
-        for words in store.told((*ways, *notes, *short(view))):
+        for words in store.told((*ways, *notes)):
             log(words)
     except OSError as error:
         log(f"{error.filename}: {error.strerror}: what stands in the way may be told again")
