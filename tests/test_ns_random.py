@@ -1,7 +1,7 @@
-"""Random histories against the real kernel and a small model of the wanted routing: events, edits, other people's
-rules and routes, kills, a wiped store. hypothesis shrinks a history that fails.
+"""Random histories against the real kernel and a small model of the wanted routing, in both families: events, edits,
+other people's rules and routes, kills, a wiped store. hypothesis shrinks a history that fails.
 
-DHCP_LB_HISTORIES: the number of histories, instead of 12."""
+DHCP_LB_HISTORIES: the number of histories, instead of 12; a quarter as many of IPv6."""
 
 import itertools
 import os
@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from tests.beds import box
-from tests.beds.box import CONFIG, Given, boxed, event, kernel, set_address, start_event
+from tests.beds.box import CONFIG, Given, boxed, event, ip, kernel, set_address, start_event
+from tests.beds.ipv6 import ours
+from tests.test_ns_ipv6 import Prefix, told
 
 HISTORIES = int(os.environ.get("DHCP_LB_HISTORIES", "12"))
 LINKS = ("eth0", "eth1", "eth2", "eth3")
@@ -274,3 +276,197 @@ def test_the_same_leases_in_any_order_and_number_give_the_same_routing() -> None
             event("BOUND", name, leases[name])
         ends.add(kernel())
     assert len(ends) == 1
+
+
+class Side6:
+    """What a link has of IPv6."""
+
+    def __init__(self, name: str) -> None:
+        place = LINKS.index(name)
+        self.name, self.number = name, 1 + place  # that of its provider's prefix
+        self.table, self.weight, self.metric = 300 + place, 1 + place, 1002 - place
+        self.address, self.length, self.router = "", 64, ""
+        self.kept = ""  # the gateway that our own routing has
+        self.told: set[str] = set()
+
+    def source(self) -> str:
+        return self.address if self.length == 128 or not self.address else f"2001:db8:{self.number}::/64"
+
+
+LINKS6 = LINKS[:3]
+NAMES6 = st.sampled_from(LINKS6)
+# The last one may be told by several.
+PREFIXES6 = st.sampled_from(["2001:db8:%d:f00::/56", "2001:db8:%d:e00::/60", "2001:db8:ff::/48"])
+STEPS6 = st.one_of(
+    st.tuples(st.just("address"), NAMES6, st.sampled_from(["2001:db8:%d::a", "2001:db8:%d::b"]),
+              st.sampled_from([64, 64, 128])),
+    st.tuples(st.just("no address"), NAMES6),
+    st.tuples(st.just("router"), NAMES6, st.sampled_from(["fe80::1", "fe80::2", ""])),
+    st.tuples(st.just("delegated"), NAMES6, PREFIXES6, st.sampled_from(["BOUND6", "RENEW6", "RELEASE6", "EXPIRE6"])),
+    st.tuples(st.just("killed"), NAMES6, PREFIXES6, st.integers(0, 60)),
+    st.tuples(st.just("of ipv4"), NAMES6, st.sampled_from(["BOUND", "RENEW", "STOP"])),
+    st.tuples(st.just("foreign"), st.sampled_from([
+        "rule add pref 20100 from 2001:db8:1::/64 lookup 300", "rule add pref 20101 from 2001:db8:7::/64 unreachable",
+        "route add 2001:db8:50::/48 dev lo table 300", "route add unreachable default metric 600 table 252",
+        "route append default from 2001:db8:9::/48 dev peer-eth0 metric 7", "rule del pref 20101"])),
+    st.tuples(st.just("vandal"), st.sampled_from([
+        "rule flush protocol 109", "route flush table 252 proto 109", "route flush table 300 proto 109",
+        "rule del pref 30100 protocol 109", "route del default table 301 proto 109"])),
+    st.tuples(st.just("wipe"), st.sampled_from(["/run/dhcp-lb", "/run/dhcp-lb/settled6", "/run/dhcp-lb/prefixes"])),
+)
+
+
+class World6:
+    """The kernel, and the model of the wanted routing of IPv6."""
+
+    def __init__(self) -> None:
+        self.sides = {name: Side6(name) for name in LINKS6}
+
+    def expected(self) -> list[str]:
+        """All our routing of IPv6, as `ours` should print it, written down from doc/design.md."""
+        found, nexthops, up = [], [], []
+        for side in self.sides.values():
+            # Of two that tell the same, the earlier line's has it.
+            earlier = [other for other in self.sides.values() if other.number < side.number]
+            prefixes = {prefix for prefix in side.told if not any(prefix in other.told for other in earlier)}
+            gateway = side.router or (side.kept if side.address or prefixes else "")
+            side.kept = gateway
+            found += [f"7 default from {prefix} dev lo table 252 proto 109 metric 4294967295 pref medium"
+                      for prefix in prefixes]
+            if not gateway:
+                continue
+            way, ends = f"via {gateway} dev {side.name}", "pref medium"
+            networks = ["fe80::/64", *([side.source()] if side.address and side.length == 64 else [])]
+            found += [f"{network} dev {side.name} table {side.table} proto 109 metric 1024 {ends}"
+                      for network in networks]
+            found += [f"default {way} table {side.table} proto 109 metric 1024 {ends}",
+                      f"20200: from all oif {side.name} lookup {side.table} proto 109",
+                      *[f"default from {prefix} {way} table 252 proto 109 metric 512 {ends}" for prefix in prefixes]]
+            if side.address:
+                found += [f"default {way} table 252 proto 109 metric {side.metric} {ends}",
+                          f"20100: from {side.source()} lookup {side.table} proto 109",
+                          f"20101: from {side.source()} 7 proto 109"]
+                nexthops.append((side.router, way, side.weight))
+                up += [side.name] * bool(side.router)
+        if any(side.kept for side in self.sides.values()):
+            found += ["19900: from all lookup 254 suppress_prefixlength 7 suppress_ifgroup 109 proto 109",
+                      "30000: from all lookup 254 suppress_ifgroup 109 proto 109",
+                      "30100: from all lookup 254 suppress_prefixlength 0 proto 109",
+                      "32765: from all lookup 252 proto 109"]
+        # If none has a router, all stay.
+        hops = [(way, weight) for router, way, weight in nexthops if router or not up]
+        if len(hops) == 1:
+            found.append(f"default {hops[0][0]} table 252 proto 109 metric 512 pref medium")
+        elif hops:
+            found.append("default table 252 proto 109 metric 512 pref medium "
+                         + " ".join([f"nexthop {way} weight {weight}" for way, weight in hops]))
+        return sorted(found)
+
+    def step(self, kind: str, *words: object) -> None:
+        getattr(self, kind.replace(" ", "_"))(*words)
+
+    def address(self, name: str, text: str, length: int) -> None:
+        self.no_address(name)
+        side = self.sides[name]
+        side.address, side.length = text % side.number, length
+        ip(f"address add {side.address}/{length} dev {name} nodad")
+
+    def no_address(self, name: str) -> None:
+        self.sides[name].address = ""
+        box.run("ip", "-6", "address", "flush", "dev", name, "scope", "global")
+
+    def router(self, name: str, gateway: str) -> None:
+        side = self.sides[name]
+        side.router = gateway
+        words = f"default dev {name} metric {1024 + side.number} proto ra"
+        box.run("ip", "-6", "route", "del", *words.split(), check=False)
+        if gateway:
+            box.run("ip", "-6", "route", "add", *words.split(), "via", gateway)
+
+    def delegated(self, name: str, prefix: str, reason: str) -> None:
+        side = self.sides[name]
+        prefix = prefix % side.number if "%" in prefix else prefix
+        told(reason, name, prefix)
+        if reason in ("BOUND6", "RENEW6"):
+            side.told.add(prefix)
+        else:
+            side.told.discard(prefix)
+
+    def killed(self, name: str, prefix: str, after_ms: int) -> None:
+        text = prefix % self.sides[name].number if "%" in prefix else prefix
+        running = start_event("BOUND6", name, Prefix(text))
+        time.sleep(after_ms / 1000)
+        running.kill()
+        running.wait()
+        self.delegated(name, prefix, "RENEW6")
+
+    def of_ipv4(self, name: str, reason: str) -> None:
+        before = ours()
+        event(reason, name, Given(f"10.0.{LINKS.index(name)}.10", 24, f"10.0.{LINKS.index(name)}.1"))
+        assert ours() == before
+
+    def foreign(self, command: str) -> None:
+        box.run("ip", "-6", *command.split(), check=False)
+
+    def vandal(self, command: str) -> None:
+        box.run("ip", "-6", *command.split(), check=False)
+        for side in self.sides.values():
+            if f"table {side.table} " in command and not side.router:
+                side.kept = ""  # nobody knows any more what it was
+
+    def wipe(self, path: str) -> None:
+        box.run("rm", "-rf", path)
+        if not path.endswith("settled6"):
+            for side in self.sides.values():
+                side.told.clear()
+
+    def check(self) -> None:
+        """The routing is that of the model, there is nothing left to do, and what is not ours is as before."""
+        before = theirs()
+        box.verb("apply")
+        assert ours() == self.expected()
+        assert box.verb("plan") == "" and theirs() == before
+
+
+def theirs() -> list[str]:
+    """The rules and routes of IPv6 that are neither ours nor the kernel's own."""
+    listed = box.run("ip", "-6", "-N", "rule") + box.run("ip", "-6", "-N", "-o", "route", "show", "table", "all")
+    return sorted(line for line in listed.splitlines() if not re.search(" proto (109|2)( |$)", line))
+
+
+@settings(max_examples=max(1, HISTORIES // 4), deadline=None, database=None,
+          suppress_health_check=list(HealthCheck), print_blob=True)
+@given(st.lists(STEPS6, min_size=5, max_size=15))
+def histories6(steps: list[tuple[object, ...]]) -> None:
+    """Each begins with three links, two of which are up."""
+    box.run("rm", "-rf", str(box.STORE))
+    for line in theirs():
+        if re.match(r"2010[01]:", line):
+            box.run("ip", "-6", "rule", "del", "pref", line.partition(":")[0])
+    for table in "252", "300":
+        box.run("ip", "-6", "route", "flush", "table", table, check=False)
+    box.verb("flush")
+    world = World6()
+    for name in LINKS6:
+        world.no_address(name)
+        world.router(name, "fe80::1" if name != "eth2" else "")
+    for name in LINKS6[:2]:
+        world.address(name, "2001:db8:%d::a", 64)
+    world.check()
+    for place, (kind, *words) in enumerate(steps):
+        note(f"{place}: {kind} {words}")
+        world.step(str(kind), *words)
+        world.check()
+
+
+@boxed
+def test_any_history_of_ipv6_ends_in_the_routing_of_what_the_links_have_and_leaves_the_rest_alone() -> None:
+    CONFIG.write_text("pin = no\n" + "".join([f"{name} t-{name} {300 + number} {1 + number}\n"
+                                              for number, name in enumerate(LINKS6)]))
+    box.run("sysctl", "-qw", "net.ipv6.conf.default.dad_transmits=0")
+    for name in LINKS6:
+        ip(f"link add {name} type veth peer name peer-{name}")
+        ip(f"link set {name} up", f"link set peer-{name} up")
+    while box.run("ip", "-6", "-o", "address", "show", "-tentative", "scope", "link").count("\n") < 2 * len(LINKS6):
+        time.sleep(0.05)
+    histories6()
