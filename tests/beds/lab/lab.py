@@ -422,17 +422,19 @@ def add_cable(one: Node, name: str, other: Node, other_name: str, other_address:
 def install_program(router: Node) -> None:
     """Installs the program as the package does, and the code is compiled beforehand."""
     with _installing:
-        directory = _installed().name
-    subprocess.run(["cp", "-a", f"{directory}/root/.", router.path("/")], check=True)
+        archive = _installed()
+    subprocess.run(["tar", "-x", "-C", router.path("/")], input=archive, check=True)
     router.run("python3", "-m", "compileall", "-q", "/usr/share/dhcp-lb")
 
 
 @functools.cache
-def _installed() -> "tempfile.TemporaryDirectory[str]":
-    """What the package has, each file in its place, which setup.py names: once for all labs of this process."""
-    directory = tempfile.TemporaryDirectory(prefix="dhcp-lb-lab-")
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "setup.py", "-q", "build", "--build-base", f"{directory.name}/build",
-         "install", "--no-compile", "--root", f"{directory.name}/root"],
-        check=True, cwd=CHECKOUT, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
-    return directory
+def _installed() -> bytes:
+    """What the package has, each file in its place, which setup.py names: once for all labs of this process. An
+    archive in memory is nothing that a kill could leave behind."""
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "setup.py", "-q", "build", "--build-base", f"{directory}/build",
+             "install", "--no-compile", "--root", f"{directory}/root"],
+            check=True, cwd=CHECKOUT, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
+        return subprocess.run(["tar", "-c", "-C", f"{directory}/root", "."], check=True,
+                              stdout=subprocess.PIPE).stdout
