@@ -248,17 +248,20 @@ def test_each_source_leaves_by_its_own_provider_whichever_client_it_is_from(runn
 
 def test_neither_an_advertisement_nor_a_renewal_without_change_costs_a_look_or_writes(running: list[Running]) -> None:
     def work(one: Running) -> None:
-        time.sleep(1.5)  # until nothing is left to be taken up
-        one.looks()
-        before = one.lab.renewals()
-        with one.router.capture("ip", "-6", "monitor", "route", "rule") as changes:
-            time.sleep(RENEW_S + 1)  # and both routers advertise meanwhile
-        assert (one.looks(), [line for line in changes if "dhcp-lb" in line]) == (0, [])
+        for _ in range(4):  # what the links' coming has begun may not have ended
+            one.looks()
+            before = one.lab.renewals()
+            with one.router.capture("ip", "-6", "monitor", "route", "rule") as changes:
+                time.sleep(RENEW_S + 1)  # in which both routers advertise
+            cost = one.looks(), [line for line in changes if "dhcp-lb" in line]
+            if cost == (0, []):
+                break
+        assert cost == (0, [])
         renewed.append(one.lab.renewals() - before)
 
     renewed: list[int] = []
     each(running, work)
-    assert sum(renewed) >= 4  # NetworkManager's client does not always keep to the server's time
+    assert sum(renewed) >= 4  # the kernel renews nothing, and NetworkManager not always in time
 
 
 def test_a_router_that_is_none_any_more_has_no_share_and_the_sources_of_its_link_go_on(running: list[Running]) -> None:
