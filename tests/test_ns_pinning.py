@@ -195,6 +195,8 @@ def test_a_table_that_comes_late_is_told_of_the_connections_that_are_there() -> 
 
 Place = AbstractContextManager[None]
 HERE = nullcontext()
+FORWARD_UDP = ("table ip forward { chain c { type nat hook prerouting priority dstnat\n"
+               f"iifname eth* udp dport 8080 dnat to {LAN}\n}}\n}}")
 FORWARD = "table ip forward { chain c { type nat hook prerouting priority dstnat\n" \
     f"iifname eth* tcp dport 8080 dnat to {LAN}:80\niifname eth* tcp dport 8081 dnat to 10.0.0.1:80\n}}\n}}"
 
@@ -359,8 +361,7 @@ def test_an_answer_of_udp_from_the_lan_leaves_by_the_link_that_was_asked() -> No
         load(TABLE)
         pin("eth0", "eth1")
         balance("eth0", "eth1")
-        nft("table ip forward { chain c { type nat hook prerouting priority dstnat\n"
-            f"iifname eth* udp dport 8080 dnat to {LAN}\n}}\n}}")
+        nft(FORWARD_UDP)
         with lan:
             server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with server:
@@ -440,8 +441,7 @@ def test_icmp_errors_of_the_lan_leave_by_the_link_that_was_asked() -> None:
         load(TABLE)
         pin("eth0", "eth1")
         balance("eth0", "eth1")
-        nft("table ip forward { chain c { type nat hook prerouting priority dstnat\n"
-            f"iifname eth* udp dport 8080 dnat to {LAN}\n}}\n}}")
+        nft(FORWARD_UDP)
         with lan:
             Path("/proc/sys/net/ipv4/icmp_ratelimit").write_text("0")
         told = 0
