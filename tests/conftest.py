@@ -53,14 +53,15 @@ def _sort_of(test: str) -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file at a time, to whichever process has at most two tests left. Whatever came behind the virtual machines
-    would wait for half an hour. So the process that has them has all that takes moments, too, as if it were one
-    file."""
+    """A file at a time, to whichever process has at most two tests left. Whatever came behind a virtual machine would
+    wait for half an hour. So each of the two is one file with half of what takes moments."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> Any:
-            return super()._split_scope(nodeid) if _sort_of(nodeid) > 1 else "in a moment"
+            file = super()._split_scope(nodeid)
+            kind = _sort_of(nodeid)
+            return file if kind > 1 else f"moments {len(file) % 2 if kind else '[bookworm]' in nodeid:d}"
 
     return Scheduling(config, log)
 
