@@ -15,13 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.beds.box import ENVIRONMENT, ip, run
-from tests.beds.ipv6 import LAN_OF, LINES, PORT, PREFIXES, ours, own
+from tests.beds.ipv6 import LAN_OF, PORT, PREFIXES, ours, own
 from tests.beds.lab import debian_root, wait_for
+from tests.beds.lab.clients6 import CLIENTS, KINDS, Client
 from tests.beds.lab.lab6 import PACKAGES, RENEW_S, Lab6
 
-CLIENTS = ["dbus", "dhcpcd-base", "ifupdown", "isc-dhcp-client", "network-manager", "networkd-dispatcher", "systemd"]
-BARE = "eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"
-TOLD = tuple([f"{prefix}::/56" for prefix in LAN_OF.values()])  # by a client
 TABLES = {"eth0": 200, "eth1": 201}
 BOTH = """\
 19900: from all lookup 254 suppress_prefixlength 7 suppress_ifgroup 109 proto 109
@@ -49,107 +47,6 @@ default via fe80::1 dev eth1 table 252 proto 109 metric 1000 pref medium
 fe80::/64 dev eth0 table 200 proto 109 metric 1024 pref medium
 fe80::/64 dev eth1 table 201 proto 109 metric 1024 pref medium
 """  # 7 is RTN_UNREACHABLE
-
-
-class Client:
-    """The kernel: what a router has without any client. The administrator names the prefixes."""
-
-    lines = LINES  # of the configuration
-    prefixes: tuple[str, ...] = tuple([f"{prefix}::/48" for prefix in PREFIXES.values()])
-    names_of_lan: tuple[str, ...] = ("eth0", "eth1")  # whose prefix the administrator gives the LAN
-
-    def __init__(self, lab: Lab6) -> None:
-        self.lab, self.router = lab, lab.router
-
-    def prepare(self) -> None:
-        """Before the links come up."""
-
-    def up(self, interface: str) -> None:
-        self.router.run("ip", "link", "set", interface, "up")
-
-    def down(self, interface: str) -> None:
-        self.router.run("ip", "link", "set", interface, "down")
-
-
-class Kernel(Client):
-    pass
-
-
-class Dhclient(Client):
-    """As ifupdown starts it."""
-
-    lines, prefixes = BARE, TOLD
-
-    def prepare(self) -> None:
-        self.router.path("/etc/network/interfaces").write_text("".join(
-            [f"iface {name} inet6 dhcp\n accept_ra 2\n request_prefix 1\n" for name in PREFIXES]))
-
-    def up(self, interface: str) -> None:
-        self.router.run("ifup", interface)
-
-    def down(self, interface: str) -> None:
-        self.router.run("ifdown", interface)
-
-
-class Dhcpcd(Client):
-    """It gives the LAN the first /64 of each prefix."""
-
-    lines, prefixes = BARE, TOLD
-    names_of_lan = ()
-
-    def prepare(self) -> None:
-        self.router.path("/etc/dhcpcd.conf").write_text(
-            "nodev\nipv6only\nduid\ninterface lan0\nnoipv6rs\n" + "".join(
-                [f"interface {name}\nia_na {number}\nia_pd {number} lan0/0/64\n"
-                 for number, name in enumerate(PREFIXES, 1)]))
-        self.router.run("dhcpcd")
-
-
-def start_dbus(client: Client) -> None:
-    client.router.sh("mkdir -p /run/dbus; systemd-machine-id-setup; dbus-daemon --system --fork")
-
-
-class NetworkManager(Client):
-    def prepare(self) -> None:
-        start_dbus(self)
-        self.router.path("/etc/NetworkManager/conf.d/lab.conf").write_text(
-            "[keyfile]\nunmanaged-devices=interface-name:lan0\n")
-        for name in PREFIXES:
-            path = self.router.path(f"/etc/NetworkManager/system-connections/{name}.nmconnection")
-            path.write_text(f"[connection]\nid={name}\ntype=ethernet\ninterface-name={name}\nautoconnect=no\n"
-                            "[ipv4]\nmethod=disabled\n[ipv6]\nmethod=auto\n")
-            path.chmod(0o600)
-        self.router.run("NetworkManager")
-
-    def up(self, interface: str) -> None:
-        wait_for(f"NetworkManager to bring up {interface}", lambda: self.router.try_run(
-            "nmcli", "connection", "up", interface).returncode == 0)
-
-    def down(self, interface: str) -> None:
-        self.router.run("nmcli", "connection", "down", interface)
-
-
-class Networkd(Client):
-    def prepare(self) -> None:
-        start_dbus(self)
-        for name in PREFIXES:
-            self.router.path(f"/etc/systemd/network/{name}.network").write_text(
-                f"[Match]\nName={name}\n[Link]\nActivationPolicy=manual\n[Network]\nIPv6AcceptRA=yes\n")
-        self.router.sh("""
-            install -d -o systemd-network -g systemd-network /run/systemd/netif /run/systemd/netif/links \
-                /run/systemd/netif/leases /run/systemd/netif/lldp
-            /lib/systemd/systemd-networkd >/run/networkd.log 2>&1 &
-        """)
-
-    def up(self, interface: str) -> None:
-        wait_for(f"networkd to bring up {interface}", lambda: self.router.try_run(
-            "networkctl", "up", interface).returncode == 0)
-
-    def down(self, interface: str) -> None:
-        self.router.run("networkctl", "down", interface)
-
-
-KINDS: list[type[Client]] = [Kernel, Dhclient, Dhcpcd, NetworkManager, Networkd]
 
 
 class Running:
