@@ -11,15 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
+from tests.beds.ipv6 import PREFIXES
 from tests.beds.lab import Isp, Lab, debian_root
+from tests.beds.lab.clients6 import CLIENTS
 from tests.beds.lab.lab import Counts
+from tests.beds.lab.lab6 import PACKAGES as PACKAGES6
+from tests.beds.lab.lab6 import Lab6
 from tests.beds.lab.root import PACKAGES
 
-from . import at_will, daemons, watching, with_dhcp
+from . import at_will, daemons, ipv6, watching, with_dhcp
 from .at_will import KINDS, Cost, Costs, Kills, Pairs
 from .daemons import Daemons
 from .events import Runner
 from .flush import Flush
+from .ipv6 import Cut, Peer6, Seen6, Told
 from .lartc import Lartc
 from .networkd import Networkd
 from .networkmanager import NetworkManager
@@ -46,11 +51,16 @@ class Amount(NamedTuple):
     daemons: int
     deaths: int  # of a provider
     healthy_s: float
+    connections6: int
+    quiet_s: float  # IPv6, with nothing but unchanged advertisements
+    cables6: Sequence[str] = tuple(PREFIXES)
     later_s: float = 8
 
 
-FULL = Amount(connections=200, rounds=3, costs=10, pairs=50, kills=60, daemons=10, deaths=3, healthy_s=300)
-LITTLE = Amount(connections=30, rounds=1, costs=1, pairs=1, kills=3, daemons=1, deaths=1, healthy_s=1, later_s=0.5)
+FULL = Amount(connections=200, rounds=3, costs=10, pairs=50, kills=60, daemons=10, deaths=3, healthy_s=300,
+              connections6=300, quiet_s=30)
+LITTLE = Amount(connections=30, rounds=1, costs=1, pairs=1, kills=3, daemons=1, deaths=1, healthy_s=1,
+                connections6=20, quiet_s=1, cables6=["eth0"], later_s=0.5)
 
 
 def machines(peers: Sequence[Peer], stack: contextlib.ExitStack, options: Mapping[int, str]) -> dict[str, Lab]:
@@ -68,14 +78,17 @@ def machines(peers: Sequence[Peer], stack: contextlib.ExitStack, options: Mappin
     return labs
 
 
-def compare(peers: Sequence[Peer], watching_peers: Sequence[Watching], amount: Amount) -> None:
+def compare(peers: Sequence[Peer], watching_peers: Sequence[Watching], peers6: Sequence[Peer6],
+            amount: Amount) -> None:
     system = platform.freedesktop_os_release()["PRETTY_NAME"]
     kernel = ".".join(os.uname().release.split(".")[:2])
-    print(f"{system}, Linux {kernel}, {os.cpu_count()} CPUs.\n")
+    print(f"{system}, Linux {kernel}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}.\n")
     if peers:
         compare_routing(peers, amount)
     if watching_peers:
         compare_monitors(watching_peers, amount)
+    if peers6:
+        compare_ipv6(peers6, amount)
 
 
 def compare_routing(peers: Sequence[Peer], amount: Amount) -> None:
@@ -112,7 +125,21 @@ def compare_monitors(peers: Sequence[Watching], amount: Amount) -> None:
             lambda peer: watching.measure(labs[peer.name], peer, amount.deaths, amount.healthy_s), peers))))
 
 
-def print_peers(peers: Sequence[Peer]) -> None:
+def compare_ipv6(peers: Sequence[Peer6], amount: Amount) -> None:
+    print_peers(peers)
+    root = debian_root(packages=sorted({*PACKAGES6, *CLIENTS}))
+    labs = [Lab6(root, ipv6.RENEW_S) for _ in peers]
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(max_workers=3) as pool:
+        for lab in labs:
+            stack.callback(lab.close)
+        list(pool.map(Lab6.open, labs))
+        list(pool.map(ipv6.start, labs, peers))
+        print_ipv6(dict(zip([peer.name for peer in peers], pool.map(
+            lambda lab, peer: ipv6.measure(lab, peer, amount.connections6, amount.cables6, amount.later_s,
+                                           amount.quiet_s), labs, peers))))
+
+
+def print_peers(peers: Sequence[Peer | Peer6]) -> None:
     print("\n".join(f"- {peer.name}: {peer.about}" for peer in peers), "\n", flush=True)
 
 
@@ -215,6 +242,47 @@ def print_watched(watched: dict[str, Watched]) -> None:
            for name, one in watched.items()])
 
 
+def print_ipv6(seen: dict[str, Seen6]) -> None:
+    def through(one: Seen6, where: str) -> str:
+        return ", ".join([str(one.passed[where, name]) for name in PREFIXES])
+
+    def share(one: Seen6) -> str:
+        return " : ".join([f"{one.unbound[name] / one.connections:.0%}" for name in PREFIXES])
+
+    def failed(counts: Counts) -> int:
+        return counts.total() - sum([counts[name] for name in PREFIXES])
+
+    def cpu(one: Seen6) -> str:
+        return "no process" if one.cpu_ms_a_minute is None else f"{one.cpu_ms_a_minute:.1f}"
+
+    def told(one: Told) -> str:
+        if not one.of:
+            return "the address is gone"
+        return f"{one.told} of {one.of}" + (f" in {one.last_s:.2f} s" if one.told else "")
+
+    def pair(cuts: tuple[Cut, Cut], say: Callable[[Cut], object]) -> str:
+        return "; ".join([str(say(one)) for one in cuts])
+
+    number = next(iter(seen.values())).connections
+    table([f"IPv6: of {number} connections", "router, with an address of eth0's provider, of eth1's: through",
+           "LAN, the same", "router, no address chosen: share eth0 : eth1, weights 1 : 2", "of these, failed",
+           "from the Internet to the LAN, by eth0, by eth1: answered", "packets at the wrong provider",
+           "ms of CPU a minute, while nothing comes but advertisements without change"],
+          [[name, through(one, "router"), through(one, "LAN"), share(one), str(failed(one.unbound)),
+            ", ".join([str(one.answered[link]) for link in PREFIXES]), f"{one.astray:,}", cpu(one)]
+           for name, one in seen.items()])
+    for link in next(iter(seen.values())).cuts:
+        table([f"IPv6: the cable of {link} is cut, at once; later", f"router, no address chosen: of {number} fail",
+               f"the other provider's addresses: of {2 * number} fail",
+               "its own addresses: told that there is no way: router", "LAN", "packets at the wrong provider"],
+              [[name, pair(one.cuts[link], lambda cut: failed(cut.unbound)),
+                pair(one.cuts[link], lambda cut: failed(cut.other)),
+                pair(one.cuts[link], lambda cut: told(cut.router)),
+                pair(one.cuts[link], lambda cut: told(cut.lan)),
+                pair(one.cuts[link], lambda cut: f"{cut.astray:,}")]
+               for name, one in seen.items()])
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in [head, ["---"] * len(head), *rows]:
         print("|", " | ".join(row), "|")
@@ -224,8 +292,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="compare", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two peers and little of all, to see that it works")
-    all_names = list(dict.fromkeys([peer.name for peer in (*ALL, *WATCHING)]))
-    parser.add_argument("--monitors", action="store_true", help="only what watches the links")
+    all_names = list(dict.fromkeys([peer.name for peer in (*ALL, *WATCHING)] + [peer.name for peer in ipv6.ALL]))
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--monitors", action="store_true", help="only what watches the links")
+    only.add_argument("--ipv6", action="store_true", help="only IPv6")
     parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {'; '.join(all_names)}")
     wanted = parser.parse_args()
     if os.geteuid() != 0:
@@ -233,8 +303,10 @@ def main() -> None:
     names = wanted.peers or (QUICK if wanted.quick else all_names)
     if unknown := set(names) - set(all_names):
         parser.error(f"{', '.join(sorted(unknown))}: no such peer")
-    compare([peer for peer in ALL if peer.name in names and not wanted.monitors],
-            [peer for peer in WATCHING if peer.name in names], LITTLE if wanted.quick else FULL)
+    compare([peer for peer in ALL if peer.name in names and not wanted.monitors and not wanted.ipv6],
+            [peer for peer in WATCHING if peer.name in names and not wanted.ipv6],
+            [peer for peer in ipv6.ALL if peer.name in names and not wanted.monitors],
+            LITTLE if wanted.quick else FULL)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.beds.lab import Isp, Lab, wait_for
 from tests.beds.lab.lab import Router
+from tests.beds.lab.node import Node
 
 
 class Peer:
@@ -73,11 +74,12 @@ def put_script(lab: Lab, name: str, script: Path, hook: str) -> None:
     put(lab.router, {"/etc/uplinks": uplinks(lab), f"/etc/dhcp/dhclient-exit-hooks.d/{name}": hook})
 
 
-def uninstall_dhcp_lb(router: Router) -> None:
+def uninstall_dhcp_lb(router: Node) -> None:
     """The lab's router comes with dhcp-lb. Its file in sysctl.d stays: all peers that balance need a kernel that deals
     out connections, not pairs of machines."""
     router.sh("""
-        rm /etc/dhcp-lb /usr/bin/dhcp-lb /etc/dhcp/dhclient-exit-hooks.d/dhcp-lb
+        rm -f /etc/dhcp-lb
+        rm /usr/bin/dhcp-lb /etc/dhcp/dhclient-exit-hooks.d/dhcp-lb
         rm /etc/network/if-up.d/dhcp-lb /etc/network/if-post-down.d/dhcp-lb
         rm /usr/lib/NetworkManager/dispatcher.d/90-dhcp-lb /usr/lib/systemd/networkd.conf.d/10-dhcp-lb.conf
         rm /usr/lib/networkd-dispatcher/*.d/dhcp-lb

@@ -20,6 +20,10 @@ class Client:
     def __init__(self, lab: Lab6) -> None:
         self.lab, self.router = lab, lab.router
 
+    def more(self, interface: str) -> str:
+        """What an administrator adds to the link's file of NetworkManager or networkd."""
+        return ""
+
     def prepare(self) -> None:
         """Before the links come up."""
 
@@ -76,7 +80,7 @@ class NetworkManager(Client):
         for name in PREFIXES:
             path = self.router.path(f"/etc/NetworkManager/system-connections/{name}.nmconnection")
             path.write_text(f"[connection]\nid={name}\ntype=ethernet\ninterface-name={name}\nautoconnect=no\n"
-                            "[ipv4]\nmethod=disabled\n[ipv6]\nmethod=auto\n")
+                            f"[ipv4]\nmethod=disabled\n[ipv6]\nmethod=auto\n{self.more(name)}")
             path.chmod(0o600)
         self.router.run("NetworkManager")
 
@@ -93,7 +97,8 @@ class Networkd(Client):
         start_dbus(self)
         for name in PREFIXES:
             self.router.path(f"/etc/systemd/network/{name}.network").write_text(
-                f"[Match]\nName={name}\n[Link]\nActivationPolicy=manual\n[Network]\nIPv6AcceptRA=yes\n")
+                f"[Match]\nName={name}\n[Link]\nActivationPolicy=manual\n[Network]\nIPv6AcceptRA=yes\n"
+                f"{self.more(name)}")
         self.router.sh("""
             install -d -o systemd-network -g systemd-network /run/systemd/netif /run/systemd/netif/links \
                 /run/systemd/netif/leases /run/systemd/netif/lldp

@@ -34,11 +34,11 @@ subnet6 {prefix}::/64 {{
     prefix6 {prefix}:f00:: {prefix}:f00:: /56;
 }}
 """
-SERVER = f"""\
+SERVER = """\
 default-lease-time 3600;
 preferred-lifetime 1800;
-option dhcp-renewal-time {RENEW_S};
-option dhcp-rebinding-time {4 * RENEW_S};
+option dhcp-renewal-time {0};
+option dhcp-rebinding-time {1};
 option dhcp6.preference 255;
 """  # 255: a client waits for no other server (RFC 8415, 18.2.1)
 
@@ -47,8 +47,8 @@ class Lab6(Providers):
     """From `open` to `close`. The router's links are down at first. What is asked of the router is asked from within
     its network: `with lab.inside`."""
 
-    def __init__(self, root: Path) -> None:
-        self.root, self._stack = root, contextlib.ExitStack()
+    def __init__(self, root: Path, renew_s: int = RENEW_S) -> None:
+        self.root, self.renew_s, self._stack = root, renew_s, contextlib.ExitStack()
 
     def open(self) -> None:
         with contextlib.ExitStack() as stack:
@@ -92,7 +92,8 @@ class Lab6(Providers):
 
     def _serve(self) -> None:
         self.provider.path("/etc/dhcp/dhcpd6.conf").write_text(
-            SERVER + "".join([SERVED.format(prefix=prefix) for prefix in PREFIXES.values()]))
+            SERVER.format(self.renew_s, 4 * self.renew_s)
+            + "".join([SERVED.format(prefix=prefix) for prefix in PREFIXES.values()]))
         self._advertise()
         self.provider.sh("""
             touch /var/lib/dhcp/dhcpd6.leases
