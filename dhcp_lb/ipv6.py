@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Texts = dict[str, tuple[str, ...]]
     """By the links' interfaces."""
+    Inferred = dict[str, tuple[tuple[str, str], ...]]
+    """The same: prefixes, each with the address of this machine that it is inferred from."""
 
 IFA_F_TEMPORARY, IFA_F_OPTIMISTIC, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x1, 0x4, 0x8, 0x20, 0x40
 RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP = 2, 3, 4, 9, 16
@@ -28,6 +30,7 @@ PREFERENCES = {b"\1": 0, b"\3": 2}  # of a router: high comes first, low last; m
 
 SLAAC = 64  # bits of the prefix from which a host makes addresses by itself (RFC 4862)
 MOST_NETWORKS = 64  # of a link, whose router may advertise thousands
+PROVIDER = 32  # bits: the least that a registry gives a provider (RIPE-738, 5.1; ARIN NRPM, 6.5.2.1)
 
 
 class Address(NamedTuple):
@@ -98,6 +101,9 @@ def leases_of(links: tuple[Link, ...], interfaces: dict[str, Interface], address
     """The leases of those links that have anything. `told`: the prefixes, by their clients. `have`: our own routing,
     which keeps a gateway that main has lost, for the connections that only it can carry."""
     prefixes, refused = accepted(links, interfaces, addresses, told)
+    guesses, doubts = inferred(links, interfaces, addresses, main, prefixes)
+    for name, guessed in guesses.items():
+        prefixes[name] = tuple([prefix for prefix, _ in guessed])
     shared = _shared(addresses)
     owners = {prefix: name for name, several in prefixes.items() for prefix in several}
     of_interface: dict[int, list[Address]] = {}
@@ -131,7 +137,8 @@ def leases_of(links: tuple[Link, ...], interfaces: dict[str, Interface], address
             networks = [network for network in main.networks.get(interface.ifindex, ())
                         if network.removesuffix("/128") not in interface.addresses]
             leases[name] = Lease(text, length, gateway, fault=fault, sources=sources, prefixes=prefixes[name],
-                                 networks=tuple(networks), lost=lost, refused=refused[name])
+                                 networks=tuple(networks), lost=lost, refused=refused[name],
+                                 inferred=guesses.get(name, ()), unsure=doubts.get(name, ()))
     return leases
 
 
@@ -168,6 +175,59 @@ def accepted(links: tuple[Link, ...], interfaces: dict[str, Interface], addresse
             no.append(f"the delegated prefix {prefix} is not used: it {why}")
         refused[link.interface] = tuple(no)
     return prefixes, refused
+
+
+def inferred(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: list[Address], main: Main,
+             known: "Texts") -> "tuple[Inferred, Texts]":
+    """Networks of the LAN that can only be a link's, though nobody has said so; and for those that may be of several
+    links, what is to be said of them. `known`: the links' prefixes, which the administrator or a client has told.
+
+    What begins as the addresses of one link do and as nothing else does that leads to the world, is of its provider. A
+    wrong guess would send the LAN to a provider that drops it, so there is none where another link may be of the same
+    provider: an address that nobody can use yet counts there, and a link with a router and without an address."""
+    names = {interface.ifindex: name for name, interface in interfaces.items()}
+    words = {prefix for prefixes in known.values() for prefix in prefixes}
+    lengths = {int(prefix[prefix.index("/") + 1:]) for prefix in words}
+    found: dict[str, str] = {}
+    for text in sorted([one.text for one in addresses if one.ifindex not in names and one.ifindex not in main.routers
+                        and one.length == SLAAC and one.usable() and not one.flags & IFA_F_TEMPORARY]):
+        prefix = address.network(text, SLAAC)
+        if (address.of_hosts(prefix) and not is_local(text)
+                and not any([address.network(text, bits) in words for bits in lengths])):
+            found.setdefault(prefix, text)
+    if not found:
+        return {}, {}
+    # Whose addresses begin so; "" = of an interface that is no link and leads to the world, a tunnel's say.
+    owners: dict[str, set[str]] = {}
+    for one in addresses:
+        if one.ifindex in names or one.ifindex in main.routers:
+            owners.setdefault(address.network(one.text, PROVIDER), set()).add(names.get(one.ifindex, ""))
+    for name, prefixes in known.items():
+        for prefix in prefixes:
+            owners.setdefault(address.network(prefix[:prefix.index("/")], PROVIDER), set()).add(name)
+    visible = {one.ifindex for one in addresses if not is_local(one.text)}
+    routed = main.routers.keys() | {interfaces[link.interface].ifindex for link in links
+                                    if link.gateway6 and link.interface in interfaces}
+    unseen = {name for name, interface in interfaces.items()
+              if interface.ifindex in routed - visible and not known.get(name)}
+    guesses: Inferred = {}
+    doubtful: dict[tuple[str, ...], list[str]] = {}
+    for prefix, text in found.items():
+        near = owners.get(address.network(text, PROVIDER), set())
+        if near and "" not in near:
+            may = tuple(sorted(near | unseen))
+            if len(may) > 1:
+                doubtful.setdefault(may, []).append(prefix)
+            elif known.get(may[0]) == ():
+                guesses[may[0]] = (*guesses.get(may[0], ()), (prefix, text))[:MOST_NETWORKS]
+    doubts: Texts = {}
+    for may, several in doubtful.items():
+        if untold := [name for name in may if known.get(name) == ()]:
+            more = f" and {len(several) - 1} more" if several[1:] else ""
+            doubts[untold[0]] = (*doubts.get(untold[0], ()), (
+                f"{several[0]}{more} of the LAN may be of {' or '.join(may)}, and so leaves by any link: "
+                f"write prefix6={several[0]} in the line of its provider"))
+    return guesses, doubts
 
 
 def is_local(text: str) -> bool:

@@ -53,6 +53,8 @@ class Lease(NamedTuple):
     prefixes: tuple[str, ...] = ()  # delegated to this machine, for its LAN
     lost: bool = False  # main has no default by its gateway any more
     refused: tuple[str, ...] = ()  # prefixes that its client has told, and why they are not used
+    inferred: tuple[tuple[str, str], ...] = ()  # of `prefixes`, those that nobody told, and the LAN's address of each
+    unsure: tuple[str, ...] = ()  # what of the LAN may be its own or another link's, and what to write
     said: str = ""  # IPv4: its client's very words, for the hook to compare (event.said); "" = it must not
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.beds.box import ENVIRONMENT, ip, run
 from tests.beds.ipv6 import LAN_OF, PORT, PREFIXES, ours, own
 from tests.beds.lab import debian_root, wait_for
-from tests.beds.lab.clients6 import CLIENTS, KINDS, Client
+from tests.beds.lab.clients6 import BARE, CLIENTS, KINDS, Client, Delegating
 from tests.beds.lab.lab6 import PACKAGES, RENEW_S, Lab6
 
 TABLES = {"eth0": 200, "eth1": 201}
@@ -183,3 +183,28 @@ def test_a_link_that_its_client_takes_down_has_no_rules_until_it_is_up(running: 
         assert one.lab.connects(50, f"{LAN_OF['eth1']}::2", lan=True) == {"eth1": 50}
         one.up("eth0")
     each(running, work)
+
+
+@pytest.mark.parametrize("release", ["bookworm", "trixie"])
+def test_a_prefix_that_networkd_tells_nobody_of_leaves_by_its_provider(release: str) -> None:
+    lab = Lab6(debian_root(release, sorted({*PACKAGES, *CLIENTS})),
+               prefixes={"eth0": "2001:db8:a", "eth1": "3fff:0:b"})
+    with ExitStack() as stack:
+        stack.callback(lab.close)
+        lab.open()
+        lab.router.path("/etc/dhcp-lb").write_text(BARE)
+        client = Delegating(lab)
+
+        def delegated() -> list[str]:
+            lab.router.run("dhcp-lb", "apply")
+            return [line for line in ours() if line.startswith("default from ")]
+        with lab.inside:
+            client.prepare()
+            for name in PREFIXES:
+                client.up(name)
+            both = [f"default from {prefix}:f05::/64 via fe80::1 dev {name} table 252 proto 109 metric 512 pref medium"
+                    for name, prefix in lab.prefixes.items()]
+            wait_for("both prefixes", lambda: delegated() == both)
+            assert "2001:db8:a:f05::/64 is inferred from " in lab.router.run("dhcp-lb", "status")
+            client.down("eth1")
+            wait_for("the end of one", lambda: delegated() == both[:1])

@@ -1,5 +1,6 @@
 """IPv6 with two providers that drop what is not of theirs: each source by its own provider."""
 
+import json
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ from dhcp_lb.rtnetlink import Rtnetlink
 from dhcp_lb.store import Store
 from tests.beds.box import (CHECKOUT, CONFIG, ENVIRONMENT, PROGRAM, Syslog, boxed, event, given, ip, kernel, run,
                             verb)
-from tests.beds.ipv6 import INTERNET, LAN_OF, LINES, PORT, PREFIXES, apply, ours, own, providers
+from tests.beds.ipv6 import INTERNET, LAN_OF, LINES, PORT, PREFIXES, Providers, apply, ours, own, providers
 from tests.test_ns_kill import Step, kill_points, killed_at
 
 
@@ -363,6 +364,87 @@ def test_a_prefix_that_a_provider_has_no_right_to_is_refused_once_and_harms_nobo
         apply()
         assert ours() == before  # its time is over
         assert world.connects(50, f"{LAN_OF['eth0']}::2", lan=True) == {"eth0": 50}
+
+
+@contextmanager
+def two_that_tell_nobody() -> Iterator[Providers]:
+    """Of the first provider the router and the LAN have addresses in 3fff:a::/32, of the second one those of the bed.
+    Neither the configuration nor a client tells of a prefix."""
+    with providers("pin = no\n" + BARE, told=False) as world:
+        ip(f"address del {LAN_OF['eth0']}::1/64 dev lan0", "address add 3fff:a:f00::1/64 dev lan0 nodad")
+        world.introduce("eth0", "3fff:a::")
+        world.introduce("eth1")
+        yield world
+
+
+def leads(source: str) -> str:
+    """The interface by which a packet from this source leaves that has come in from the LAN; "" if none."""
+    done = subprocess.run(["ip", "-6", "route", "get", f"{INTERNET}::1", "from", source, "iif", "lan0"],
+                          capture_output=True, text=True)
+    return done.stdout.partition(" dev ")[2].split()[0] if done.returncode == 0 else ""
+
+
+def delegated() -> list[str]:
+    """Our source routes, in short."""
+    return [line.split()[2] + " by " + line.partition(" dev ")[2].split()[0] for line in ours()
+            if line.startswith("default from ")]
+
+
+@boxed
+def test_what_nobody_tells_of_leaves_by_the_provider_that_it_can_only_be_of() -> None:
+    with two_that_tell_nobody() as world:
+        apply()
+        assert delegated() == ["2001:db8:b:f00::/64 by eth1", "3fff:a:f00::/64 by eth0"]
+        world.astray()
+        assert world.connects(300, f"{LAN_OF['eth1']}::2", lan=True) == {"eth1": 300}
+        assert leads("3fff:a:f00::2") == "eth0" and world.astray() == 0
+        assert ("IPv6 of eth1: 2001:db8:b:f00::/64 is inferred from 2001:db8:b:f00::1, an address of the LAN that is "
+                "near to those of this link alone\n") in verb("status")
+        first, second = json.loads(verb("status", "--json"))["links"]
+        assert first["ipv6"]["inferred"] == {"3fff:a:f00::/64": "3fff:a:f00::1"}
+        assert second["ipv6"]["prefixes"] == [*second["ipv6"]["inferred"]] == ["2001:db8:b:f00::/64"]
+        told("BOUND6", "eth1", "2001:db8:b:f00::/56")  # a client's word counts more
+        assert delegated() == ["2001:db8:b:f00::/56 by eth1", "3fff:a:f00::/64 by eth0"]
+        assert "2001:db8:b:f00::/64 is inferred" not in verb("status")
+        told("RELEASE6", "eth1", "2001:db8:b:f00::/56")
+        world.cable("eth1", "down")
+        assert world.told(5, f"{LAN_OF['eth1']}::2", 2.1, lan=True) == 5
+        assert world.astray() == 0
+
+
+@boxed
+def test_an_inferred_prefix_comes_and_goes_with_the_lan_s_address_and_the_monitor_sees_it() -> None:
+    with two_that_tell_nobody() as world, monitor():
+        both = ["2001:db8:b:f00::/64 by eth1", "3fff:a:f00::/64 by eth0"]
+        until("both", lambda: delegated() == both)
+        ip(f"address del {LAN_OF['eth1']}::1/64 dev lan0")
+        until("one", lambda: delegated() == both[1:])
+        # As systemd-networkd does it, and deprecated, as a script withdraws it from the LAN.
+        ip(f"address add {LAN_OF['eth1']}::1/64 dev lan0 nodad preferred_lft 0 valid_lft 7200 noprefixroute",
+           f"route add {LAN_OF['eth1']}::/64 dev lan0 proto dhcp")
+        until("both again", lambda: delegated() == both)
+        ip("address del 3fff:a:f00::1/64 dev lan0", "address add 3fff:a:f01::1/64 dev lan0 nodad")
+        until("another one", lambda: delegated() == [both[0], "3fff:a:f01::/64 by eth0"])
+        assert world.connects(100, f"{LAN_OF['eth1']}::2", lan=True) == {"eth1": 100}
+
+
+@boxed
+def test_a_provider_that_advertises_what_is_near_the_lan_s_prefix_does_not_get_it() -> None:
+    with two_that_tell_nobody() as world:
+        apply()
+        for prefix in "2001:db8:b:f01::", f"{LAN_OF['eth1']}::":  # nearer than the second provider's, and the LAN's
+            world.advertise("eth0", prefix)
+            until("an address", lambda: prefix.removesuffix(":") in run(
+                "ip", "-6", "address", "show", "dev", "eth0", "-tentative"))
+            apply()
+            assert delegated() == ["3fff:a:f00::/64 by eth0"]
+            assert ("eth0: 2001:db8:b:f00::/64 of the LAN may be of eth0 or eth1, and so leaves by any link: "
+                    "write prefix6=2001:db8:b:f00::/64 in the line of its provider\n") in verb("status")
+        CONFIG.write_text("pin = no\n" + BARE.rstrip() + " prefix6=2001:db8:b:f00::/64\n")
+        apply()
+        world.astray()
+        assert delegated() == ["2001:db8:b:f00::/64 by eth1", "3fff:a:f00::/64 by eth0"]
+        assert world.connects(100, f"{LAN_OF['eth1']}::2", lan=True) == {"eth1": 100} and world.astray() == 0
 
 
 @boxed

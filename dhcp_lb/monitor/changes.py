@@ -3,7 +3,8 @@ our routes, all defaults, and what somebody has set in main by a link. Of other 
 not tell.
 
 Of IPv6 addresses it does not tell by themselves, or each unchanged advertisement of a router would be a change. An
-address that can be used, and one that is gone, is a route in table local, and its network one in main."""
+address that can be used, and one that is gone, is a route in table local, and its network one in main. Those of the
+LAN count, too: a link's prefix may be inferred from one (ipv6.py)."""
 
 from _socket import AF_INET6, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, if_indextoname, socket
 
@@ -16,7 +17,9 @@ from . import bpf
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNETCONF = 16, 17, 24, 25, 80
 IFLA_IFNAME = 3
-RTA_OIF = 4
+RTA_DST, RTA_OIF = 1, 4
+RTN_LOCAL = 2
+GLOBAL, GLOBAL_MASK = 0x20, 0xe0  # of an IPv6 address's first byte: 2000::/3 (RFC 4291, 2.5.4)
 RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP = 2, 3, 4, 9, 16
 # RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, and the bits of RTNLGRP_IPV6_RULE and
 # _IPV4_NETCONF; dhcp-lb-monitor.socket, too
@@ -142,10 +145,12 @@ def drain(found: socket) -> None:
 
 def _concerns(kind: int, body: bytes, names: frozenset[str], indexes: frozenset[int]) -> bool:
     if kind == RTM_NEWNETCONF:  # a sysctl of an interface, or of all
-        found = attributes(body, NETCONF).get(NETCONFA_IFINDEX, b"")
-        return len(found) == S32.size and S32.unpack(found)[0] in {ALL, *indexes}
+        index = attributes(body, NETCONF).get(NETCONFA_IFINDEX, b"")
+        return len(index) == S32.size and S32.unpack(index)[0] in {ALL, *indexes}
     if kind in (RTM_NEWROUTE, RTM_DELROUTE) and body[0] == AF_INET6 and body[1] and body[5] != PROTOCOL:
-        return _is_by(attributes(body, ROUTE).get(RTA_OIF, bytes(4)), names)
+        found = attributes(body, ROUTE)
+        return (body[7] == RTN_LOCAL and found.get(RTA_DST, b"\0")[0] & GLOBAL_MASK == GLOBAL
+                or _is_by(found.get(RTA_OIF, bytes(4)), names))
     if kind not in (RTM_NEWLINK, RTM_DELLINK) or len(body) < LINK:
         return True
     name = attributes(body, LINK).get(IFLA_IFNAME, b"").rstrip(b"\0")

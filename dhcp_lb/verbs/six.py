@@ -24,9 +24,9 @@ def ignored(views: list[View]) -> list[str]:
 
 
 def refused(views: list[View]) -> list[str]:
-    """The prefixes that clients have told and that are not used."""
+    """The prefixes that clients have told and that are not used, and those of the LAN that may be several links'."""
     return [f"{uplink.link.interface}: {line}" for view in views for uplink in view.uplinks
-            for line in uplink.lease.refused]
+            for line in (*uplink.lease.refused, *uplink.lease.unsure)]
 
 
 def _value(interface: str, key: str) -> str:

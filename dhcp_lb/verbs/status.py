@@ -115,6 +115,7 @@ def _ipv6_as_json(status: Status) -> dict[str, dict[str, Any]]:
         "reason": uplink.reason or None,
         "addresses": list(interfaces[uplink.link.interface].addresses) if uplink.ifindex else [],
         "prefixes": list(uplink.lease.prefixes),
+        "inferred": dict(uplink.lease.inferred),
         "gateway": _gateway(uplink.lease) or None,
         "share": round(part.get(uplink.ifindex, 0.0), 4),
         "check": _check_as_json(status.six.sight, uplink, status.now_s),
@@ -147,6 +148,8 @@ def as_text(status: Status, *, colour: bool = False, block: str = "#", width: in
         lines += ["", *_table(rows, [uplink.state for uplink in six], colour, width)]
         reasons += [f"IPv6 of {uplink.link.interface} {uplink.state}: {reason}" for uplink in six
                     if (reason := _reason(uplink, part.get(uplink.ifindex, 0.0)))]
+        reasons += [f"IPv6 of {uplink.link.interface}: {prefix} is inferred from {own}, an address of the LAN that is "
+                    "near to those of this link alone" for uplink in six for prefix, own in uplink.lease.inferred]
     return "\n".join([*lines, "", *[printable(line) for line in (*reasons, *_verdict(status))]]) + "\n"
 
 

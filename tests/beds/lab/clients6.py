@@ -1,5 +1,6 @@
 """The clients of IPv6 on the router of `lab6.py`: the kernel itself, dhclient, dhcpcd, NetworkManager, networkd."""
 
+from tests.beds.box import ip
 from tests.beds.ipv6 import LAN_OF, LINES, PREFIXES
 
 from .lab6 import Lab6
@@ -111,6 +112,18 @@ class Networkd(Client):
 
     def down(self, interface: str) -> None:
         self.router.run("networkctl", "down", interface)
+
+
+class Delegating(Networkd):
+    """It gives each of two LANs a network of another provider's prefix."""
+
+    def prepare(self) -> None:
+        ip("link add lan1 type veth peer name peer-lan1", "link set lan1 up", "link set peer-lan1 up")
+        for lan, uplink in ("lan0", "eth0"), ("lan1", "eth1"):
+            self.router.path(f"/etc/systemd/network/{lan}.network").write_text(
+                f"[Match]\nName={lan}\n[Network]\nDHCPPrefixDelegation=yes\nIPv6AcceptRA=no\nKeepConfiguration=yes\n"
+                f"[DHCPPrefixDelegation]\nUplinkInterface={uplink}\nSubnetId=5\n")
+        super().prepare()
 
 
 KINDS: list[type[Client]] = [Kernel, Dhclient, Dhcpcd, NetworkManager, Networkd]

@@ -47,8 +47,9 @@ class Lab6(Providers):
     """From `open` to `close`. The router's links are down at first. What is asked of the router is asked from within
     its network: `with lab.inside`."""
 
-    def __init__(self, root: Path, renew_s: int = RENEW_S) -> None:
-        self.root, self.renew_s, self._stack = root, renew_s, contextlib.ExitStack()
+    def __init__(self, root: Path, renew_s: int = RENEW_S, prefixes: dict[str, str] = PREFIXES) -> None:
+        """`prefixes`: what the providers advertise and delegate from. They let out what is in PREFIXES alone."""
+        self.root, self.renew_s, self.prefixes, self._stack = root, renew_s, prefixes, contextlib.ExitStack()
 
     def open(self) -> None:
         with contextlib.ExitStack() as stack:
@@ -88,12 +89,12 @@ class Lab6(Providers):
             with self.internet:
                 sysctl(**{f"{name}__addr_gen_mode": 1})
                 ip(f"link set {name} up", f"address add fe80::1/64 dev {name} nodad",
-                   f"address add {PREFIXES[name]}::1/64 dev {name} nodad")
+                   f"address add {self.prefixes[name]}::1/64 dev {name} nodad")
 
     def _serve(self) -> None:
         self.provider.path("/etc/dhcp/dhcpd6.conf").write_text(
             SERVER.format(self.renew_s, 4 * self.renew_s)
-            + "".join([SERVED.format(prefix=prefix) for prefix in PREFIXES.values()]))
+            + "".join([SERVED.format(prefix=prefix) for prefix in self.prefixes.values()]))
         self._advertise()
         self.provider.sh("""
             touch /var/lib/dhcp/dhcpd6.leases
@@ -104,7 +105,7 @@ class Lab6(Providers):
     def _advertise(self, gone: str = "") -> None:
         self.provider.path("/etc/radvd.conf").write_text("".join(
             [ADVERTISED.format(name=name, prefix=prefix, router_s=0 if name == gone else 1800)
-             for name, prefix in PREFIXES.items()]))
+             for name, prefix in self.prefixes.items()]))
 
     def is_router(self, interface: str, yes: bool) -> None:
         """The provider's router says that it is one, or none any more, to all who listen."""
@@ -119,7 +120,7 @@ class Lab6(Providers):
         wait_for(f"a link-local address of {interface}", lambda: link_local() != "")
         router = link_local()
         with self.internet:
-            ip(f"route replace {PREFIXES[interface]}::/48 via {router} dev {interface}")
+            ip(f"route replace {self.prefixes[interface]}::/48 via {router} dev {interface}")
 
     def renewals(self) -> int:
         """How often a client has renewed what it has, in all."""
