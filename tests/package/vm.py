@@ -98,6 +98,6 @@ def autopkgtest(release: str, deb: Path, directory: Path) -> int:
         return subprocess.run(
             ["autopkgtest", f"--output-dir={directory}/output", "--no-built-binaries", str(deb),
              f"{directory}/source/", "--", str(Path(__file__).with_name("virt-qemu")),
-             f"--qemu-command={machine}/qemu", "--ram-size=1536", "--cpus=2", "--timeout-reboot=300",
+             f"--qemu-command={machine}/qemu", "--ram-size=1536", "--cpus=2", "--timeout-reboot=900",
              str(machine / "disk")],
             stdout=log, stderr=subprocess.STDOUT).returncode
