@@ -1,7 +1,7 @@
 """A virtual machine of each Debian release for autopkgtest, and the run of debian/tests in it.
 
 The kernel is started by qemu itself, in software: it works wherever the tests do, nested or not. A boot takes
-about a minute, all of it some ten.
+about a minute, all of it twenty, and thirty while other tests run.
 """
 
 from __future__ import annotations
