@@ -356,6 +356,16 @@ def test_a_port_forward_is_answered_by_the_link_that_was_asked() -> None:
                     assert connections.alive() == 100
 
 
+def asking(number: int, timeout_s: float) -> socket.socket:
+    """A question by UDP from the Internet's machine to the forwarded port, by one link and the other in turn."""
+    asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asker.settimeout(timeout_s)
+    asker.bind((SERVER, 0))
+    asker.connect((f"192.0.{2 + number % 2}.2", 8080))
+    asker.send(b"?")
+    return asker
+
+
 def test_an_answer_of_udp_from_the_lan_leaves_by_the_link_that_was_asked() -> None:
     with router(2) as (lan, internet):
         load(TABLE)
@@ -367,11 +377,7 @@ def test_an_answer_of_udp_from_the_lan_leaves_by_the_link_that_was_asked() -> No
         with server:
             server.bind((LAN, 8080))
             for number in range(200):
-                with internet, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-                    asker.settimeout(2)
-                    asker.bind((SERVER, 0))
-                    asker.connect((f"192.0.{2 + number % 2}.2", 8080))
-                    asker.send(b"?")
+                with internet, asking(number, 2) as asker:
                     server.sendto(*server.recvfrom(1))
                     assert asker.recv(1) == b"?"
 
@@ -446,11 +452,7 @@ def test_icmp_errors_of_the_lan_leave_by_the_link_that_was_asked() -> None:
             Path("/proc/sys/net/ipv4/icmp_ratelimit").write_text("0")
         told = 0
         for number in range(100):
-            with internet, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-                asker.settimeout(1)
-                asker.bind((SERVER, 0))
-                asker.connect((f"192.0.{2 + number % 2}.2", 8080))
-                asker.send(b"?")
+            with internet, asking(number, 1) as asker:
                 try:
                     asker.recv(1)
                 except ConnectionRefusedError:
