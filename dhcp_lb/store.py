@@ -159,7 +159,8 @@ class Store:
             for line in self._lines(f"{PREFIXES}/{interface}"):
                 form, prefix, begin_s, until_s = line.split(" ")
                 start, _, bits = prefix.partition("/")
-                if form != _FORMAT_PREFIX or network(start, int(bits)) != prefix:  # as the kernel would give it back
+                # As the kernel would give it back.
+                if form != _FORMAT_PREFIX or ":" not in start or network(start, int(bits)) != prefix:
                     raise ValueError(line)
                 if int(begin_s) <= now_s and (until_s == "0" or now_s < int(until_s)):
                     found.append(Delegated(prefix, int(begin_s), int(until_s)))

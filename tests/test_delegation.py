@@ -100,7 +100,7 @@ def test_the_store_keeps_a_prefix_for_as_long_as_it_is_valid(store: Store) -> No
 
 @pytest.mark.parametrize("text", ["", "1 2001:db8::/32 5\n", "2 2001:db8::/32 1 0\n", "1 x/32 1 0\n", "1 ::/x 1 0\n",
                                   "1 2001:db8::/32 1 0", "\udcff\n", "1 2001:DB8::/32 1 0\n",
-                                  "1 2001:db8::1/32 1 0\n"])
+                                  "1 2001:db8::1/32 1 0\n", "1 192.0.2.0/24 1 0\n"])
 def test_a_file_that_nobody_can_have_written_is_none(store: Store, text: str) -> None:
     with open(f"{store.path}/prefixes/eth0", "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
