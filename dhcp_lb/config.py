@@ -74,7 +74,8 @@ def parse(text: bytes, path: str = PATH) -> Config:
     lines.check_translation()
     lines.read_policies()
     lines.mistakes.sort(key=lambda mistake: mistake[0])
-    links = [link._replace(**{**lines.defaults, **options}) for link, options in lines.links]
+    links = [link._replace(**{**lines.defaults, **options}) if lines.defaults or options else link
+             for link, options in lines.links]
     return Config(tuple(links), lines.settings,
                   tuple([f"{path}:{number}: {message}" for number, message in lines.mistakes]),
                   frozenset(lines.interfaces), lines.tables, text, tuple(lines.policies))

@@ -33,6 +33,7 @@ S32 = Struct("=l")
 
 RECEIVE = 1 << 16
 DUMP_TRIES = 10
+AT_ONCE = 16  # answers, of up to 5 KB each in the kernel's books; a socket has room for 200 (net.core.rmem_default)
 MIN_BUFFER = 1 << 17
 
 
@@ -59,6 +60,18 @@ class Netlink:
         if errno:
             raise OSError(errno, words or strerror(errno))
         return b""
+
+    def ask_each(self, kind: int, bodies: list[bytes]) -> list[tuple[int, bytes]]:
+        """What the kernel says to each of these messages: an errno (0 = none) and its answer, without the header. Many
+        go in one send, which takes two thirds of the time."""
+        found = []
+        for start in range(0, len(bodies), AT_ONCE):
+            part = bodies[start:start + AT_ONCE]
+            self.socket.send(b"".join([message(kind, NLM_F_REQUEST, 0, body) for body in part]))
+            for _ in part:
+                (answer, flags, _, reply), = messages(self.socket.recv(RECEIVE))
+                found.append((refusal(flags, reply)[0] if answer == NLMSG_ERROR else 0, reply))
+        return found
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
         """The messages of a dump, without their headers."""

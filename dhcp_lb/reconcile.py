@@ -3,6 +3,7 @@ leases."""
 
 from posix import F_OK, access
 
+from . import CHANGE, load
 from .address import IPV4, IPV6
 from .config import Config, Invalid, read_config
 from .lock import Lock, alone
@@ -49,6 +50,7 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
         # is nothing to do. With hundreds of links this saves most of the work of a renewal.
         if not news.edited and not news.link and sight.fingerprint() == store.settled(sight.family):
             return sight._replace(settled=True)
+        load(CHANGE)
         from .change import change
         return change(kernel, store, lock, sight, news)
 

@@ -19,6 +19,7 @@ else:
             cls._fields = tuple(cls.__annotations__)
             cls._count = len(cls._fields)
             cls._defaults = tuple([cls.__dict__.get(name, _missing) for name in cls._fields])
+            cls._least = cls._defaults.count(_missing)  # so many have none: those that are first
             cls._places = {}
             for index, name in enumerate(cls._fields):
                 cls._places[name] = index
@@ -26,7 +27,9 @@ else:
 
         def __new__(cls, *values, **named):
             given = len(values)
-            if named or given != cls._count:
+            if not named and cls._least <= given:
+                values += cls._defaults[given:]
+            if named or len(values) != cls._count:
                 values = [*values, *cls._defaults[given:]]
                 for name, value in named.items():
                     if cls._places.get(name, -1) < given:

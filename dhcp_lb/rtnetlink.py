@@ -5,7 +5,7 @@ Numbers are from uapi/linux: rtnetlink.h (RTM_*, RTPROT_*, RTNH_F_*), if_link.h 
 
 from _socket import AF_INET, AF_INET6, inet_aton, inet_ntoa
 from errno import EEXIST, EMSGSIZE, ENODEV, ENOENT, ESRCH
-from posix import F_OK, access
+from posix import F_OK, access, strerror
 
 from .model import MAIN_TABLE, PROTOCOL, Change, Interface, Nexthop, Refusal, Route, Rule
 from .netlink import ATTRIBUTE, NLM_F_ACK, NLM_F_CREATE, S32, U32, Netlink, attribute, attributes
@@ -200,17 +200,14 @@ class Rtnetlink(Netlink):
                 lengths.setdefault(ifindex, []).append(length)
                 messages.setdefault(ifindex, []).append(message)
         interfaces: dict[str, Interface] = {}
-        for name in names:
-            # Each interface with IPv4 has a directory. The kernel would take another name of an interface, too.
-            if not access(f"{IPV4_CONF}/{name}", F_OK):
-                continue
-            asked = attribute(IFLA_IFNAME, name.encode("utf-8", "surrogateescape") + b"\0")
-            try:
-                found = self.ask(RTM_GETLINK, 0, bytes(LINK.size) + asked + NO_STATS)
-            except OSError as error:
-                if error.errno != ENODEV:
-                    raise
-            else:
+        # Each interface with IPv4 has a directory. The kernel would take another name of an interface, too.
+        there = [name for name in names if access(f"{IPV4_CONF}/{name}", F_OK)]
+        asked = [bytes(LINK.size) + attribute(IFLA_IFNAME, name.encode("utf-8", "surrogateescape") + b"\0") + NO_STATS
+                 for name in there]
+        for name, (errno, found) in zip(there, self.ask_each(RTM_GETLINK, asked)):
+            if errno not in (0, ENODEV):
+                raise OSError(errno, strerror(errno))
+            if not errno:
                 _, _, ifindex, flags, _ = LINK.unpack_from(found)
                 several = messages[ifindex] if len(messages.get(ifindex, ())) > 1 else ()
                 interfaces[name] = Interface(ifindex, flags & IFF_UP != 0, flags & IFF_RUNNING != 0,

@@ -11,7 +11,7 @@ from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, 
 from posix import read as read_some
 
 from .address import FAMILIES, IPV4, IPV6, host6, network
-from .model import (ADMINISTRATOR, GIVEN_UP, GONE, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, OUT, Checked,
+from .model import (ADMINISTRATOR, GIVEN_UP, GONE, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, NONE, OUT, Checked,
                     Delegated, Hold, Lease, Objection, State)
 
 RUN = "/run/dhcp-lb"
@@ -41,7 +41,7 @@ _FORMAT_PREFIX = "1"
 _CHECK_VALID_S = 120  # the monitor's word counts this long after a look that found all in order
 _REACHES = {"disabled": OUT, "draining": NO_NEW}  # of an administrator's hold, by its word in HELD
 _WORDS = {reach: word for word, reach in _REACHES.items()}
-_SAID = frozenset("0123456789./ |")  # that event.said writes
+_SAID = "0123456789./ |"  # that event.said writes
 _DIRECTORY = 0o40000  # S_IFDIR, inode(7)
 _TYPE = 0o170000
 
@@ -431,11 +431,11 @@ def _decode(text: str) -> Lease:
         raise ValueError(text)
     if form not in (_FORMAT, _FORMAT_2_0) or not newline or int(length) not in _LENGTHS:
         raise ValueError(text)
-    if said and (said[-1] != "\n" or not _SAID.issuperset(said[:-1])):
+    if said and (said[-1] != "\n" or said[:-1].strip(_SAID)):
         raise ValueError(text)
     return Lease("" if address == "-" else address, int(length), "" if gateway == "-" else gateway,
                  "" if server == "-" else server, int(begin_s), int(duration_s), fault, name_servers,
-                 said=said[:-1])
+                 *NONE[8:-1], said[:-1])
 
 
 def _encode_checked(name: str, checked: Checked) -> str:

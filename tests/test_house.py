@@ -51,6 +51,51 @@ def loaded(program: str) -> set[str]:
     return {name.removeprefix("dhcp_lb.") for name in run.stdout.split()}
 
 
+RENEWAL = "import dhcp_lb; dhcp_lb.load(dhcp_lb.RENEWAL); import dhcp_lb.hook, dhcp_lb.reconcile"
+CHANGE = f"{RENEWAL}; dhcp_lb.load(dhcp_lb.CHANGE); import dhcp_lb.change, dhcp_lb.commands"
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Path:
+    """A copy of the house as a package leaves it."""
+    shutil.copytree(HOUSE, tmp_path / "dhcp_lb", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([sys.executable, "-m", "compileall", "-q", tmp_path / "dhcp_lb"], check=True)
+    return tmp_path
+
+
+def statements(house: Path, program: str) -> str:
+    """The modules of the house that import statements have loaded when the program has run."""
+    run = subprocess.run([sys.executable, "-I", "-S", "-B", "-c",
+                          f"import sys; sys.path.insert(0, sys.argv[1]); {program}\n"
+                          "print(*[name for name, module in sys.modules.items() if name.startswith('dhcp_lb.')"
+                          " and module.__spec__.loader])", str(house)], capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
+@pytest.mark.parametrize("program", [RENEWAL, CHANGE])
+def test_what_an_event_loads_is_named_in_its_order(compiled: Path, program: str) -> None:
+    assert statements(compiled, program) == ""
+
+
+def test_what_has_no_compiled_form_is_loaded_by_import_statements(compiled: Path) -> None:
+    shutil.rmtree(compiled / "dhcp_lb" / "__pycache__")
+    assert len(statements(compiled, RENEWAL).split()) == 12
+
+
+def test_a_source_counts_that_was_edited_after_it_was_compiled(compiled: Path) -> None:
+    with open(compiled / "dhcp_lb" / "event.py", "a", encoding="utf-8") as source:
+        source.write("EDITED = True\n")
+    program = f"{RENEWAL}; assert dhcp_lb.event.EDITED"
+    assert statements(compiled, program).split() == [f"dhcp_lb.{name}" for name in (
+        "event", "lock", "netlink", "rtnetlink", "sight", "reconcile", "hook")]
+
+
+def test_what_another_interpreter_has_compiled_does_not_count(compiled: Path) -> None:
+    path, = (compiled / "dhcp_lb" / "__pycache__").glob("hook.*.pyc")
+    path.write_bytes(b"\0\0\r\n" + path.read_bytes()[4:])
+    assert statements(compiled, RENEWAL) == "dhcp_lb.hook"
+
+
 def test_a_renewal_without_change_loads_what_it_needs_and_nothing_else() -> None:
     assert loaded("import dhcp_lb.hook, dhcp_lb.reconcile") == {
         "address", "config", "event", "hook", "lock", "model", "netlink", "reconcile", "record", "rtnetlink", "sight",
