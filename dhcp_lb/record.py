@@ -27,9 +27,9 @@ else:
 
         def __new__(cls, *values, **named):
             given = len(values)
-            if not named and cls._least <= given:
+            if not named and cls._least <= given < cls._count:
                 values += cls._defaults[given:]
-            if named or len(values) != cls._count:
+            elif named or given != cls._count:
                 values = [*values, *cls._defaults[given:]]
                 for name, value in named.items():
                     if cls._places.get(name, -1) < given:
