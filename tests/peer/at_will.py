@@ -2,6 +2,7 @@
 (`events.py`)."""
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ def prepare(runner: Runner) -> None:
     runner.nothing_up(start_over=True)
     eth0, eth1 = runner.router.isps
     runner.happen(Event("BOUND", eth0), Event("BOUND", eth1), Event("RENEW", eth1), Event("RENEW", eth1))
+    time.sleep(runner.peer.rest_s)
 
 
 def kinds(runner: Runner) -> dict[str, Event]:

@@ -28,7 +28,7 @@ from .ipv6 import Cut, Peer6, Seen6, Told
 from .lartc import Lartc
 from .networkd import Networkd
 from .networkmanager import NetworkManager
-from .ours import Ours
+from .ours import Beside, Ours
 from .peer import Daemon, Peer, uninstall_dhcp_lb
 from .shorewall import Shorewall
 from .watching import NAME_SERVER, Watched, Watching
@@ -71,7 +71,7 @@ def machines(peers: Sequence[Peer], stack: contextlib.ExitStack, options: Mappin
         isps = [Isp("eth0", options=options),
                 Isp("eth1", weight=2, renew_s=peer.renew_s, gateway=GATEWAYS[0], options=options)]
         lab = labs[peer.name] = stack.enter_context(Lab(isps, root))
-        if peer.name != "dhcp-lb":
+        if not isinstance(peer, Ours):
             uninstall_dhcp_lb(lab.router)
         peer.install(lab)
         peer.up(lab.router, "eth1", "eth0")
@@ -104,7 +104,10 @@ def compare_routing(peers: Sequence[Peer], amount: Amount) -> None:
         own_clients = [peer for peer in peers if isinstance(peer, Daemon)]
         print_daemons(dict(zip([peer.name for peer in own_clients], pool.map(
             lambda peer: daemons.measure(labs[peer.name], peer, amount.daemons), own_clients))))
-        runners = {peer.name: Runner(labs[peer.name].router, peer) for peer in peers if not isinstance(peer, Daemon)}
+        beside = [Beside()] if "dhcp-lb" in labs else []
+        labs |= machines(beside, stack, {})
+        runners = {peer.name: Runner(labs[peer.name].router, peer)
+                   for peer in [*peers, *beside] if not isinstance(peer, Daemon)}
         if not runners:
             return
         for runner in runners.values():

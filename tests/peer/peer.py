@@ -17,6 +17,7 @@ class Peer:
     packages: tuple[str, ...] = ()  # beside those of any router of the lab
     hook = ""  # of dhclient's exit hooks, if that is how it hears of an event
     renew_s = 2  # how often the server asks the client of eth1 to renew
+    rest_s = 0.0  # after events, until nothing of them is left to be done
     settle_s = 1.5  # how long it may need after its DHCP client has an answer
 
     def install(self, lab: Lab) -> None:
