@@ -3,6 +3,7 @@ virtual ones, see vm.py."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
@@ -40,13 +41,27 @@ def release(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def deb(release: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(release, tmp_path_factory.mktemp(release))
+    return built(release, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def old_deb(release: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The previous version: the same program with a lower number."""
-    return build(release, tmp_path_factory.mktemp(f"old-{release}"), OLD_VERSION)
+    return built(release, tmp_path_factory, OLD_VERSION)
+
+
+def built(release: str, factory: pytest.TempPathFactory, version: str = "") -> Path:
+    """The package. Of the processes that run tests side by side (pytest-xdist), one builds it for all."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    into = shared / f"built-{release}-{version}"
+    done = into / "done"
+    with open(f"{into}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            done.symlink_to(build(release, into, version).name)
+    return done.parent / done.readlink()
 
 
 @pytest.fixture
