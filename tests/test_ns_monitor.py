@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dhcp_lb.monitor.changes import drain, tables
@@ -611,6 +611,25 @@ def test_as_a_service_it_is_handed_its_socket_and_tells_how_it_is() -> None:
         machine.end()
         while manager.recv(4096) != b"STOPPING=1":
             pass
+
+
+@box.boxed
+def test_a_service_manager_that_does_not_read_holds_up_no_probe_and_hears_of_it_when_it_does() -> None:
+    with bed("", FAST, start=False) as machine, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0manager")
+        manager.settimeout(20)
+        told = 0
+        with suppress(BlockingIOError):
+            while True:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as another:
+                    another.sendto(b"STATUS=of another service", "\0manager")
+                told += 1
+        machine.start(NOTIFY_SOCKET="@manager", WATCHDOG_USEC="600000")
+        machine.isps[1].die()
+        machine.becomes("eth0")
+        assert {manager.recv(4096) for _ in range(told)} == {b"STATUS=of another service"}
+        box.run("ip", "rule", "del", "pref", RULE)  # a reason to look
+        until("it says so", lambda: manager.recv(4096) == b"READY=1")
 
 
 @box.boxed

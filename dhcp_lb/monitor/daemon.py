@@ -125,14 +125,14 @@ class Monitor:
         self.mended_s = 0.0  # when the sysctls were seen to
         self.take_up_s = 0.0  # when those links are due that nobody told of
         self.retry_s = RETRY_S
-        self.publish_s = 0.0
+        self.publish_s = NEVER  # until a look has ended
         self.alive_s = systemd.watchdog_s() / 3
         self.told_alive_s = 0.0
         self.touched: set[Watch] = set()  # the links of which something is known since the last conclusion
         self.pause_ends_s = NEVER  # the first of the links' pauses
         self.turn_s = now_s()
         self.mend_s = 0.0  # when the nft table may be made again, if it is gone
-        self.ready = False
+        self.ready = False  # systemd has been told so
         self.failure = ""  # of the last look
         self.mistaken = False  # it found mistakes in the configuration
         self.locked_out = False
@@ -312,8 +312,6 @@ class Monitor:
 
     def announce(self) -> None:
         """Has `status --brief` know of other users."""
-        if not self.ready:
-            return
         try:
             announce(self.store, self.brief(), int(now_s()))
         except OSError as error:
@@ -386,8 +384,7 @@ class Monitor:
         if self.failure != failure:
             self.publish_s = moment_s
         if not self.ready:
-            self.ready = True
-            systemd.notify("READY=1")
+            self.ready = systemd.notify("READY=1")
         systemd.notify(f"STATUS={self.summary()}")
 
     def again(self, moment_s: float, wait_s: float, taking_up: bool) -> None:

@@ -1,7 +1,7 @@
 """What systemd hands to a service, and what it wants to hear (sd_listen_fds(3), sd_notify(3)). Without systemd nobody
 hands or hears anything."""
 
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, socket
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket
 from posix import environ, getpid
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
@@ -19,16 +19,20 @@ def watchdog_s() -> float:
     return int(text) / 1e6 if text.isdigit() else 0.0
 
 
-def notify(state: str) -> None:
-    """Tells the service manager, if there is one that listens: lines of `NAME=VALUE`."""
+def notify(state: str) -> bool:
+    """Tells the service manager, if there is one that listens: lines of `NAME=VALUE`. False: it has not read yet what
+    it was told before, and there is no room for more."""
     path = environ.get(b"NOTIFY_SOCKET", b"")
     if not path:
-        return
+        return True
     address = b"\0" + path[1:] if path.startswith(b"@") else path
-    one = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+    one = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
     try:
         one.sendto(state.encode("utf-8", "surrogateescape"), address)
+    except BlockingIOError:
+        return False
     except OSError:
         pass  # it does not listen any more
     finally:
         one.close()
+    return True
