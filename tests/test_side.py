@@ -117,3 +117,20 @@ def test_name_servers_that_are_advertised_later_take_the_gateway_s_place_and_rai
     one.stands(Uplink(LINK, SIX, 2, "dead"), THERE, OF6)
     assert one.asks == (SERVER6,) and one.health.dead and not one.health.proven
     assert one.checked().by == "the provider's name servers"
+
+
+@pytest.mark.parametrize("family, servers, due_s", [(AF_INET, OF4, [100, 100.5, 101, 101.5]),
+                                                    (AF_INET6, OF6, [101, 101.5, 102, 102.5])])
+def test_new_links_are_asked_soon_but_one_after_another(family: int, servers: tuple[str, ...],
+                                                        due_s: list[float]) -> None:
+    """In IPv6 after the answer to a solicitation."""
+    side = Side(family)
+    side.watches = {name: watch(family, link=Link(name, name, 200, 1), servers=servers)
+                    for name in ("eth0", "eth1", "eth2", "eth3")}
+    side.survey()
+    side.spread(100)
+    side.conclude(set(side.watches.values()), 100)
+    assert [one.due_s for one in side.watches.values()] == due_s
+    side.watches["eth0"].health = machine.sent(side.watches["eth0"].health, (), 100)
+    side.spread(101)
+    assert side.ask_s(side.watches["eth0"]) == 102

@@ -1,44 +1,39 @@
 """`dhcp-lb monitor`: one thread that waits for the kernel's word, for answers, for signals and for the time.
 
-It looks: a change in the kernel is answered at once by `reconcile`, as if a client had told. It checks: whether the
-provider of each link answers. What it finds out is a hold in the store, and `reconcile` does the rest; nothing here
-touches the routing."""
+It looks: a change in the kernel is answered at once by `reconcile`, as if a client had told. It checks
+(checking.py): whether the provider of each link answers. What it finds out is a hold in the store, and `reconcile`
+does the rest; nothing here touches the routing."""
 
-from errno import EOPNOTSUPP, EPERM, EROFS
-from posix import F_OK, access, chdir, pipe, read, set_blocking, umask
+from errno import EROFS
+from posix import chdir, pipe, read, set_blocking, umask
 from select import EPOLLIN, epoll
 from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime, time
 
 from .. import VERSION
-from ..address import FAMILIES, IPV4, IPV6
+from ..address import FAMILIES, IPV4
 from ..change import judged
 from ..config import Config, Invalid, read_config
 from ..lock import Busy, Deadline
 from ..log import log
-from ..model import LOADED, LOST, ON_DEVICE, Checked
+from ..model import LOADED, LOST
 from ..nfnetlink import table_there
 from ..reconcile import reconcile
-from ..routing import NO_LEASE, STATES
+from ..routing import STATES
 from ..rtnetlink import Rtnetlink
-from ..sight import IF_INET6, News, Sight
+from ..sight import News, Sight
 from ..store import Store
 from ..takeup import take_up
 from ..verbs.counts import speak
-from . import health as machine
 from . import metrics, systemd
-from .advertised import Advertisements
-from .asks import Ask
 from .brief import MISTAKES, announce, brief, silence
 from .changes import Changes, drain, tables
-from .health import ANSWERING, DEAD, NEVER, RETURNING, UP, verdict
+from .checking import Checking
+from .health import NEVER, RETURNING, UP
 from .handover import Handover
 from .instance import claim
 from .notices import Standing, Standing6, beginning, notices, notices6, standings, standings6
-from .probe import Answer, Prober, counts
 from .process import start
-from .side import MANY_UNANSWERED, Side
 from .vouch import Times, in_order, times, vouch
-from .watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,17 +42,12 @@ else:
     from _signal import SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal
 
 APART_S = 0.05  # between two looks: changes come in groups
-TOGETHER_S = 0.02  # so late a probe may be
 QUIET_S = 0.5  # after which a link that nobody told of is taken up; a client that is at work tells meanwhile
 LATE_S = 0.25  # half of the least down=
-FIRST_S = 2.0  # within which each link is asked for the first time
-SOLICITED_S = 1.0  # after which it is, in IPv6: a router says within half of that who its name servers are
 LOOK_S = 60.0  # without a change
 PUBLISH_S = 15.0  # so old what `status` shows may be
 RETRY_S, MAX_RETRY_S = 0.02, 1.0  # while another process has the lock
 FAILED_S = 5.0  # after a look that failed
-CANNOT = {EPERM: "a firewall of this machine lets no probe out",
-          EOPNOTSUPP: "its entry among the neighbours is permanent, or there is no name server to ask"}
 
 
 def run() -> int:
@@ -88,8 +78,7 @@ class Monitor:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.config = Config()  # the last one without a mistake
-        self.mistakes = ""  # that were told last
-        self.prober = Prober()
+        self.checking = Checking(store)
         self.changes = Changes(systemd.handed())
         self.wakeup, wake = pipe()
         set_blocking(self.wakeup, False)
@@ -100,26 +89,19 @@ class Monitor:
             signal(number, lambda number, _: self.signals.add(number))
         self.poll = epoll()
         self.tables = tables()
-        for descriptor in self.prober.fileno(), self.changes.socket.fileno(), self.wakeup:
+        for descriptor in self.checking.prober.fileno(), self.changes.socket.fileno(), self.wakeup:
             self.poll.register(descriptor, EPOLLIN)
         if self.tables:
             self.poll.register(self.tables.fileno(), EPOLLIN)
         self.pinned = ""  # what the last look found of our table
-        self.sides = {IPV4.number: Side(IPV4.number)}  # by family; that of IPv6 from the first look on that sees any
-        self.watches: list[Watch] = []  # those of all families
-        self.advertised = Advertisements() if access(IF_INET6, F_OK) else None
-        if self.advertised:
-            self.poll.register(self.advertised.socket.fileno(), EPOLLIN)
-        self.seen: tuple[object, ...] = ()  # what the watches were made from
+        if self.checking.advertised:
+            self.poll.register(self.checking.advertised.socket.fileno(), EPOLLIN)
         self.sights: tuple[Sight, ...] = ()  # of the last look that was a whole one
         self.counts = True  # whether nothing of somebody else's came in the place of ours
-        self.carriers: dict[str, bool] = {}
         self.standings: dict[str, Standing] | None = None  # that were told; None = nothing has been seen yet
         self.standings6: dict[str, Standing6] = {}
         self.tell = Handover()
         self.good_s = 0.0  # when the last look found all in order
-        # From a monitor before this one, by family, until the first look.
-        self.adopted: dict[int, dict[str, Checked]] | None = None
         self.look_s = 0.0  # when the next look is due
         self.looked_s = 0.0
         self.mended_s = 0.0  # when the sysctls were seen to
@@ -128,8 +110,6 @@ class Monitor:
         self.publish_s = NEVER  # until a look has ended
         self.alive_s = systemd.watchdog_s() / 3
         self.told_alive_s = 0.0
-        self.touched: set[Watch] = set()  # the links of which something is known since the last conclusion
-        self.pause_ends_s = NEVER  # the first of the links' pauses
         self.turn_s = now_s()
         self.mend_s = 0.0  # when the nft table may be made again, if it is gone
         self.ready = False  # systemd has been told so
@@ -167,26 +147,22 @@ class Monitor:
         if self.wakeup in ready:
             self.listen(moment_s)
         if self.changes.socket.fileno() in ready:
-            indexes = frozenset([watch.way.ifindex for watch in self.watches if watch.way])
-            if self.changes.came(self.config.interfaces, indexes):
+            if self.changes.came(self.config.interfaces, self.checking.indexes()):
                 self.look_s = min(self.look_s, max(moment_s, self.looked_s + APART_S))
                 self.take_up_s = min(self.take_up_s, moment_s + QUIET_S)
         if self.tables and self.tables.fileno() in ready:
             drain(self.tables)
             if self.pinned in (LOADED, LOST) and not table_there():
                 self.look_s = min(self.look_s, max(moment_s, self.looked_s + APART_S))
-        if self.prober.fileno() in ready:
-            for answer in self.prober.answers(moment_s):
-                self.hear(answer, moment_s)
-        if self.advertised and self.advertised.socket.fileno() in ready:
-            self.advertised.hear(moment_s, self.indexes())
+        if self.checking.prober.fileno() in ready and self.checking.hear(moment_s):
+            self.publish_s = min(self.publish_s, moment_s + 1)
+        if self.checking.advertised and self.checking.advertised.socket.fileno() in ready:
+            self.checking.hear_routers(moment_s, self.indexes())
             if self.sights:
-                self.stock(self.sights)
+                self.take()
         self.awake(moment_s, moment_s - planned_s)
-        for watch in [watch for watch in self.watches if watch.due_s <= moment_s]:
-            self.attend(watch, moment_s)
+        self.checking.attend(moment_s)
         self.conclude(moment_s)
-        self.end_pauses(moment_s)
         if self.look_s <= moment_s or self.take_up_s <= moment_s:
             self.look(moment_s)
         if self.publish_s <= moment_s:
@@ -201,9 +177,7 @@ class Monitor:
     def due_s(self) -> float:
         """When something is to be done although nothing has come."""
         alive_s = self.told_alive_s + self.alive_s if self.alive_s else NEVER
-        # A probe may be a moment late. Of hundreds of links some are asked in one turn then, and not each in its own.
-        asks_s = min([watch.due_s for watch in self.watches], default=NEVER) + TOGETHER_S
-        return min(self.look_s, self.take_up_s, self.publish_s, alive_s, self.pause_ends_s, asks_s)
+        return min(self.look_s, self.take_up_s, self.checking.due_s(), self.publish_s, alive_s)
 
     def listen(self, moment_s: float) -> None:
         """Signals."""
@@ -215,98 +189,27 @@ class Monitor:
             self.changes.of_sysctls = True
             self.ready = False
 
-    # Checking
-
     def awake(self, moment_s: float, late_s: float) -> None:
-        """Draws no conclusion from a silence in which this process stood still, or the machine slept. What came
-        meanwhile has been read. What was known before still is: the look that is due must find it in the store."""
-        if late_s < LATE_S:
-            return
-        if self.good_s:
-            self.good_s += late_s
-        if late_s > PUBLISH_S:
-            self.publish(moment_s)
-        for watch in self.watches:
-            if late_s > watch.link.down_s / 2:
-                watch.health = machine.undecided(watch.health)
-                self.touched.add(watch)
-
-    def hear(self, answer: Answer, moment_s: float) -> None:
-        """Somebody has answered."""
-        side = self.sides[answer.family]
-        watch = side.watches.get(answer.interface)
-        if watch and answer.ask in watch.asks:
-            if not watch.health.proven:
-                self.publish_s = min(self.publish_s, moment_s + 1)  # somebody may be waiting to see it
-            watch.health = machine.answered(watch.health, answer.ask, moment_s, watch.pace,
-                                            side.alone(watch, moment_s))
-            watch.took_s = answer.took_s
-            watch.count(moment_s, 0, 1)
-            self.touched.add(watch)
-
-    def attend(self, watch: Watch, moment_s: float) -> None:
-        """Judges a link, and asks by it."""
-        watch.health = machine.judged(watch.health, moment_s, watch.pace)
-        if watch.way and watch.probed and moment_s >= self.sides[watch.family].ask_s(watch):
-            asked = tuple([ask for ask in machine.chosen(watch.health, watch.asks) if self.ask(watch, ask, moment_s)])
-            watch.health = machine.sent(watch.health, asked, moment_s)
-            watch.count(moment_s, len(asked), 0)
-            if watch.health.unanswered == MANY_UNANSWERED:
-                self.prober.renew(watch.way, moment_s)
-        self.touched.add(watch)
-
-    def ask(self, watch: Watch, ask: Ask, moment_s: float) -> bool:
-        """Sends a probe. False: it was none, for a reason that is this machine's."""
-        assert watch.way
-        errno = self.prober.ask(watch.way, ask, moment_s)
-        if errno in CANNOT and (ask, errno) not in watch.told:
-            watch.told.add((ask, errno))
-            log(f"{watch.way.interface} cannot be checked by asking {ask.address or ask.name}: {CANNOT[errno]}",
-                {"LINK": watch.way.interface})
-        return counts(errno)
+        """Sees whether this process stood still, or the machine slept. What was known before still is: the look that
+        is due must find it in the store."""
+        if late_s >= LATE_S:
+            if self.good_s:
+                self.good_s += late_s
+            if late_s > PUBLISH_S:
+                self.publish(moment_s)
+            self.checking.doubt(late_s)
 
     def conclude(self, moment_s: float) -> None:
-        """Acts on verdicts that are others now."""
-        touched, self.touched = self.touched, set()
-        for side in self.sides.values() if touched else ():
-            others = side.conclude(touched, moment_s)
-            for watch, was, said in others:
-                name, hold = watch.link.interface, watch.checked().hold
-                if hold and said == DEAD and was != ANSWERING:
-                    log(f"{side.of}{name} is dead: {hold.why}", {"LINK": name})
-                elif said == UP and was != RETURNING:
-                    log(f"{side.of}{name} works again", {"LINK": name})
-            if others:
-                self.publish(moment_s)
-                self.look_s = moment_s
-
-    def end_pauses(self, moment_s: float) -> None:
-        """Connections of a link whose cable does not come back are told, or move."""
-        if moment_s < self.pause_ends_s:
-            return
-        over = [watch for watch in self.watches if watch.pause_ends_s() <= moment_s]
-        for watch in over:
-            watch.gone = True
-        self.plan_pauses()
-        self.publish(moment_s)
-        self.look_s = moment_s
-
-    def plan_pauses(self) -> None:
-        """Notes when the first of the links' pauses ends."""
-        self.pause_ends_s = min([watch.pause_ends_s() for watch in self.watches], default=NEVER)
+        """What is news of the links is in the store when the next look begins, which is due."""
+        if self.checking.conclude(moment_s):
+            self.publish(moment_s)
+            self.look_s = moment_s
 
     def publish(self, moment_s: float) -> None:
         """Puts into the store what is known of the links, as valid as the last look was good."""
-        if not self.good_s:
-            return
         try:
-            self.store.prepare()
-            for side in self.sides.values():
-                checked = side.checked()
-                self.store.watch(checked, int(self.good_s), side.family)
-                if checked.keys() != side.published:  # others have a rule now by which TCP waits for its cable
-                    side.published = set(checked)
-                    self.look_s = moment_s
+            if self.good_s and self.checking.publish(self.good_s):
+                self.look_s = moment_s
         except OSError as error:
             self.complain(f"{error.filename}: {error.strerror}: the monitor's findings are not kept")
 
@@ -322,7 +225,7 @@ class Monitor:
         if self.mistaken:
             return MISTAKES
         held = self.sights[0].state.held if self.sights else {}
-        four, six = [side.uplinks if side else () for side in map(self.sides.get, FAMILIES)]
+        four, six = self.checking.uplinks()
         return brief(self.config, four, held, not self.sights, self.counts and not self.failure, six)
 
     def expose(self) -> None:
@@ -335,22 +238,11 @@ class Monitor:
 
     def measured(self) -> str:
         """The metrics of now."""
-        four, six = [self.measured_of(side) if side else [] for side in map(self.sides.get, FAMILIES)]
+        carriers = {name: one.carrier for sight in self.sights[:1] for name, one in sight.interfaces.items()}
+        four, six = [metrics.measured(side, carriers) if side else []
+                     for side in map(self.checking.sides.get, FAMILIES)]
         in_order = not self.failure and self.counts
         return metrics.text(VERSION, four, STATES, in_order, time() - (now_s() - self.good_s), six)
-
-    def measured_of(self, side: Side) -> list[metrics.Measured]:
-        """What is told of the links in a family."""
-        shares = metrics.shares(side.uplinks, self.carriers)
-        links = []
-        for uplink in side.uplinks:
-            name, lease, watch = uplink.link.interface, uplink.lease, side.watches[uplink.link.interface]
-            links.append(metrics.Measured(
-                name, uplink.link.table, lease.address, "" if lease.gateway == ON_DEVICE else lease.gateway,
-                uplink.link.tier, uplink.link.weight,
-                uplink.state, self.carriers.get(name, False), verdict(watch.health) == UP, shares.get(name, 0.0),
-                watch.changes, watch.asked, watch.answered, watch.took_s, watch.lost() / 100))
-        return links
 
     # Looking
 
@@ -402,10 +294,10 @@ class Monitor:
             raise Invalid("\n".join(config.errors))
         self.config = config
         if not config.links or self.store.flushed():
-            self.stock(())
+            self.sights = ()
+            self.follow()
+            self.take()
             return None
-        if self.adopted is None:
-            self.adopted = {family: self.store.checked(int(now_s()), family) for family in FAMILIES}
         if taking_up:
             take_up(config, self.store, config.interfaces)
         # It tells of IPv4's sysctls of interfaces alone. The others are seen to once in a while.
@@ -420,7 +312,9 @@ class Monitor:
             if self.counts != before:
                 self.publish_s = self.good_s
         self.pinned = sights[0].state.pinned if sights else self.pinned
-        self.stock(sights)
+        self.sights = sights
+        self.follow()
+        self.take()
         self.mend()
         return seen if sights and in_order(sights[0]) else None
 
@@ -432,80 +326,28 @@ class Monitor:
             self.mend_s = now_s() + LOOK_S
             start("apply")
 
+    def follow(self) -> None:
+        """Has the kernel tell of main's routes by the links' interfaces. Of what came before nobody has told."""
+        if self.changes.follow(self.indexes()):
+            self.look_s = now_s()
+
     def indexes(self) -> frozenset[int]:
         """Of the links' interfaces."""
         return frozenset([one.ifindex for sight in self.sights[:1] for one in sight.interfaces.values()])
 
-    def servers6(self, moment_s: float) -> dict[str, tuple[str, ...]]:
-        """The name servers of IPv6 by each link: those that routers advertise, and those that its client has told."""
-        advertised = self.advertised.known(moment_s) if self.advertised else {}
-        return {name: (*advertised.get(interface.ifindex, ()), *self.store.name_servers6(name))
-                for sight in self.sights if sight.family == IPV6.number
-                for name, interface in sight.interfaces.items()}
-
-    def stock(self, sights: tuple[Sight, ...]) -> None:
-        """Takes what was seen of the links into the watches."""
+    def take(self) -> None:
+        """What was seen of the links is for the checking, and for those who are told of transitions."""
         moment_s = now_s()
-        self.sights = sights
-        servers = self.servers6(moment_s)
-        facts = *[_facts(sight) for sight in sights], servers
-        if facts == self.seen:
+        if not self.checking.take(self.sights, moment_s):
             return
-        self.seen = facts
-        if self.changes.follow(self.indexes()):
-            self.look_s = moment_s
-        if sights:
-            self.carriers = {name: one.carrier for name, one in sights[0].interfaces.items()}
-        by_family = {sight.family: sight for sight in sights}
-        for family in FAMILIES:
-            if family in by_family or family in self.sides:
-                self.stock_side(self.sides.setdefault(family, Side(family)), by_family.get(family), servers, moment_s)
-        self.adopted = {}
-        self.watches = [watch for side in self.sides.values() for watch in side.watches.values()]
-        self.plan_pauses()
-        if sights:
+        if self.sights:
             before, before6 = self.standings, self.standings6
-            four, six = [side.uplinks if side else () for side in map(self.sides.get, FAMILIES)]
+            four, six = self.checking.uplinks()
             self.standings, self.standings6 = standings(four), standings6(six)
             self.tell([*notices(before, self.standings), *notices6(before6, self.standings6)] if before is not None
                       else [beginning(self.standings, self.standings6)])
-        self.touched = set(self.watches)
         self.conclude(moment_s)
         self.publish_s = moment_s
-
-    def stock_side(self, side: Side, sight: Sight | None, servers: dict[str, tuple[str, ...]],
-                   moment_s: float) -> None:
-        """Of one family; the name servers are those of IPv6. A link that never had anything of IPv6 is none there."""
-        side.uplinks = tuple([uplink for uplink in judged(sight).uplinks
-                              if side.family == IPV4.number or uplink.state != NO_LEASE
-                              or uplink.link.interface in side.watches]) if sight else ()
-        for name in side.watches.keys() - {uplink.link.interface for uplink in side.uplinks}:
-            self.prober.forget(name, side.family)
-            side.forget(name)
-        for uplink in side.uplinks:
-            name = uplink.link.interface
-            watch = side.watches.get(name)
-            if not watch:
-                watch = side.watches[name] = Watch(uplink.link, side.family)
-                if side.family == IPV6.number and self.advertised and not servers.get(name):
-                    self.advertised.solicit(uplink.ifindex)
-            watch.changes += uplink.state != watch.state
-            watch.state = uplink.state
-            known = servers.get(name, ()) if side.family == IPV6.number else uplink.lease.name_servers
-            if watch.stands(uplink, sight.interfaces.get(name) if sight else None, known):
-                self.prober.forget(name, side.family)
-            if watch.carries(moment_s):
-                self.publish_s = self.look_s = moment_s
-            adopted = self.adopted.get(side.family, {}) if self.adopted else {}
-            if name in adopted:
-                watch.adopt(adopted[name])
-                side.verdicts[name] = verdict(watch.health)
-        side.survey()
-        for place, watch in enumerate(side.watches.values()):
-            if not watch.health.asked_s and watch.probed:  # soon, but not all at the same moment
-                first_s = min(watch.link.interval_s, FIRST_S) * place / len(side.watches)
-                first_s += SOLICITED_S * (side.family == IPV6.number)
-                watch.health = watch.health._replace(asked_s=moment_s + first_s - side.ask_s(watch))
 
     # Telling
 
@@ -513,11 +355,11 @@ class Monitor:
         """What systemctl shows."""
         if self.failure:
             return self.failure.replace("\n", "; ")
-        four = self.sides[IPV4.number].watches
+        four = self.checking.sides[IPV4.number].watches
         if not four:
             return "no links" if not self.config.links else "flushed: nothing is looked at"
-        dead = [side.of + name for side in self.sides.values() for name, said in sorted(side.verdicts.items())
-                if said not in (UP, RETURNING)]
+        dead = [side.of + name for side in self.checking.sides.values()
+                for name, said in sorted(side.verdicts.items()) if said not in (UP, RETURNING)]
         checked = sum([watch.probed for watch in four.values()])
         return f"{checked} of {len(four)} links are checked; " + (
             f"dead: {', '.join(dead)}" if dead else "none is dead")
@@ -528,13 +370,6 @@ class Monitor:
             for line in words.split("\n"):
                 log(line)
         self.failure = words
-
-
-def _facts(sight: Sight) -> tuple[object, ...]:
-    """All of what was seen that says how the links are, but for the kernel's routing."""
-    state = sight.state
-    verdicts = {name: one.hold.reach for name, one in state.checked.items() if one.hold}
-    return sight.config, sight.interfaces, state.leases, state.held, state.objections, verdicts
 
 
 def _words(error: Exception) -> str:

@@ -3,9 +3,12 @@
 from posix import F_OK, access
 
 from ..config import METRICS_DIRECTORIES, NONE_AT_ALL
+from ..model import ON_DEVICE
 from ..record import NamedTuple
 from ..routing import Uplink
 from ..store import replace
+from .health import UP, verdict
+from .side import Side
 
 DIRECTORY = METRICS_DIRECTORIES[0]  # of Debian's package: it reads each *.prom there
 FILE = f"{DIRECTORY}/dhcp-lb.prom"
@@ -65,6 +68,20 @@ def shares(uplinks: tuple[Uplink, ...], carriers: dict[str, bool]) -> dict[str, 
     tier = min([link.tier for link in ready], default=0)
     weights = {link.interface: link.weight for link in ready if link.tier == tier}
     return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+
+def measured(side: Side, carriers: dict[str, bool]) -> list[Measured]:
+    """What is told of the links of a family."""
+    parts = shares(side.uplinks, carriers)
+    links = []
+    for uplink in side.uplinks:
+        name, lease, watch = uplink.link.interface, uplink.lease, side.watches[uplink.link.interface]
+        links.append(Measured(
+            name, uplink.link.table, lease.address, "" if lease.gateway == ON_DEVICE else lease.gateway,
+            uplink.link.tier, uplink.link.weight,
+            uplink.state, carriers.get(name, False), verdict(watch.health) == UP, parts.get(name, 0.0),
+            watch.changes, watch.asked, watch.answered, watch.took_s, watch.lost() / 100))
+    return links
 
 
 def path(setting: str) -> str:

@@ -9,6 +9,8 @@ from .health import UP, verdict
 from .watch import Watch, works
 
 MANY_UNANSWERED = 2  # of a link that serves: those that wait in their tiers are probed as often as it is
+FIRST_S = 2.0  # within which each link is asked for the first time
+SOLICITED_S = 1.0  # after which it is, in IPv6: a router says within half of that who its name servers are
 
 
 class Side:
@@ -52,6 +54,14 @@ class Side:
         """Sees anew which links work."""
         self.working = {name for name, watch in self.watches.items() if works(watch)}
         self.serving = self._serving_tier()
+
+    def spread(self, moment_s: float) -> None:
+        """Has the links that nobody has been asked by yet asked soon, but not all at the same moment."""
+        for place, watch in enumerate(self.watches.values()):
+            if not watch.health.asked_s and watch.probed:
+                first_s = min(watch.link.interval_s, FIRST_S) * place / len(self.watches)
+                first_s += SOLICITED_S * (self.family == IPV6.number)
+                watch.health = watch.health._replace(asked_s=moment_s + first_s - self.ask_s(watch))
 
     def conclude(self, touched: set[Watch], moment_s: float) -> list[tuple[Watch, str, str]]:
         """Those of the links of which something is known since the last conclusion whose verdict is another one, what

@@ -1,0 +1,207 @@
+"""Whether the provider of each link answers: whom it asks and when, what it hears, what it concludes of that, and what
+the store knows of it."""
+
+from errno import EOPNOTSUPP, EPERM
+from posix import F_OK, access
+
+from ..address import FAMILIES, IPV4, IPV6
+from ..change import judged
+from ..log import log
+from ..model import Checked
+from ..routing import NO_LEASE, Uplink
+from ..sight import IF_INET6, Sight
+from ..store import Store
+from . import health as machine
+from .advertised import Advertisements
+from .asks import Ask
+from .health import ANSWERING, DEAD, NEVER, RETURNING, UP, verdict
+from .probe import Prober, counts
+from .side import MANY_UNANSWERED, Side
+from .watch import Watch
+
+TOGETHER_S = 0.02  # so late a probe may be
+CANNOT = {EPERM: "a firewall of this machine lets no probe out",
+          EOPNOTSUPP: "its entry among the neighbours is permanent, or there is no name server to ask"}
+
+
+class Checking:
+    """Asks by each link, hears the answers, and judges."""
+
+    def __init__(self, store: Store) -> None:
+        """PermissionError without CAP_NET_RAW."""
+        self.store = store
+        self.prober = Prober()
+        self.advertised = Advertisements() if access(IF_INET6, F_OK) else None
+        self.sides = {IPV4.number: Side(IPV4.number)}  # by family; that of IPv6 from the first look on that sees any
+        self.watches: list[Watch] = []  # those of all families
+        self.facts: tuple[object, ...] = ()  # what they were made from
+        self.adopts = True  # until they are made for the first time, what a monitor before this one has found
+        self.touched: set[Watch] = set()  # those of which something is known since the last conclusion
+        self.pause_ends_s = NEVER  # the first of their pauses
+
+    def due_s(self) -> float:
+        """When somebody is to be asked, or something is to be concluded, although nothing has come."""
+        # A probe may be a moment late. Of hundreds of links some are asked in one turn then, and not each in its own.
+        asks_s = min([watch.due_s for watch in self.watches], default=NEVER) + TOGETHER_S
+        return min(asks_s, self.pause_ends_s)
+
+    def indexes(self) -> frozenset[int]:
+        """Of the interfaces by which packets are sent."""
+        return frozenset([watch.way.ifindex for watch in self.watches if watch.way])
+
+    def uplinks(self) -> list[tuple[Uplink, ...]]:
+        """The links as they were seen last, in IPv4 and in IPv6."""
+        return [side.uplinks if side else () for side in map(self.sides.get, FAMILIES)]
+
+    # What is seen
+
+    def take(self, sights: tuple[Sight, ...], moment_s: float) -> bool:
+        """Makes the watches from what was seen of the links. False: they are made from that already."""
+        servers = self.servers6(sights, moment_s)
+        facts = *[_facts(sight) for sight in sights], servers
+        if facts == self.facts:
+            return False
+        self.facts = facts
+        by_family = {sight.family: sight for sight in sights}
+        for family in FAMILIES:
+            if family in by_family or family in self.sides:
+                adopted = self.store.checked(int(moment_s), family) if self.adopts else {}
+                side = self.sides.setdefault(family, Side(family))
+                self.take_side(side, by_family.get(family), servers, adopted)
+                side.survey()
+                side.spread(moment_s)
+        self.adopts = False
+        self.watches = [watch for side in self.sides.values() for watch in side.watches.values()]
+        # The pause of a cable that is back is over at once.
+        self.pause_ends_s = min([moment_s if watch.carries(moment_s) else watch.pause_ends_s()
+                                 for watch in self.watches], default=NEVER)
+        self.touched = set(self.watches)
+        return True
+
+    def take_side(self, side: Side, sight: Sight | None, servers: dict[str, tuple[str, ...]],
+                  adopted: dict[str, Checked]) -> None:
+        """Of one family; the name servers are those of IPv6. A link that never had anything of IPv6 is none there."""
+        side.uplinks = tuple([uplink for uplink in judged(sight).uplinks
+                              if side.family == IPV4.number or uplink.state != NO_LEASE
+                              or uplink.link.interface in side.watches]) if sight else ()
+        for name in side.watches.keys() - {uplink.link.interface for uplink in side.uplinks}:
+            self.prober.forget(name, side.family)
+            side.forget(name)
+        for uplink in side.uplinks:
+            name = uplink.link.interface
+            watch = side.watches.get(name)
+            if not watch:
+                watch = side.watches[name] = Watch(uplink.link, side.family)
+                if side.family == IPV6.number and self.advertised and not servers.get(name):
+                    self.advertised.solicit(uplink.ifindex)
+            watch.changes += uplink.state != watch.state
+            watch.state = uplink.state
+            known = servers.get(name, ()) if side.family == IPV6.number else uplink.lease.name_servers
+            if watch.stands(uplink, sight.interfaces.get(name) if sight else None, known):
+                self.prober.forget(name, side.family)
+            if name in adopted:
+                watch.adopt(adopted[name])
+                side.verdicts[name] = verdict(watch.health)
+
+    def servers6(self, sights: tuple[Sight, ...], moment_s: float) -> dict[str, tuple[str, ...]]:
+        """The name servers of IPv6 by each link: those that routers advertise, and those that its client has told."""
+        advertised = self.advertised.known(moment_s) if self.advertised else {}
+        return {name: (*advertised.get(interface.ifindex, ()), *self.store.name_servers6(name))
+                for sight in sights if sight.family == IPV6.number for name, interface in sight.interfaces.items()}
+
+    # What is asked, and answered
+
+    def hear_routers(self, moment_s: float, indexes: frozenset[int]) -> None:
+        """Takes what routers advertise by the interfaces with these indexes."""
+        if self.advertised:
+            self.advertised.hear(moment_s, indexes)
+
+    def hear(self, moment_s: float) -> bool:
+        """Takes the answers. True: a link has its first one, and somebody may be waiting to see it."""
+        first = False
+        for answer in self.prober.answers(moment_s):
+            side = self.sides[answer.family]
+            watch = side.watches.get(answer.interface)
+            if watch and answer.ask in watch.asks:
+                first = first or not watch.health.proven
+                watch.health = machine.answered(watch.health, answer.ask, moment_s, watch.pace,
+                                                side.alone(watch, moment_s))
+                watch.took_s = answer.took_s
+                watch.count(moment_s, 0, 1)
+                self.touched.add(watch)
+        return first
+
+    def attend(self, moment_s: float) -> None:
+        """Judges each link that is due, and asks by it."""
+        for watch in [watch for watch in self.watches if watch.due_s <= moment_s]:
+            watch.health = machine.judged(watch.health, moment_s, watch.pace)
+            if watch.way and watch.probed and moment_s >= self.sides[watch.family].ask_s(watch):
+                asked = tuple([ask for ask in machine.chosen(watch.health, watch.asks)
+                               if self.ask(watch, ask, moment_s)])
+                watch.health = machine.sent(watch.health, asked, moment_s)
+                watch.count(moment_s, len(asked), 0)
+                if watch.health.unanswered == MANY_UNANSWERED:
+                    self.prober.renew(watch.way, moment_s)
+            self.touched.add(watch)
+
+    def ask(self, watch: Watch, ask: Ask, moment_s: float) -> bool:
+        """Sends a probe. False: it was none, for a reason that is this machine's."""
+        assert watch.way
+        errno = self.prober.ask(watch.way, ask, moment_s)
+        if errno in CANNOT and (ask, errno) not in watch.told:
+            watch.told.add((ask, errno))
+            log(f"{watch.way.interface} cannot be checked by asking {ask.address or ask.name}: {CANNOT[errno]}",
+                {"LINK": watch.way.interface})
+        return counts(errno)
+
+    def doubt(self, late_s: float) -> None:
+        """Draws no conclusion from a silence of which this process has missed so much. What came meanwhile has been
+        read."""
+        for watch in self.watches:
+            if late_s > watch.link.down_s / 2:
+                watch.health = machine.undecided(watch.health)
+                self.touched.add(watch)
+
+    # What is concluded
+
+    def conclude(self, moment_s: float) -> bool:
+        """Whether anything else is to be said of a link: its verdict is another one, or its pause is over."""
+        touched, self.touched = self.touched, set()
+        news = self.end_pauses(moment_s)
+        for side in self.sides.values() if touched else ():
+            for watch, was, said in side.conclude(touched, moment_s):
+                name, hold = watch.link.interface, watch.checked().hold
+                if hold and said == DEAD and was != ANSWERING:
+                    log(f"{side.of}{name} is dead: {hold.why}", {"LINK": name})
+                elif said == UP and was != RETURNING:
+                    log(f"{side.of}{name} works again", {"LINK": name})
+                news = True
+        return news
+
+    def end_pauses(self, moment_s: float) -> bool:
+        """Connections of a link whose cable does not come back are told, or move."""
+        if moment_s < self.pause_ends_s:
+            return False
+        for watch in self.watches:
+            watch.gone = watch.gone or watch.pause_ends_s() <= moment_s
+        self.pause_ends_s = min([watch.pause_ends_s() for watch in self.watches], default=NEVER)
+        return True
+
+    def publish(self, good_s: float) -> bool:
+        """Puts into the store what is known of the links, as valid as a look that was good at `good_s`. True: it is of
+        others than before, and those have a rule by which TCP waits for its cable. Raises OSError."""
+        self.store.prepare()
+        checked = {side: side.checked() for side in self.sides.values()}
+        for side, found in checked.items():
+            self.store.watch(found, int(good_s), side.family)
+        others = [side for side, found in checked.items() if found.keys() != side.published]
+        for side in others:
+            side.published = set(checked[side])
+        return bool(others)
+
+
+def _facts(sight: Sight) -> tuple[object, ...]:
+    """All of what was seen that says how the links are, but for the kernel's routing."""
+    state = sight.state
+    verdicts = {name: one.hold.reach for name, one in state.checked.items() if one.hold}
+    return sight.config, sight.interfaces, state.leases, state.held, state.objections, verdicts
