@@ -2,28 +2,24 @@
 
 It looks (looking.py): a change in the kernel is answered at once by `reconcile`, as if a client had told. It checks
 (checking.py): whether the provider of each link answers. What it finds out is a hold in the store, and `reconcile`
-does the rest; nothing here touches the routing."""
+does the rest; nothing here touches the routing. It tells (telling.py): how the links are."""
 
 from posix import chdir, pipe, read, set_blocking, umask
 from select import EPOLLIN, epoll
-from time import CLOCK_MONOTONIC, clock_gettime, time
+from time import CLOCK_MONOTONIC, clock_gettime
 
-from .. import VERSION
-from ..address import FAMILIES, IPV4
 from ..config import Invalid
 from ..lock import Deadline
 from ..log import log
 from ..reconcile import reconcile
-from ..routing import STATES, Uplink
 from ..store import Store
-from . import metrics, systemd
-from .brief import MISTAKES, announce, brief, silence
+from . import systemd
+from .brief import silence
 from .checking import Checking
-from .handover import Handover
-from .health import NEVER, RETURNING, UP
+from .health import NEVER
 from .instance import claim
 from .looking import Looking, now_s
-from .notices import Standing, Standing6, beginning, notices, notices6, standings, standings6
+from .telling import Telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,10 +56,7 @@ class Monitor:
         self.store = store
         self.checking = Checking(store)
         self.looking = Looking(store)
-        self.tell = Handover()
-        self.standings: dict[str, Standing] | None = None  # that were told; None = nothing has been seen yet
-        self.standings6: dict[str, Standing6] = {}
-        self.failure = ""  # that was told last; "" = nothing is wrong
+        self.telling = Telling(store)
         self.wakeup, wake = pipe()
         set_blocking(self.wakeup, False)
         set_blocking(wake, False)
@@ -127,8 +120,8 @@ class Monitor:
         if self.publish_s <= moment_s:
             self.publish_s = moment_s + PUBLISH_S
             self.publish(moment_s)
-            self.announce()
-            self.expose()
+            self.telling.announce(self.looking, self.checking)
+            self.telling.expose(self.looking, self.checking)
         if self.alive_s and moment_s >= self.told_alive_s + self.alive_s:
             self.told_alive_s = moment_s
             systemd.notify("WATCHDOG=1")
@@ -183,7 +176,7 @@ class Monitor:
             if self.looking.good_s and self.checking.publish(self.looking.good_s):
                 self.looking.at(moment_s)
         except OSError as error:
-            self.complain(f"{error.filename}: {error.strerror}: the monitor's findings are not kept")
+            self.telling.complain(f"{error.filename}: {error.strerror}: the monitor's findings are not kept")
 
     def look(self, moment_s: float) -> None:
         """Looks, and has those know it who wait for it."""
@@ -193,76 +186,20 @@ class Monitor:
             return
         if not failure:
             self.take()
-        if self.complain(failure) or self.looking.counts != counts:
+        if self.telling.complain(failure) or self.looking.counts != counts:
             self.publish_s = moment_s
         if not self.ready:
             self.ready = systemd.notify("READY=1")
-        systemd.notify(f"STATUS={self.summary()}")
+        systemd.notify(f"STATUS={self.telling.summary(self.looking, self.checking)}")
 
     def take(self) -> None:
         """What was seen of the links is for the checking, and for those who are told of transitions."""
         moment_s = now_s()
         if self.checking.take(self.looking.sights, moment_s):
             if self.looking.sights:
-                self.transitions(*self.checking.uplinks())
+                self.telling.transitions(*self.checking.uplinks())
             self.conclude(moment_s)
             self.publish_s = moment_s
-
-    # Telling
-
-    def complain(self, words: str) -> bool:
-        """Tells what went wrong, once; "" = nothing does any more. Whether that is news."""
-        news = words != self.failure
-        for line in words.split("\n") if words and news else ():
-            log(line)
-        self.failure = words
-        return news
-
-    def transitions(self, four: tuple[Uplink, ...], six: tuple[Uplink, ...]) -> None:
-        """Tells the log and the scripts of each transition; the first time, the log how the links are."""
-        before, before6 = self.standings, self.standings6
-        self.standings, self.standings6 = standings(four), standings6(six)
-        self.tell([*notices(before, self.standings), *notices6(before6, self.standings6)] if before is not None
-                  else [beginning(self.standings, self.standings6)])
-
-    def announce(self) -> None:
-        """Has `status --brief` know of other users."""
-        found = MISTAKES
-        if not self.looking.mistaken:
-            four, six = self.checking.uplinks()
-            held = self.looking.sights[0].state.held if self.looking.sights else {}
-            in_order = self.looking.counts and not self.failure
-            found = brief(self.looking.config, four, held, not self.looking.sights, in_order, six)
-        try:
-            announce(self.store, found, int(now_s()))
-        except OSError as error:
-            self.complain(f"{error.filename}: {error.strerror}: nobody but root sees how the links are")
-
-    def expose(self) -> None:
-        """Writes the metrics, if somebody reads them."""
-        if not (file := metrics.path(self.looking.config.settings.metrics)):
-            return
-        carriers = {name: one.carrier for sight in self.looking.sights[:1] for name, one in sight.interfaces.items()}
-        four, six = [metrics.measured(side, carriers) if side else []
-                     for side in map(self.checking.sides.get, FAMILIES)]
-        in_order, good_s = self.looking.counts and not self.failure, time() - (now_s() - self.looking.good_s)
-        try:
-            metrics.write(file, metrics.text(VERSION, four, STATES, in_order, good_s, six))
-        except OSError as error:
-            self.complain(f"{error.filename}: {error.strerror}: there are no metrics")
-
-    def summary(self) -> str:
-        """What systemctl shows."""
-        if self.failure:
-            return self.failure.replace("\n", "; ")
-        four = self.checking.sides[IPV4.number].watches
-        if not four:
-            return "no links" if not self.looking.config.links else "flushed: nothing is looked at"
-        dead = [side.of + name for side in self.checking.sides.values() for name, said in sorted(side.verdicts.items())
-                if said not in (UP, RETURNING)]
-        checked = sum([watch.probed for watch in four.values()])
-        return f"{checked} of {len(four)} links are checked; " + (
-            f"dead: {', '.join(dead)}" if dead else "none is dead")
 
 
 def _fail(message: str) -> int:
