@@ -37,11 +37,14 @@ class View(NamedTuple):
     changes: tuple[Change, ...]  # from `have` to `want`
 
 
-_wanted: "dict[int, tuple[tuple[object, ...], Routing]]" = {}  # by family: what the last one was wanted for, and it
+_answers: "dict[int, tuple[tuple[object, ...], Routing]]" = {}
+"""By family: the last question to `desired`, which is pure, and the answer. A monitor looks again and again, and
+mostly it is the kernel's routing alone that is another one."""
 
 
 def judged(sight: Sight) -> View:
-    """Pure: what a run wants, from what it has seen."""
+    """What a run wants, from what it has seen and from nothing else. If the last question to `desired` was the same,
+    its answer is taken."""
     config, state, interfaces, rules, routes, others, lan_metric, family, parts, _ = sight
     settings = config.settings
     have = routing(rules, routes)
@@ -57,11 +60,10 @@ def judged(sight: Sight) -> View:
                              if len(one.nexthops) == 1 and not one.rest and not one.only_from]))
     facts = (uplinks, settings, MULTIPATH not in state.objections, pins, config.policies, frozenset(state.checked),
              foreign, family, is_translated(sight))
-    # A monitor looks again and again, and mostly it is the kernel's routing alone that is another one.
-    before, want = _wanted.get(family, ((), Routing()))
+    before, want = _answers.get(family, ((), Routing()))
     if facts != before:
         want = desired(*facts)
-        _wanted[family] = facts, want
+        _answers[family] = facts, want
     if oifs := frozenset([uplink.ifindex for uplink in uplinks if uplink.state == KEPT]):
         want = kept(want, have, oifs, settings.shared())
     return View(uplinks, have, want, changes(have, want, settings.shared()))
