@@ -237,7 +237,7 @@ def test_a_mask_of_a_file_of_2_0_holds_for_its_new_name(machine: Machine) -> Non
             assert machine.sh(f"cd {directory}; ls *dhcp-lb*; readlink *dhcp-lb*") == "10-dhcp-lb.conf\n/dev/null\n"
 
 
-def test_an_upgrade_from_2_0_leaves_its_hash_until_the_next_boot_where_nothing_is_pinned(machine: Machine) -> None:
+def test_an_upgrade_from_2_0_leaves_its_hash_until_the_next_boot_without_pins(machine: Machine) -> None:
     """Where connections are pinned it is set at once: debian/tests/machine."""
     machine.install()
     # 2.0 had this file, and systemd runs.
