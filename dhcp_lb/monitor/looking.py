@@ -18,7 +18,7 @@ from ..verbs.counts import speak
 from . import systemd
 from .changes import Changes, drain, tables
 from .health import NEVER
-from .process import start
+from .process import remake_table
 from .vouch import Times, in_order, times, vouch
 
 APART_S = 0.05  # between two looks: changes come in groups
@@ -164,7 +164,7 @@ class Looking:
             self.mend_s = 0.0
         elif self.mend_s <= now_s():
             self.mend_s = now_s() + LOOK_S
-            start("apply")
+            remake_table()
 
     def indexes(self) -> frozenset[int]:
         """Of the links' interfaces."""

@@ -8,7 +8,8 @@ from ..model import LOST, NO, NO_NFT, State
 from ..rtnetlink import Rtnetlink
 from .nft import ruleset
 from .overlap import overlaps
-from .pins import FILE, NOT_PINNED, are_wanted, foreign_rules
+from .pins import NOT_PINNED, are_wanted, foreign_rules
+from .table import FILE
 
 NFTABLES = "/etc/nftables.conf"
 INCLUDE = f'include "{os.path.dirname(FILE)}/*.nft"'

@@ -16,10 +16,8 @@ from ..sight import look6, now_s
 from ..store import Store, read, replace
 from .conntrack import seed
 from .nft import installed, load
-from .table import REMOVE, text
+from .table import DIRECTORY, FILE, REMOVE, text
 
-DIRECTORY = "/var/lib/dhcp-lb"
-FILE = f"{DIRECTORY}/dhcp-lb.nft"  # for a line `include "/var/lib/dhcp-lb/*.nft"` in /etc/nftables.conf
 FORWARDING = ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding")
 
 

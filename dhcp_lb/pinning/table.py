@@ -7,6 +7,8 @@ from ..marks import lowest
 from ..model import Link
 from ..nfnetlink import TABLE
 
+DIRECTORY = "/var/lib/dhcp-lb"
+FILE = f"{DIRECTORY}/dhcp-lb.nft"  # for a line `include "/var/lib/dhcp-lb/*.nft"` in /etc/nftables.conf
 REMOVE = f"table inet {TABLE}\ndelete table inet {TABLE}\n"  # the first line makes the second one succeed always
 
 # At mangle + 5: behind everybody at mangle. Tailscale's `ct state established,related meta mark set
