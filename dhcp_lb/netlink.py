@@ -84,18 +84,7 @@ class Netlink:
     def begin(self, kind: int, body: bytes, enough: "Callable[[list[bytes]], bool]") -> list[bytes]:
         """The messages of a dump, without their headers, up to the answer with which they are `enough`. The kernel
         keeps the rest for this socket, which is of no more use."""
-        self.sequence += 1
-        self.socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, body))
-        found: list[bytes] = []
-        while not found or not enough(found):
-            for answer, flags, _, reply in messages(self.socket.recv(RECEIVE)):
-                if answer == NLMSG_DONE:
-                    return found
-                if answer == NLMSG_ERROR:
-                    errno, words = refusal(flags, reply)
-                    raise OSError(errno, words or strerror(errno))
-                found.append(reply)
-        return found
+        return self._dump_once(kind, body, enough)[0]
 
     def send(self, requests: list[tuple[int, int, bytes]]) -> list[tuple[int, int, str]]:
         """Sends messages (type, flags, body) and returns the refusals: the message's place, the errno, and the
@@ -134,14 +123,15 @@ class Netlink:
             # hundreds of links.
             self.socket.setsockopt(SOL_SOCKET, option, size)
 
-    def _dump_once(self, kind: int, body: bytes) -> tuple[list[bytes], bool]:
-        """The messages of a dump, without their headers, and whether something changed meanwhile. Then they may not
-        fit together."""
+    def _dump_once(self, kind: int, body: bytes, enough: "Callable[[list[bytes]], bool] | None" = None,
+                   ) -> tuple[list[bytes], bool]:
+        """The messages of a dump, without their headers, to its end or until they are `enough`; and whether something
+        changed meanwhile. Then they may not fit together."""
         self.sequence += 1
         self.socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, body))
         found: list[bytes] = []
         interrupted = 0
-        while True:
+        while not (enough and found and enough(found)):
             for answer, flags, _, reply in messages(self.socket.recv(RECEIVE)):
                 interrupted |= flags & NLM_F_DUMP_INTR
                 if answer == NLMSG_DONE:
@@ -150,6 +140,7 @@ class Netlink:
                     errno, words = refusal(flags, reply)
                     raise OSError(errno, words or strerror(errno))
                 found.append(reply)
+        return found, bool(interrupted)
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
