@@ -201,10 +201,7 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
             foreign: Foreign = Foreign(), family: int = IPV4.number, translated: bool = False) -> Routing:
     """All our rules and routes of one family for these links. Without a `multipath` the best link's single default
     serves. The links with `marks`, by interface, keep their connections. Of those that are `watched` somebody ends a
-    pause. `translated`: what has an address in a link's `prefix6=` may leave by any link.
-
-    A tier is one default with the tier for its metric. So the kernel itself goes on to the next tier when all carriers
-    of a tier are gone."""
+    pause. `translated`: what has an address in a link's `prefix6=` may leave by any link."""
     if settings.enabled == NO:
         return Routing()
     layout = LAYOUTS[family]
@@ -231,16 +228,8 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
             routes.append(Route(MAIN_TABLE, everywhere, METRIC_MAIN + ranks[table], source, SCOPE_UNIVERSE,
                                 (nexthop,)))
         rules += _rules_of_link(uplink, family)
-        mark = marks.get(uplink.link.interface)
-        if mark and (uplink.balanced or uplink.state != DEAD and not uplink.gone):
-            # A connection stays on its link, whatever has changed since it was balanced. Before the source rules: most
-            # packets skip all of those.
-            rules.append(Rule(PREF_PIN, table, family=family, mark=mark, mask=settings.marks))
-            if uplink.link.interface in watched:
-                # Without carrier the table above leads nowhere. A moment's pause is nothing to TCP, but a packet by
-                # another link would have it reset. UDP moves at once.
-                rules.append(Rule(PREF_PAUSE, 0, family=family, action=BLACKHOLE, mark=mark, mask=settings.marks,
-                                  protocol=TCP))
+        if mark := marks.get(uplink.link.interface, 0):
+            rules += _pin_rules(uplink, mark, settings.marks, uplink.link.interface in watched, family)
     rules += _guards(uplinks, family)
     routes += _beside_routes(routed)
     there = {(route.table, route.destination) for route in routes}
@@ -256,17 +245,7 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
         from .policy import rules as rules_of
         rules += rules_of(policies, {uplink.link.interface: uplink.link.table for uplink in routed
                                      if uplink.balanced}, settings.balance_table, family)
-    tiers: dict[int, dict[int, int]] = {}  # tier → table → weight, of the links that are balanced
-    for uplink, weight in zip(uplinks, scaled([uplink.link.weight for uplink in uplinks])):
-        if uplink.balanced:
-            tiers.setdefault(uplink.link.tier, {})[uplink.link.table] = weight
-    for tier, balanced in tiers.items():
-        if multipath or len(balanced) == 1:
-            # In any other order the kernel would hash the flows behind masquerading onto other links.
-            shares = [nexthops[table]._replace(weight=balanced[table] if len(balanced) > 1 else 1)
-                      for table in sorted(balanced)]
-            routes.append(Route(settings.balance_table, everywhere, layout.first_tier + tier - 1, "", SCOPE_UNIVERSE,
-                                tuple(shares)))
+    routes += _shared_routes(uplinks, nexthops, settings.balance_table, multipath, layout)
     return Routing(frozenset(routes), frozenset(rules))
 
 
@@ -278,7 +257,7 @@ def is_default(route: Route) -> bool:
 def _rules_of_link(uplink: Uplink, family: int) -> list[Rule]:
     link, lease = uplink.link, uplink.lease
     # Sockets bound to a link's interface find that link's gateway.
-    rules = [Rule(PREF_DEVICE, link.table, "", "", link.interface, family=family)]
+    rules = [Rule(PREF_DEVICE, link.table, oif=link.interface, family=family)]
     # Replies, and sockets bound to a link's address, leave by that link.
     if family == IPV4.number:
         return [*rules, *([] if uplink.twin else [Rule(PREF_SOURCE, link.table, f"{lease.address}/32")])]
@@ -288,6 +267,18 @@ def _rules_of_link(uplink: Uplink, family: int) -> list[Rule]:
     return [*rules, *[rule for prefix in lease.sources
                       for rule in (Rule(PREF_ASK, link.table, prefix, oif=link.interface, family=family),
                                    Rule(PREF_NEAR, link.table, prefix, family=family, suppress_prefixlength=0))]]
+
+
+def _pin_rules(uplink: Uplink, mark: int, mask: int, watched: bool, family: int) -> list[Rule]:
+    if not uplink.balanced and (uplink.state == DEAD or uplink.gone):
+        return []
+    # A connection stays on its link, whatever has changed since it was balanced. Before the source rules: most packets
+    # skip all of those.
+    pin = Rule(PREF_PIN, uplink.link.table, family=family, mark=mark, mask=mask)
+    # Without carrier the table above leads nowhere. A moment's pause is nothing to TCP, but a packet by another link
+    # would have it reset. UDP moves at once.
+    pause = Rule(PREF_PAUSE, 0, family=family, action=BLACKHOLE, mark=mark, mask=mask, protocol=TCP)
+    return [pin, pause] if watched else [pin]
 
 
 def _is_given_up(uplink: Uplink) -> bool:
@@ -452,6 +443,25 @@ def _routes_of_link(uplink: Uplink, nexthop: Nexthop, layout: Layout) -> list[Ro
         routes += [Route(table, network, layout.of_link, source, SCOPE_UNIVERSE, here) for network in lease.networks]
     elif lease.length < 32:
         routes.append(Route(table, address.network(source, lease.length), layout.of_link, source, SCOPE_LINK, here))
+    return routes
+
+
+def _shared_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int, multipath: bool,
+                   layout: Layout) -> list[Route]:
+    """The defaults by all links that are balanced, one for each tier, with the tier for its metric. So the kernel
+    itself goes on to the next tier when all carriers of a tier are gone."""
+    tiers: dict[int, dict[int, int]] = {}  # tier → table → weight
+    for uplink, weight in zip(uplinks, scaled([uplink.link.weight for uplink in uplinks])):
+        if uplink.balanced:
+            tiers.setdefault(uplink.link.tier, {})[uplink.link.table] = weight
+    routes = []
+    for tier, balanced in tiers.items():
+        if multipath or len(balanced) == 1:
+            # In any other order the kernel would hash the flows behind masquerading onto other links.
+            shares = [nexthops[own]._replace(weight=balanced[own] if len(balanced) > 1 else 1)
+                      for own in sorted(balanced)]
+            routes.append(Route(table, FAMILIES[layout.family].everywhere, layout.first_tier + tier - 1, "",
+                                SCOPE_UNIVERSE, tuple(shares)))
     return routes
 
 
