@@ -14,7 +14,7 @@ from .plan import changes
 from .record import NamedTuple
 from .routing import (KEPT, NO_INTERFACE, NO_LEASE, PREF_DNS, ROUTED, Foreign, Uplink, desired, judge, recovered,
                       released)
-from .rtmessages import route, routing, rule
+from .rtmessages import decode_route, decode_rule, routing
 from .rtnetlink import Rtnetlink
 from .sight import News, Sight, again, now_s
 from .store import Store
@@ -55,8 +55,8 @@ def judged(sight: Sight) -> View:
         leases = {**recovered(have, interfaces, settings), **leases}
     uplinks = judge(links, leases, state.holds(), interfaces)
     pins = marks(config.links, settings.marks) if pins_count(sight) else {}
-    foreign = Foreign(lan_metric, any([_is_of_a_vpn(rule(message)) for message in others]),
-                      tuple([one for one in map(route, parts)
+    foreign = Foreign(lan_metric, any([_is_of_a_vpn(decode_rule(message)) for message in others]),
+                      tuple([one for one in map(decode_route, parts)
                              if len(one.nexthops) == 1 and not one.rest and not one.only_from]))
     facts = (uplinks, settings, MULTIPATH not in state.objections, pins, config.policies, frozenset(state.checked),
              foreign, family, is_translated(sight))
@@ -155,7 +155,7 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
                 break
         else:
             refused = {refusal.change for refusal in refusals}
-            tell(tuple([change for change in view.changes if change in refused]), refusals, sight.interfaces)
+            tell(tuple([one for one in view.changes if one in refused]), refusals, sight.interfaces)
         before, sight = sight, again(kernel, sight)
         same = sight.interfaces == before.interfaces  # if the interfaces changed, the refusals are void
         new = learned(refusals, view.uplinks, view.have, sight.state, sight.interfaces, now_s()) if same else {}
@@ -171,14 +171,14 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
     return sight, view
 
 
-def _release(sight: Sight, marks: list[int]) -> None:
+def _release(sight: Sight, pins: list[int]) -> None:
     """The connections of links that are out are told, or move, at once; by themselves they would wait for their next
     packet, or for ever behind `snat to`. In IPv6 what nobody translates has no other way to go. A firewall that has
     forgotten it would keep its other end out when the link is back."""
-    if marks:
+    if pins:
         from .pinning import conntrack
         try:
-            for mark in marks:
+            for mark in pins:
                 conntrack.release(mark, sight.config.settings.marks, sight.family,
                                   translated=sight.family == IPV6.number and not is_translated(sight))
         except OSError as error:
@@ -195,8 +195,8 @@ def _rehearsed(kernel: Rtnetlink, view: View) -> tuple[Refusal, ...]:
     return refusals
 
 
-def _refused(kernel: Rtnetlink, changes: tuple[Change, ...]) -> tuple[Refusal, ...]:
-    asked, stands_for = rehearsal(changes)
+def _refused(kernel: Rtnetlink, planned: tuple[Change, ...]) -> tuple[Refusal, ...]:
+    asked, stands_for = rehearsal(planned)
     refusals = kernel.write(asked) if asked else ()
     return tuple([refusal._replace(change=stands_for[refusal.change]) for refusal in refusals if refusal.change.add])
 
@@ -251,13 +251,13 @@ def _unfurnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
 def tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces: dict[str, Interface]) -> None:
     """Logs each change as the ip(8) command that does the same. If the kernel refused it, its words follow."""
     from .commands import command
-    names = interface_names([change.what for change in planned],
+    names = interface_names([one.what for one in planned],
                             {interface.ifindex: name for name, interface in interfaces.items()})
     refused = {refusal.change: refusal for refusal in refusals}
-    for change in planned:
-        text = command(change, names)
-        if change in refused:
-            log(f"refused: {text}: {spoken(refused[change].errno, refused[change].words)}")
+    for one in planned:
+        text = command(one, names)
+        if one in refused:
+            log(f"refused: {text}: {spoken(refused[one].errno, refused[one].words)}")
         else:
             log(text)
 
@@ -280,5 +280,5 @@ def _fields(uplink: Uplink) -> dict[str, str]:
 
 def _losers(view: View) -> set[str]:
     """The interfaces of links that lose a route or a rule."""
-    tables = {change.what.table for change in view.changes if not change.add}
+    tables = {one.what.table for one in view.changes if not one.add}
     return {uplink.link.interface for uplink in view.uplinks if uplink.link.table in tables}

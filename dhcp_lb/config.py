@@ -272,7 +272,8 @@ class _Lines:
         """After all other lines: a policy may name a link, or be about marks, that stand further down."""
         if not self.policy_lines:
             return
-        from .policy import MAX_RULES, PASSWD, needs_passwd, parse
+        from .policy import MAX_RULES, PASSWD, needs_passwd
+        from .policy import parse as parse_policy
         passwd = b""
         if any(needs_passwd(fields) for _, fields in self.policy_lines):
             try:
@@ -281,7 +282,7 @@ class _Lines:
                 pass  # its users are unknown, which is told
         rules = 0
         for number, fields in self.policy_lines:
-            policy, mistakes = parse(fields, frozenset(self.interfaces), self.settings.marks, passwd)
+            policy, mistakes = parse_policy(fields, frozenset(self.interfaces), self.settings.marks, passwd)
             before, rules = rules, rules + policy.rules()
             if before <= MAX_RULES < rules:
                 mistakes.append(f"{rules} rules up to this line: must be at most {MAX_RULES}")

@@ -33,10 +33,10 @@ def hook(client: str = "") -> None:
         _log(f"failed, please report it: {_origin(error)}: {error!r}")
 
 
-def _take(environ: "Environ", client: str) -> None:
-    event = parse(environ, now_s(), client)
+def _take(variables: "Environ", client: str) -> None:
+    event = parse(variables, now_s(), client)
     if not event:
-        return _take6(environ) if not client and environ.get(b"reason", b"").endswith(b"6") else None
+        return _take6(variables) if not client and variables.get(b"reason", b"").endswith(b"6") else None
     interface, lease, notes, early, sure = event
     config = read_config()
     store = Store()
@@ -59,7 +59,7 @@ def _take(environ: "Environ", client: str) -> None:
             reconcile(config, store, News(family=IPV4.number))
             return
     if not client and lease.address:  # only that hook compares
-        lease = lease._replace(said=said(environ))
+        lease = lease._replace(said=said(variables))
     before = store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)._replace(begin_s=lease.begin_s)
     new = before._replace(said=lease.said) != lease
     if new:
@@ -76,12 +76,12 @@ def _take(environ: "Environ", client: str) -> None:
     reconcile(config, store, News(interface if new else "", unsaved, family=IPV4.number))
 
 
-def _take6(environ: "Environ") -> None:
+def _take6(variables: "Environ") -> None:
     """An event of a DHCPv6 client. Its addresses are in the kernel, its prefixes and its name servers in no other
     place."""
     from .delegation import merged
     from .delegation import parse as parse6
-    event = parse6(environ, now_s())
+    event = parse6(variables, now_s())
     config = read_config()
     if not event or event.interface not in config.interfaces:
         return

@@ -42,33 +42,33 @@ def names(kind: str, etc: str = ETC, usr: str = USR) -> list[Name]:
     return [name for path in paths for name in _parse(_content(path), path)]
 
 
-def clashes(config: Config, known: Known, path: str = PATH) -> tuple[str, ...]:
+def clashes(config: Config, taken: Known, path: str = PATH) -> tuple[str, ...]:
     """Pure: a message for each of our ids and names that iproute2's files use for something else. Such a table may
     belong to somebody."""
     errors = []
-    for table, name in _ours(config, known):
+    for table, name in _ours(config, taken):
         line = config.lines.get(table)
         place = f"{path}:{line}" if line else path
         hint = "choose another" if line else "move the balance table with `balance-table = NAME ID`"
-        for other in known.tables:
+        for other in taken.tables:
             if other.number == table and other.name != name:
                 errors.append(f"{place}: table id {table} ({name}) is named {other.name} in {other.place}: {hint}")
             if other.name == name and other.number != table:
                 errors.append(f"{place}: table {name} ({table}) has the id {other.number} in {other.place}: {hint}")
-    for other in known.protocols:
+    for other in taken.protocols:
         if (other.number == PROTOCOL) != (other.name == PROTOCOL_NAME):
             errors.append(f"{path}: the protocol {PROTOCOL_NAME} has the number {PROTOCOL}, but {other.place} says "
                           f"{other.number} {other.name}: change it there")
     return tuple(errors)
 
 
-def write_names(config: Config, known: Known, etc: str = ETC) -> tuple[str, ...]:
+def write_names(config: Config, taken: Known, etc: str = ETC) -> tuple[str, ...]:
     """Brings our two drop-ins in line with the configuration, and returns the paths of those that changed. They leave
     out names that another file has already."""
     protocols = [(PROTOCOL, PROTOCOL_NAME)] if config.links else []
     return tuple([f"{directory}/{DROP_IN}"
-                  for directory, ours, theirs in ((f"{etc}/rt_tables.d", _ours(config, known), known.tables),
-                                                  (f"{etc}/rt_protos.d", protocols, known.protocols))
+                  for directory, ours, theirs in ((f"{etc}/rt_tables.d", _ours(config, taken), taken.tables),
+                                                  (f"{etc}/rt_protos.d", protocols, taken.protocols))
                   if _write_drop_in(directory, ours, theirs)])
 
 
@@ -77,22 +77,22 @@ def remove_names(etc: str = ETC) -> None:
     write_names(Config(), Known([], []), etc)
 
 
-def servers(config: Config, known: Known) -> tuple[str, int]:
+def servers(config: Config, taken: Known) -> tuple[str, int]:
     """Pure: the name and the id of the servers' table. Where no line says so, it makes room for somebody else's: only
     what a line says can be a mistake, and files of 2.0 know no such table."""
     settings, default = config.settings, Settings()
     if settings.server_table in config.lines:
         return settings.server_name, settings.server_table
-    others = [one for one in known.tables if (one.name, one.number) != (default.server_name, default.server_table)]
+    others = [one for one in taken.tables if (one.name, one.number) != (default.server_name, default.server_table)]
     return server_place({settings.balance_name, *[link.table_name for link in config.links],
                          *[one.name for one in others]},
                         {settings.balance_table, *config.lines, *[one.number for one in others]})
 
 
-def _ours(config: Config, known: Known) -> list[tuple[int, str]]:
+def _ours(config: Config, taken: Known) -> list[tuple[int, str]]:
     if not config.links:
         return []
-    name, table = servers(config, known)
+    name, table = servers(config, taken)
     return [*[(link.table, link.table_name) for link in config.links],
             (config.settings.balance_table, config.settings.balance_name),
             (table, name)]

@@ -43,7 +43,7 @@ MEDIUM = b"\0"  # the preference of a router that names none (uapi/linux/icmpv6.
 
 def routing(rules: list[bytes], routes: list[bytes]) -> Routing:
     """The rules and routes in the messages of a dump."""
-    return Routing(frozenset(_each(route, routes)), frozenset(_each(rule, rules)))
+    return Routing(frozenset(_each(decode_route, routes)), frozenset(_each(decode_rule, rules)))
 
 
 _before: "dict[tuple[object, int], dict[bytes, Any]]" = {}  # decoder and family → message → what was made of it
@@ -61,7 +61,7 @@ def _each(decode: "Callable[[bytes], Decoded]", messages: list[bytes]) -> "Itera
     return found.values()
 
 
-def route(message: bytes) -> Route:
+def decode_route(message: bytes) -> Route:
     """The route in a message from the kernel, without its header."""
     family, length, source_length, tos, table, _protocol, scope, kind, flags = BODY.unpack_from(message)
     found = attributes(message, BODY.size)
@@ -122,7 +122,7 @@ def multipath(data: bytes) -> list[tuple[int, int, int, dict[int, bytes]]]:
     return found
 
 
-def rule(message: bytes) -> Rule:
+def decode_rule(message: bytes) -> Rule:
     """The rule in a message from the kernel, without its header. Its owner is not a part of it."""
     family, destination_length, source_length, tos, table, _, _, action, flags = BODY.unpack_from(message)
     found = attributes(message, BODY.size)

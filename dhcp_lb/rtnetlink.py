@@ -43,6 +43,7 @@ NETCONFA_IFINDEX, NETCONFA_RP_FILTER, NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN = 1, 
 IFF_UP, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x1, 0x10, 0x40, 0x80
 
 BODY = Struct("=8BL")  # struct rtmsg and struct fib_rule_hdr: rtmessages.py
+DST_LEN, TOS, OWNER, KIND = 1, 3, 5, 7  # bytes of a route's: rtm_dst_len, rtm_tos, rtm_protocol, rtm_type
 LINK = Struct("=BxHlLL")  # struct ifinfomsg: family, type, index, flags, change
 TUNNELS = b"tun", b"gretap", b"ip6gretap", b"vxlan", b"geneve", b"l2tpeth"  # rtnl_link_ops.kind; tun is tap, too
 NO_STATS = attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
@@ -86,7 +87,7 @@ class Rtnetlink(Netlink):
         if not tables:
             routes = self.dump(RTM_GETROUTE, wanted)
         else:
-            routes = [message for message in main if message[5] == PROTOCOL]  # rtm_protocol
+            routes = [message for message in main if message[OWNER] == PROTOCOL]
             named = [U32.unpack(attributes(message, BODY.size)[FRA_TABLE])[0] for message in our_rules]
             for table in sorted({*tables, *named} - {0, MAIN_TABLE}):  # 0: a rule that leads nowhere
                 try:
@@ -126,7 +127,7 @@ class Rtnetlink(Netlink):
         """The metric and the interface's index of main's best default that is not ours, by its beginning; the index is
         0 if there is none, or if it is an error."""
         for message in main:
-            if message[1] == message[3] == 0 and message[5] != PROTOCOL:  # rtm_dst_len, rtm_tos, rtm_protocol
+            if message[DST_LEN] == message[TOS] == 0 and message[OWNER] != PROTOCOL:
                 values = attributes(message, BODY.size)
                 oif = values.get(RTA_OIF) or values.get(RTA_MULTIPATH, bytes(8))[4:8]  # struct rtnexthop: rtnh_ifindex
                 return U32.unpack(values.get(RTA_PRIORITY, bytes(4)))[0], S32.unpack(oif)[0]
@@ -149,14 +150,14 @@ class Rtnetlink(Netlink):
 
     def rules(self, family: int = AF_INET) -> list[Rule]:
         """All rules, ours and others', in the kernel's order."""
-        from .rtmessages import rule
-        return [rule(message) for message in self.dump(RTM_GETRULE, BODY.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))]
+        from .rtmessages import decode_rule
+        return [decode_rule(message) for message in self.dump(RTM_GETRULE, BODY.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))]
 
     def default_routes(self, table: int, oif: int = 0, longest: int = 0) -> list[Route]:
         """The default routes of a table, or of all tables if it is 0, but for ours; those by one interface if `oif` is
         given. And the routes to prefixes of up to `longest` bits, pieces into which a default is cut: of a large
         table those that begin at 0.0.0.0."""
-        from .rtmessages import route
+        from .rtmessages import decode_route
         wanted = BODY.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
         if table:
             # A table is dumped in the order of its destinations (net/ipv4/fib_trie.c, fib_table_dump): what begins at
@@ -168,10 +169,10 @@ class Rtnetlink(Netlink):
                 return []
         else:
             messages = self.dump(RTM_GETROUTE, wanted + (attribute(RTA_OIF, U32.pack(oif)) if oif else b""))
-        routes = [route(message) for message in messages
-                  if message[1] <= longest and message[5] != PROTOCOL]
-        return sorted([route for route in routes if not oif or any(hop.oif == oif for hop in route.nexthops)],
-                      key=lambda route: route.metric)  # rtm_dst_len, rtm_protocol: linux/rtnetlink.h
+        routes = [decode_route(message) for message in messages
+                  if message[DST_LEN] <= longest and message[OWNER] != PROTOCOL]
+        return sorted([one for one in routes if not oif or any(hop.oif == oif for hop in one.nexthops)],
+                      key=lambda one: one.metric)
 
     def prepend_default(self, table: int, nexthop: Nexthop) -> None:
         """Adds a default route with `proto boot`, like an `ip route` without proto, and with metric 0. It comes before
@@ -240,7 +241,7 @@ class Rtnetlink(Netlink):
         Without a protocol the kernel takes what comes in for UDP (net/ipv4/route.c,
         inet_rtm_getroute_build_skb)."""
         from .address import FAMILIES
-        from .rtmessages import route
+        from .rtmessages import decode_route
         number, _, _, packed, _ = FAMILIES[AF_INET6 if ":" in destination else AF_INET]
         asked = attribute(RTA_DST, packed(destination))
         if source:
@@ -260,7 +261,7 @@ class Rtnetlink(Netlink):
             if number == AF_INET:  # IPv6 always names the table, and refuses the flag
                 flags |= RTM_F_LOOKUP_TABLE
             body = BODY.pack(number, bits, bits if source else 0, 0, 0, 0, 0, 0, flags)
-            return route(self.ask(RTM_GETROUTE, 0, body + asked))
+            return decode_route(self.ask(RTM_GETROUTE, 0, body + asked))
         try:
             return ask(RTM_F_FIB_MATCH)
         except OSError as error:
@@ -269,8 +270,8 @@ class Rtnetlink(Netlink):
         # The kernel's answer has room for some 230 nexthops (net/ipv4/route.c, inet_rtm_getroute). Who has more in one
         # route are we, and it is in the table that it names.
         table = ask(0).table
-        return max([route(message) for message in self.ours(number)[1] if route(message).table == table],
-                   key=lambda route: len(route.nexthops))
+        return max([one for one in map(decode_route, self.ours(number)[1]) if one.table == table],
+                   key=lambda one: len(one.nexthops))
 
     def write(self, changes: tuple[Change, ...]) -> tuple[Refusal, ...]:
         """Makes the changes in this order: all or none if this process is killed. Returns the changes that the kernel

@@ -9,7 +9,8 @@ from .config import Config, with_servers
 from .model import MAIN_TABLE, PROTOCOL, Interface, Lease, Routing, State
 from .netlink import S32, attribute, attributes
 from .record import NamedTuple
-from .rtnetlink import BODY, RTA_DST, RTA_GATEWAY, RTA_OIF, RTN_UNICAST, RTPROT_KERNEL, Rtnetlink
+from .rtnetlink import (BODY, DST_LEN, KIND, OWNER, RTA_DST, RTA_GATEWAY, RTA_OIF, RTN_UNICAST, RTPROT_KERNEL, TOS,
+                        Rtnetlink)
 
 MOST_OF_MAIN = 512  # routes, besides those that links account for; a routing daemon sets more
 NOWHERE = attribute(RTA_DST, bytes(4))
@@ -77,9 +78,9 @@ def by_links(main: list[bytes], interfaces: dict[str, Interface]) -> list[bytes]
     """Pure: those of main's routes to networks that lead by one link alone, and that neither the kernel nor this
     program has set. A prefix shorter than /8 is a piece of a default, and nobody has 0.0.0.0, to which dhcpcd sets a
     route if option 121 names it as a router."""
-    # rtm_dst_len, rtm_tos, rtm_type, rtm_protocol: linux/rtnetlink.h
-    parts = [message for message in main if message[1] >= 8 and not message[3] and message[7] == RTN_UNICAST
-             and message[5] not in (PROTOCOL, RTPROT_KERNEL) and NOWHERE not in message]
+    parts = [message for message in main if message[DST_LEN] >= 8 and not message[TOS]
+             and message[KIND] == RTN_UNICAST and message[OWNER] not in (PROTOCOL, RTPROT_KERNEL)
+             and NOWHERE not in message]
     links = [attribute(RTA_OIF, S32.pack(one.ifindex)) for one in interfaces.values()] if parts else []
     return [message for message in parts if any([link in message for link in links])]
 

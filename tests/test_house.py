@@ -1,6 +1,7 @@
 """The layout rule: a file in dhcp_lb/ is what a client's event may load; a folder is what can be left out."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,12 @@ import pytest
 
 HOUSE = Path(__file__).resolve().parents[1] / "dhcp_lb"
 FOLDERS = {path.name for path in HOUSE.iterdir() if (path / "__init__.py").exists()}
-PURE = ["address", "model", "record", "event", "routing", "plan", "objections", "rtmessages", "commands", "ipv6",
-        "delegation"]
-DOORS = {"netlink", "rtnetlink", "store", "lock", "log", "sight", "reconcile", "change", "iproute2", "sysctl"}
+PAGE = (HOUSE.parent / "doc" / "design.md").read_text("utf-8")
+NOUNS = {"model", "record"}
+# The pure rooms are those that the page calls so, a file in a line of its own, or a file of a folder in the folder's.
+PURE = sorted(NOUNS | set(re.findall(r"^\| `(\w+)\.py` \| (?:[^|]*\(\*\*pure\*\*\)|\*\*pure\*\*:)", PAGE, re.M)))
+CODECS = {"rtmessages", "ipv6"}  # they read netlink's attributes, which are bytes, too
+DOORS = {"posix", "os", "io", "time", "fcntl", "socket", "select", "signal", "subprocess", "pathlib"}  # of Python's
 
 
 def imported(path: Path) -> set[str]:
@@ -22,6 +26,33 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.level == 1:
             names |= {node.module.partition(".")[0]} if node.module else {alias.name for alias in node.names}
     return names
+
+
+def of_python(path: Path) -> set[str]:
+    """The modules of Python that a file imports anywhere."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+    return names
+
+
+def shadowed(path: Path) -> list[str]:
+    """The functions of a file that call something of their own by the name of another function or of an import."""
+    tree = ast.parse(path.read_text("utf-8"))
+    known = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            known |= {alias.asname or alias.name for alias in node.names}
+    found = []
+    for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+        nodes = list(ast.walk(function))
+        own = {node.arg for node in nodes if isinstance(node, ast.arg)}
+        own |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        found += [f"{path.name}, {function.name}: {name}" for name in sorted(own & known)]
+    return found
 
 
 @pytest.mark.skipif(not shutil.which("git") or not (HOUSE.parent / ".git").exists(), reason="needs git and a checkout")
@@ -37,10 +68,21 @@ def test_no_file_needs_a_folder() -> None:
         assert not imported(path) & FOLDERS, path.name
 
 
+def test_the_page_names_the_pure_rooms() -> None:
+    assert set(PURE) >= NOUNS | {"address", "event", "routing", "plan", "objections", "rtmessages", "commands", "ipv6",
+                                 "delegation", "marks", "policy", "targets"}
+
+
 @pytest.mark.parametrize("name", PURE)
-def test_pure_rooms_import_no_door(name: str) -> None:
-    doors = imported(HOUSE / f"{name}.py") & DOORS
-    assert doors == ({"netlink"} if name in ("rtmessages", "ipv6") else set())  # whose attributes are bytes, too
+def test_a_pure_room_needs_other_pure_rooms_and_nothing_that_acts(name: str) -> None:
+    path = HOUSE / f"{name}.py"
+    assert imported(path) <= {*PURE, *(CODECS & {name} and {"netlink", "rtnetlink"})}
+    assert of_python(path) & DOORS == set()
+
+
+@pytest.mark.parametrize("path", sorted(HOUSE.glob("*.py")), ids=lambda path: path.stem)
+def test_no_name_in_a_function_hides_another_function(path: Path) -> None:
+    assert shadowed(path) == []
 
 
 def loaded(program: str) -> set[str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dhcp_lb import netlink
 from dhcp_lb.model import Change, Nexthop, Refusal, Route, Routing, Rule
 from dhcp_lb.netlink import HEADER, attribute, attributes, message, messages, refusal
-from dhcp_lb.rtmessages import BODY, encode, route, routing, rule
+from dhcp_lb.rtmessages import BODY, decode_route, decode_rule, encode, routing
 from dhcp_lb.rtnetlink import RTM_GETROUTE, Rtnetlink
 from tests.beds.netns import network, run
 
@@ -54,7 +54,7 @@ VIA, SOURCE = "0800 0500 c0000201", "0800 0700 c0000222"
 ])
 def test_a_route_as_a_message(what: Route, text: str) -> None:
     assert body(Change(True, what)) == body(Change(False, what)) == words(text)
-    assert route(words(text)) == what
+    assert decode_route(words(text)) == what
 
 
 # struct fib_rule_hdr: family, dst_len, src_len, tos; table, 0, 0, action; flags. Then FRA_PROTOCOL and others.
@@ -89,7 +89,7 @@ OURS = "0500 1500 6d000000"
 ])
 def test_a_rule_as_a_message(what: Rule, text: str) -> None:
     assert body(Change(True, what)) == body(Change(False, what)) == words(text)
-    assert rule(words(text)) == what
+    assert decode_rule(words(text)) == what
 
 
 @little_endian
@@ -123,7 +123,7 @@ def test_what_is_asked_for(kernel: Rtnetlink, add: bool, what: Route | Rule, ack
 def test_a_route_of_ipv6_as_a_message(what: Route, text: str) -> None:
     assert body(Change(True, what)) == words(text)
     cache_and_preference = "2400 0c00" + " 00000000" * 8 + "0500 1400 00000000"
-    assert route(words(text + cache_and_preference)) == what
+    assert decode_route(words(text + cache_and_preference)) == what
 
 
 @little_endian
@@ -132,7 +132,7 @@ def test_a_rule_of_ipv6_as_a_message() -> None:
     text = (f"0a004000 00000001 00000000 {OURS} 0800 0600 844e0000 0800 0f00 c8000000"
             " 1400 0200 20010db8000100000000000000000000")
     assert body(Change(True, what)) == words(text)
-    assert rule(words(text)) == what
+    assert decode_rule(words(text)) == what
 
 
 octets = st.tuples(*[st.integers(0, 255)] * 4).map(lambda four: ".".join(map(str, four)))
@@ -183,12 +183,12 @@ rules = st.one_of([
 
 @given(routes)
 def test_every_route_that_is_written_is_read_as_it_was_meant(what: Route) -> None:
-    assert route(body(Change(True, what))) == what
+    assert decode_route(body(Change(True, what))) == what
 
 
 @given(rules)
 def test_every_rule_that_is_written_is_read_as_it_was_meant(what: Rule) -> None:
-    assert rule(body(Change(True, what))) == what
+    assert decode_rule(body(Change(True, what))) == what
 
 
 @settings(max_examples=20)
@@ -403,13 +403,13 @@ def test_what_the_last_dump_had_is_not_decoded_again(monkeypatch: pytest.MonkeyP
 
     def decode(one: bytes) -> Route:
         decoded.append(one)
-        return route(one)
-    monkeypatch.setattr("dhcp_lb.rtmessages.route", decode)
+        return decode_route(one)
+    monkeypatch.setattr("dhcp_lb.rtmessages.decode_route", decode)
     wanted = [Route(200 + number, "192.0.2.0/24", 0, "192.0.2.34", 253, (Nexthop("", 2),)) for number in range(3)]
     of_ipv6 = [Route(200, "2001:db8::/32", 1024, "", 0, (Nexthop("", 2),))]
     first, second, third = [body(Change(True, one)) for one in wanted]
     for dump, new in ([first, second], 2), ([first, second], 0), ([third, first], 1), ([first, second], 1), ([], 0):
         decoded.clear()
-        assert routing([], dump).routes == {route(one) for one in dump}
+        assert routing([], dump).routes == {decode_route(one) for one in dump}
         assert routing([], [body(Change(True, one)) for one in of_ipv6]).routes == set(of_ipv6)
         assert len([one for one in decoded if one[0] == AF_INET]) == new

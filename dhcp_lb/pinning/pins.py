@@ -10,7 +10,7 @@ from ..log import log
 from ..marks import ALL_BITS, marks, translators
 from ..model import LOADED, NO, NO_NFT, YES, Rule, State
 from ..nfnetlink import table_there
-from ..rtmessages import rule
+from ..rtmessages import decode_rule
 from ..rtnetlink import OUR_RULE, RTM_GETRULE, Rtnetlink
 from ..sight import look6, now_s
 from ..store import Store, read, replace
@@ -74,7 +74,7 @@ def foreign_rules(kernel: Rtnetlink, mask: int) -> list[Rule]:
     found = []
     for family in AF_INET, AF_INET6:
         messages = kernel.dump(RTM_GETRULE, bytes([family]) + bytes(11))
-        found += [rule(message) for message in messages if OUR_RULE not in message]
+        found += [decode_rule(message) for message in messages if OUR_RULE not in message]
     return [rule for rule in found if rule.mark & mask or rule.mask != ALL_BITS and rule.mask & mask]
 
 

@@ -12,7 +12,7 @@ from ..log import log
 from ..model import LOOKUP, MAIN_TABLE, ON_DEVICE, Route, Rule
 from ..netlink import U32, attributes
 from ..routing import PREF_BALANCE, PREF_LAN, PREF_MAIN, SHORT, UP, is_default
-from ..rtmessages import BODY, rule
+from ..rtmessages import BODY, decode_rule
 from ..rtnetlink import Rtnetlink
 from ..sight import Sight
 from ..store import Store
@@ -28,7 +28,7 @@ def found(kernel: Rtnetlink, sight: Sight, view: View) -> tuple[tuple[str, ...],
     config = sight.config
     if not view.have.rules:
         return (), ()
-    others = [one for one in map(rule, sight.others) if _fits_all(one)]
+    others = [one for one in map(decode_rule, sight.others) if _fits_all(one)]
     tables: set[int] = set()
     if sight.family == IPV4.number:  # of IPv6 only rules and sysctls are looked at
         tables = {MAIN_TABLE, *_tables(config), *[one.table for one in others if one.action == LOOKUP]}
