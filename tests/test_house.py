@@ -62,6 +62,16 @@ def test_nothing_is_committed_that_git_ignores() -> None:
     assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == ""
 
 
+def test_the_page_has_a_word_for_each_file() -> None:
+    rooms = re.findall(r"^\| (`.*?) \| (.*)", PAGE.partition("\n## Modules\n")[2], re.M)
+    files = {name for names, _ in rooms for name in re.findall(r"`(\w+\.py)`", names)}
+    assert {path.name for path in HOUSE.glob("*.py")} == files
+    for folder in FOLDERS:
+        words, = [words for names, words in rooms if names == f"`{folder}/`"]
+        named = set(re.findall(r"`(\w+)`", words))
+        assert {path.stem for path in (HOUSE / folder).glob("*.py")} - named == {"__init__"}
+
+
 def test_no_file_needs_a_folder() -> None:
     assert FOLDERS >= {"verbs", "maintainer"}
     for path in HOUSE.glob("*.py"):
