@@ -1,0 +1,59 @@
+"""The verb `check`: mistakes in a configuration, and what may be one."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+
+from .. import groups
+from ..config import Config
+from ..log import printable
+from ..model import FAILOVER
+from ..pinning import advice
+from ..rtnetlink import Rtnetlink
+from ..store import Store
+from .common import configuration
+
+LEARNERS = {"/etc/frr/daemons": "FRR", "/etc/bird/bird.conf": "BIRD", "/etc/bird.conf": "BIRD"}
+
+
+def check(options: Namespace) -> None:
+    """Prints every mistake, or what may be one, what is in the way of pins, and the number of links."""
+    path = options.file
+    config = configuration(path)
+    for hint in _hints(config):
+        print(f"{path}:{hint}")
+    there = Rtnetlink().interfaces(config.interfaces)
+    for warning in (*groups.warnings(Store(), config, there), *_learners(config), *advice.before(config)):
+        print(printable(f"{path}: warning: {warning}"))
+    count = len(config.links)
+    print(f"{path}: {count} link{'s' * (count != 1)}" + ("" if count else ", so nothing is balanced"))
+
+
+def _learners(config: Config) -> list[str]:
+    """Routing daemons that may take our defaults in main for routes to learn, if nobody has said that these are to be
+    there. FRR's zebra reads the upper byte of a metric as the distance, so ours would beat its own."""
+    if config.settings.main_default or not config.links:
+        return []
+    return [f"{daemon} is on this machine ({path}), and may learn the default routes that dhcp-lb adds to main: say "
+            "`main-default = no`, or `main-default = yes` if it does not learn the kernel's routes"
+            for path, daemon in LEARNERS.items() if os.path.exists(path)]
+
+
+def _hints(config: Config) -> list[str]:
+    """What may be a slip in these lines, `LINE: what`, and is none where a device is unplugged at the moment."""
+    kernel = Rtnetlink()
+    there = kernel.interfaces(config.interfaces)
+    hints = []
+    for link in config.links:
+        name, line = link.interface, config.lines[link.table]
+        if name == "lo":
+            hints.append(f"{line}: lo leads to this machine alone")
+        elif name not in there and (real := kernel.name_of(name)):
+            hints.append(f"{line}: {name} is another name of {real}: write {real}")
+        elif name not in there:
+            hints.append(f"{line}: there is no interface {name} on this machine now")
+        if config.settings.translate6 == FAILOVER and link.ipv6 and not link.prefixes6:
+            hints.append(f"{line}: {name} has no prefix6=, so translate6 = {FAILOVER} does not know what has an "
+                         "address of its provider's")
+    return hints
