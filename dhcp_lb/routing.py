@@ -76,6 +76,7 @@ class Uplink(NamedTuple):
     twin: bool = False  # another link serves with its address, and only what is bound to its interface goes by it
     balanced: bool = False  # it gets new connections as soon as its tier serves and its carrier is there
     beside: tuple[tuple[str, str], ...] = ()  # other networks of its interface, and its address there
+    sources: tuple[str, ...] = ()  # IPv6: those of its lease that leave by it, and by no other link
 
 
 class Layout(NamedTuple):
@@ -108,7 +109,7 @@ class Foreign(NamedTuple):
 def judge(links: tuple[Link, ...], leases: dict[str, Lease], holds: dict[str, tuple[Hold, ...]],
           interfaces: dict[str, Interface]) -> tuple[Uplink, ...]:
     """Each link with its state."""
-    taken: dict[str, str] = {}  # address → the interface of the link that has it
+    taken: dict[str, str] = {}  # address, or PREFIX/LENGTH that is a source → the interface of the link that has it
     judged = {}
     # Of two with one address, the one that can serve has it, or else the one of the earlier line.
     for link in sorted(links, key=lambda link: not _can_serve(interfaces.get(link.interface),
@@ -134,6 +135,7 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
     held = {(hold.by, hold.reach): hold.why for hold in holds}
     gateway = link.gateway or lease.gateway
     state, reason, balanced, twin = UNUSABLE, "", False, False
+    sources: tuple[str, ...] = ()
     if lease == NONE:
         state = NO_LEASE
     elif (ADMINISTRATOR, OUT) in held:
@@ -158,6 +160,7 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
         twin = lease.address in taken
         if lease.address:
             taken.setdefault(lease.address, link.interface)
+        sources = tuple([one for one in lease.sources if taken.setdefault(one, link.interface) == link.interface])
         returning = (MONITOR, NO_NEW) in held or (MONITOR, GONE) in held
         if (KERNEL, NO_NEW) in held:
             state, reason = KEPT, held[KERNEL, NO_NEW]
@@ -182,7 +185,7 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
         if link.gateway:
             lease = lease._replace(gateway=gateway)
     return Uplink(link, lease, interface.ifindex, state, reason, (MONITOR, GONE) in held, twin,
-                  balanced, _beside(lease, interface))
+                  balanced, _beside(lease, interface), sources)
 
 
 def _beside(lease: Lease, interface: Interface) -> tuple[tuple[str, str], ...]:
@@ -262,7 +265,7 @@ def _rules_of_link(uplink: Uplink, family: int) -> list[Rule]:
     if family == IPV4.number:
         return [*rules, *([] if uplink.twin else [Rule(PREF_SOURCE, link.table, f"{lease.address}/32")])]
     if not _is_given_up(uplink):
-        return [*rules, *[Rule(PREF_SOURCE, link.table, prefix, family=family) for prefix in lease.sources]]
+        return [*rules, *[Rule(PREF_SOURCE, link.table, prefix, family=family) for prefix in uplink.sources]]
     # The guard is next. A prefix and an interface: nothing but a socket that is bound to both.
     return [*rules, *[rule for prefix in lease.sources
                       for rule in (Rule(PREF_ASK, link.table, prefix, oif=link.interface, family=family),
@@ -291,7 +294,7 @@ def _guards(uplinks: tuple[Uplink, ...], family: int) -> list[Rule]:
     at once, also while the link is disabled, or its provider is dead. In the link's table it would stop what a policy
     or a pin sends there, which is to go on to the next rule."""
     return [Rule(PREF_GUARD, 0, prefix, family=family, action=UNREACHABLE)
-            for uplink in uplinks if uplink.lease.gateway for prefix in uplink.lease.sources]
+            for uplink in uplinks if uplink.link.gateway or uplink.lease.gateway for prefix in uplink.lease.sources]
 
 
 def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int, layout: Layout,

@@ -27,6 +27,7 @@ OF1 = Address(3, "2001:db8:b::2", 128, 0)
 MAIN = Main({2: ("fe80::1",), 3: ("fe80::2",)},
             {2: ("2001:db8:a::/64", "fe80::/64"), 3: ("2001:db8:b::2/128", "fe80::/64")})
 SHARED = (252, 251, 254)
+SILENT = Hold(MONITOR, GIVEN_UP, "silent")
 
 
 def leases(*addresses: Address, main: Main = MAIN, links: tuple[Link, ...] = LINKS,
@@ -141,13 +142,33 @@ def test_a_link_without_anything_has_no_lease_and_its_prefix_stays_told() -> Non
     assert leases(OF1, main=nothing, links=(ETH0._replace(prefixes6=()), ETH1)).keys() == {"eth1"}
 
 
-def test_a_disabled_link_s_sources_are_told() -> None:
-    found = routing(OF0, OF1, eth0="disabled")
+@pytest.mark.parametrize("main, links", [
+    (MAIN, LINKS),
+    (MAIN._replace(routers={3: ("fe80::2",)}), (ETH0._replace(gateway6="fe80::1").of(AF_INET6), ETH1.of(AF_INET6))),
+], ids=["advertised", "by the configuration alone"])
+def test_a_disabled_link_s_sources_are_told(main: Main, links: tuple[Link, ...]) -> None:
+    found = routing(OF0, OF1, main=main, links=links, eth0="disabled")
     of_it = [(rule.pref, rule.action) for rule in found.rules if rule.source == "2001:db8:a::/64"]
     assert of_it == [(20101, 7)]
 
 
-SILENT = Hold(MONITOR, GIVEN_UP, "silent")
+STOLEN = OF1._replace(text=OF0.text, flags=TEMPORARY)  # beside its own
+
+
+@pytest.mark.parametrize("holds, table", [({}, 200), ({"eth0": "draining"}, 200), ({"eth0": "disabled"}, 201)])
+def test_an_address_that_two_links_have_leaves_by_one_of_them(holds: dict[str, str], table: int) -> None:
+    found = routing(OF0, OF1, STOLEN, **holds)
+    of_it = [(rule.pref, rule.table) for rule in found.rules if rule.source == "2001:db8:a::2/128"]
+    assert sorted(of_it) == [(20100, table), (20101, 0)]
+    assert Rule(20100, 201, "2001:db8:b::2/128", family=AF_INET6) in found.rules
+
+
+def test_an_address_that_two_links_have_leaves_by_the_one_whose_provider_works() -> None:
+    addresses = [OF0, OF1, STOLEN]
+    dead = judge(LINKS, leases(*addresses), {"eth0": (SILENT,)}, interfaces_of(DEVICES, addresses))
+    found = desired(dead, Settings(), family=AF_INET6)
+    of_it = {(rule.pref, rule.table, rule.oif) for rule in found.rules if rule.source == "2001:db8:a::2/128"}
+    assert of_it == {(20098, 200, "eth0"), (20099, 200, ""), (20100, 201, ""), (20101, 0, "")}
 
 
 def watched(*dead: str) -> tuple[Uplink, ...]:
