@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.beds.lab import Isp, Lab, debian_root, wait_for
+from tests.beds.lab import Isp, Lab, daemons, debian_root, wait_for
 from tests.beds.lab.lab import add_cable
 from tests.beds.lab.root import PACKAGES
 from tests.beds.two_links import BOTH, ETH0, assert_all_by, assert_shared, becomes
@@ -34,23 +34,15 @@ def lab(suite: str) -> Iterator[Lab]:
         assert not [line for line in lab.router.log() if "report it" in line]
 
 
-def start_dbus(lab: Lab) -> None:
-    lab.router.sh("""
-        mkdir -p /run/dbus
-        systemd-machine-id-setup
-        dbus-daemon --system --fork
-        printf 'auto eth0\niface eth0 inet dhcp\n' >/etc/network/interfaces
-    """)
+def leave_to_others(lab: Lab) -> None:
+    """eth1 is none of ifupdown's, and its program can be started."""
+    lab.router.path("/etc/network/interfaces").write_text("auto eth0\niface eth0 inet dhcp\n")
+    daemons.start_dbus(lab.router)
 
 
 def start_networkd(lab: Lab) -> None:
-    """Starts it as its unit does, with the same sort of directory."""
-    lab.router.sh("""
-        install -d -o systemd-network -g systemd-network /run/systemd/netif /run/systemd/netif/links \
-            /run/systemd/netif/leases /run/systemd/netif/lldp
-        /lib/systemd/systemd-networkd >/run/networkd.log 2>&1 &
-    """)
-    wait_for("networkd's lease", lambda: "acquired" in lab.router.path("/run/networkd.log").read_text())
+    daemons.start_networkd(lab.router)
+    wait_for("networkd's lease", lambda: "acquired" in lab.router.path(daemons.NETWORKD_LOG).read_text())
 
 
 def start_networkmanager(lab: Lab, ipv4: str = "method=auto") -> None:
@@ -67,7 +59,7 @@ def start_networkmanager(lab: Lab, ipv4: str = "method=auto") -> None:
 
 
 def test_a_link_of_networkd_s(lab: Lab) -> None:
-    start_dbus(lab)
+    leave_to_others(lab)
     lab.router.path("/etc/systemd/network/eth1.network").write_text("[Match]\nName=eth1\n[Network]\nDHCP=ipv4\n")
     start_networkd(lab)
     lab.router.sh("networkd-dispatcher --run-startup-triggers >/run/networkd-dispatcher.log 2>&1 &")
@@ -123,7 +115,7 @@ def name_servers(lab: Lab) -> str:
 
 def test_a_link_of_networkd_s_has_its_name_servers(lab: Lab) -> None:
     lab.isp("eth1").hand_out(options={6: "198.51.100.53,9.9.9.9"})
-    start_dbus(lab)
+    leave_to_others(lab)
     lab.router.path("/etc/systemd/network/eth1.network").write_text("[Match]\nName=eth1\n[Network]\nDHCP=ipv4\n")
     start_networkd(lab)
     lab.router.sh("while ! ip route show default dev eth1 | grep -q via; do sleep 0.1; done")
@@ -139,7 +131,7 @@ def test_a_link_of_networkd_s_has_its_name_servers(lab: Lab) -> None:
 
 def test_a_link_of_networkmanager_s_has_its_name_servers(lab: Lab) -> None:
     lab.isp("eth1").hand_out(options={6: "198.51.100.53,9.9.9.9"})
-    start_dbus(lab)
+    leave_to_others(lab)
     start_networkmanager(lab)
     becomes(lab, BOTH + ASKED)
     wait_for("its `up`", lambda: name_servers(lab) == "198.51.100.53,9.9.9.9")
@@ -148,7 +140,7 @@ def test_a_link_of_networkmanager_s_has_its_name_servers(lab: Lab) -> None:
 
 
 def test_a_link_whose_default_networkd_puts_into_another_table(lab: Lab) -> None:
-    start_dbus(lab)
+    leave_to_others(lab)
     lab.router.path("/etc/systemd/network/eth1.network").write_text(
         "[Match]\nName=eth1\n[Network]\nDHCP=ipv4\n[DHCPv4]\nRouteTable=211\n")
     start_networkd(lab)
@@ -160,7 +152,7 @@ def test_a_link_whose_default_networkd_puts_into_another_table(lab: Lab) -> None
 
 def test_a_last_resort_of_networkd_s_ends_nothing_and_a_vpn_s_default_takes_all(lab: Lab) -> None:
     """Beside links of networkd's own, whose defaults have metrics: R1 and R3 of doc/faults.md."""
-    start_dbus(lab)
+    leave_to_others(lab)
     lab.router.ifdown("eth0")
     last = "[Route]\nDestination=0.0.0.0/0\nType=unreachable\nMetric=9999\n"
     for number in range(2):
@@ -186,7 +178,7 @@ def test_a_last_resort_of_networkd_s_ends_nothing_and_a_vpn_s_default_takes_all(
 
 
 def test_a_link_of_networkmanager_s(lab: Lab) -> None:
-    start_dbus(lab)
+    leave_to_others(lab)
     start_networkmanager(lab)
     becomes(lab, BOTH)
     assert_shared(lab)
@@ -209,7 +201,7 @@ def test_a_link_of_networkmanager_s(lab: Lab) -> None:
     "method=manual\naddress1=192.0.2.62/32\nroute1=0.0.0.0/0",
 ], ids=["never-default", "route-table", "device route"])
 def test_a_link_that_networkmanager_names_no_gateway_of(lab: Lab, ipv4: str) -> None:
-    start_dbus(lab)
+    leave_to_others(lab)
     want = BOTH
     if "manual" in ipv4:
         lab.isp("eth1").node.run("sysctl", "-qw", "net.ipv4.conf.customers.proxy_arp=1")  # the link is all there is

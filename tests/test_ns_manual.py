@@ -8,7 +8,7 @@ from tests.beds.lab import CHECKOUT, Isp, Lab, debian_root, wait_for
 from tests.beds.lab.root import PACKAGES
 from tests.beds.two_links import BOTH, assert_shared, becomes
 from tests.test_ns_clients import PACKAGES as CLIENTS
-from tests.test_ns_daemons import DAEMONS, start_dbus, start_networkd
+from tests.test_ns_daemons import DAEMONS, leave_to_others, start_networkd
 
 MANUAL = (CHECKOUT / "doc" / "dhcp-lb.8").read_text()
 DHCP = "auto eth1\niface eth1 inet dhcp\n"
@@ -94,7 +94,7 @@ def test_a_link_with_a_static_address() -> None:
 def test_a_link_by_networkd() -> None:
     with lab_with(*DAEMONS) as lab:
         assert follow(lab, "A link by systemd\\-networkd") == []
-        start_dbus(lab)
+        leave_to_others(lab)
         start_networkd(lab)
         lab.router.sh("reason=look dhcp-lb hook networkd")  # the lab has no systemd
 
@@ -103,7 +103,7 @@ def test_a_link_by_networkmanager() -> None:
     with lab_with(*DAEMONS) as lab:
         lab.router.path("/etc/NetworkManager/conf.d/lab.conf").write_text(
             "[keyfile]\nunmanaged-devices=interface-name:eth0;interface-name:lan0\n")
-        start_dbus(lab)
+        leave_to_others(lab)
         lab.router.run("NetworkManager")
         wait_for("NetworkManager", lambda: lab.router.try_run("nmcli", "general").returncode == 0)
         commands, = follow(lab, "A link by NetworkManager")

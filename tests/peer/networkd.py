@@ -2,9 +2,10 @@
 route only as addresses, not from two leases, so it balances nothing."""
 
 from tests.beds.lab import Lab, wait_for
+from tests.beds.lab.daemons import NETWORKD, prepare_networkd, start_dbus
 from tests.beds.lab.lab import Router
 
-from .networkmanager import DAEMONS, start_dbus
+from .networkmanager import DAEMONS
 from .peer import Daemon, await_addresses, put
 
 NETWORK = """\
@@ -33,11 +34,8 @@ class Networkd(Daemon):
                NETWORK.format(interface=isp.interface, metric=200 - 50 * isp.weight) for isp in lab.isps},
         })
         start_dbus(lab.router)
-        lab.router.sh("""
-            install -d -o systemd-network -g systemd-network /run/systemd/netif /run/systemd/netif/links \
-                /run/systemd/netif/leases /run/systemd/netif/lldp
-        """)
-        self.supervise(lab.router, "/lib/systemd/systemd-networkd")
+        prepare_networkd(lab.router)
+        self.supervise(lab.router, NETWORKD)
 
     def start_up(self, router: Router, *interfaces: str) -> None:
         router.sh("".join(f"networkctl up {interface} &\n" for interface in interfaces) + "wait")

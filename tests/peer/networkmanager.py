@@ -2,6 +2,7 @@
 leases, so it balances nothing."""
 
 from tests.beds.lab import Lab, wait_for
+from tests.beds.lab.daemons import start_dbus
 from tests.beds.lab.lab import Router
 
 from .peer import Daemon, await_addresses, put
@@ -50,11 +51,3 @@ class NetworkManager(Daemon):
 
     def down(self, router: Router, interface: str) -> None:
         router.run("nmcli", "connection", "down", interface)
-
-
-def start_dbus(router: Router) -> None:
-    router.sh("""
-        mkdir -p /run/dbus
-        systemd-machine-id-setup
-        dbus-daemon --system --fork
-    """)

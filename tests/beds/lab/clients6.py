@@ -3,6 +3,7 @@
 from tests.beds.box import ip
 from tests.beds.ipv6 import LAN_OF, LINES, PREFIXES
 
+from .daemons import start_dbus, start_networkd
 from .lab6 import Lab6
 from .node import wait_for
 
@@ -69,13 +70,9 @@ class Dhcpcd(Client):
         self.router.run("dhcpcd")
 
 
-def start_dbus(client: Client) -> None:
-    client.router.sh("mkdir -p /run/dbus; systemd-machine-id-setup; dbus-daemon --system --fork")
-
-
 class NetworkManager(Client):
     def prepare(self) -> None:
-        start_dbus(self)
+        start_dbus(self.router)
         self.router.path("/etc/NetworkManager/conf.d/lab.conf").write_text(
             "[keyfile]\nunmanaged-devices=interface-name:lan0\n")
         for name in PREFIXES:
@@ -95,16 +92,12 @@ class NetworkManager(Client):
 
 class Networkd(Client):
     def prepare(self) -> None:
-        start_dbus(self)
+        start_dbus(self.router)
         for name in PREFIXES:
             self.router.path(f"/etc/systemd/network/{name}.network").write_text(
                 f"[Match]\nName={name}\n[Link]\nActivationPolicy=manual\n[Network]\nIPv6AcceptRA=yes\n"
                 f"{self.more(name)}")
-        self.router.sh("""
-            install -d -o systemd-network -g systemd-network /run/systemd/netif /run/systemd/netif/links \
-                /run/systemd/netif/leases /run/systemd/netif/lldp
-            /lib/systemd/systemd-networkd >/run/networkd.log 2>&1 &
-        """)
+        start_networkd(self.router)
 
     def up(self, interface: str) -> None:
         wait_for(f"networkd to bring up {interface}", lambda: self.router.try_run(

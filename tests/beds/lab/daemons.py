@@ -1,0 +1,23 @@
+"""What systemd starts elsewhere, in a machine that has none: dbus and networkd."""
+
+from .node import Node
+
+NETWORKD = "/lib/systemd/systemd-networkd"
+NETWORKD_LOG = "/run/networkd.log"
+
+
+def start_dbus(machine: Node) -> None:
+    machine.sh("mkdir -p /run/dbus; systemd-machine-id-setup; dbus-daemon --system --fork")
+
+
+def prepare_networkd(machine: Node) -> None:
+    """Makes the directories that are in its unit."""
+    machine.sh("""
+        install -d -o systemd-network -g systemd-network /run/systemd/netif /run/systemd/netif/links \
+            /run/systemd/netif/leases /run/systemd/netif/lldp
+    """)
+
+
+def start_networkd(machine: Node) -> None:
+    prepare_networkd(machine)
+    machine.sh(f"{NETWORKD} >{NETWORKD_LOG} 2>&1 &")
