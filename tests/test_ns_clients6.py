@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,9 @@ import pytest
 from tests.beds.box import ENVIRONMENT, ip, run
 from tests.beds.ipv6 import LAN_OF, PORT, PREFIXES, ours, own
 from tests.beds.lab import debian_root, wait_for
-from tests.beds.lab.clients6 import BARE, CLIENTS, KINDS, Client, Delegating
+from tests.beds.lab.clients6 import BARE, CLIENTS, KINDS, Client, Delegating, Sharing
 from tests.beds.lab.lab6 import PACKAGES, RENEW_S, Lab6
+from tests.test_ns_ipv6 import leads
 
 TABLES = {"eth0": 200, "eth1": 201}
 BOTH = """\
@@ -185,26 +186,45 @@ def test_a_link_that_its_client_takes_down_has_no_rules_until_it_is_up(running: 
     each(running, work)
 
 
-@pytest.mark.parametrize("release", ["bookworm", "trixie"])
-def test_a_prefix_that_networkd_tells_nobody_of_leaves_by_its_provider(release: str) -> None:
+@contextmanager
+def telling_nobody(release: str, kind: type[Client]) -> Iterator[tuple[Lab6, Client, Callable[[], list[str]]]]:
+    """A router whose client gives the LAN networks and tells nobody whose they are; and what asks for our source
+    routes."""
     lab = Lab6(debian_root(release, sorted({*PACKAGES, *CLIENTS})),
                prefixes={"eth0": "2001:db8:a", "eth1": "3fff:0:b"})
-    with ExitStack() as stack:
-        stack.callback(lab.close)
+
+    def delegated() -> list[str]:
+        lab.router.run("dhcp-lb", "apply")
+        return [line for line in ours() if line.startswith("default from ")]
+    with closing(lab):
         lab.open()
         lab.router.path("/etc/dhcp-lb").write_text(BARE)
-        client = Delegating(lab)
-
-        def delegated() -> list[str]:
-            lab.router.run("dhcp-lb", "apply")
-            return [line for line in ours() if line.startswith("default from ")]
+        client = kind(lab)
         with lab.inside:
             client.prepare()
             for name in PREFIXES:
                 client.up(name)
-            both = [f"default from {prefix}:f05::/64 via fe80::1 dev {name} table 252 proto 109 metric 512 pref medium"
-                    for name, prefix in lab.prefixes.items()]
-            wait_for("both prefixes", lambda: delegated() == both)
-            assert "2001:db8:a:f05::/64 is inferred from " in lab.router.run("dhcp-lb", "status")
-            client.down("eth1")
-            wait_for("the end of one", lambda: delegated() == both[:1])
+            yield lab, client, delegated
+
+
+def source_route(lab: Lab6, name: str, network: str) -> str:
+    return (f"default from {lab.prefixes[name]}:{network}::/64 via fe80::1 dev {name} table 252 proto 109 metric 512 "
+            "pref medium")
+
+
+@pytest.mark.parametrize("release", ["bookworm", "trixie"])
+def test_a_prefix_that_networkd_tells_nobody_of_leaves_by_its_provider(release: str) -> None:
+    with telling_nobody(release, Delegating) as (lab, client, delegated):
+        both = [source_route(lab, name, "f05") for name in lab.prefixes]
+        wait_for("both prefixes", lambda: delegated() == both)
+        assert "2001:db8:a:f05::/64 is inferred from " in lab.router.run("dhcp-lb", "status")
+        client.down("eth1")
+        wait_for("the end of one", lambda: delegated() == both[:1])
+
+
+@pytest.mark.parametrize("release", ["bookworm", "trixie"])
+def test_a_prefix_that_networkmanager_tells_nobody_of_leaves_by_its_provider(release: str) -> None:
+    with telling_nobody(release, Sharing) as (lab, _, delegated):
+        wait_for("the prefix", lambda: delegated() == [source_route(lab, "eth0", "f00")])
+        assert "2001:db8:a:f00::/64 is inferred from " in lab.router.run("dhcp-lb", "status")
+        assert leads(f"{LAN_OF['eth0']}::2") == "eth0"

@@ -73,21 +73,47 @@ class Dhcpcd(Client):
 class NetworkManager(Client):
     def prepare(self) -> None:
         start_dbus(self.router)
-        self.router.path("/etc/NetworkManager/conf.d/lab.conf").write_text(
-            "[keyfile]\nunmanaged-devices=interface-name:lan0\n")
+        self.prepare_lan()
         for name in PREFIXES:
-            path = self.router.path(f"/etc/NetworkManager/system-connections/{name}.nmconnection")
-            path.write_text(f"[connection]\nid={name}\ntype=ethernet\ninterface-name={name}\nautoconnect=no\n"
-                            f"[ipv4]\nmethod=disabled\n[ipv6]\nmethod=auto\n{self.more(name)}")
-            path.chmod(0o600)
+            self.connect(name, "auto", "no", self.more(name))
         self.router.run("NetworkManager")
+
+    def prepare_lan(self) -> None:
+        self.leave_alone("lan0")
+
+    def leave_alone(self, interface: str) -> None:
+        self.router.path("/etc/NetworkManager/conf.d/lab.conf").write_text(
+            f"[keyfile]\nunmanaged-devices=interface-name:{interface}\n")
+
+    def connect(self, interface: str, method: str, by_itself: str, more: str = "") -> None:
+        """Writes a connection. `more`: lines of [ipv6], and other groups, of which the last line counts."""
+        path = self.router.path(f"/etc/NetworkManager/system-connections/{interface}.nmconnection")
+        path.write_text(f"[connection]\nid={interface}\ntype=ethernet\ninterface-name={interface}\n"
+                        f"autoconnect={by_itself}\n[ipv4]\nmethod=disabled\n[ipv6]\nmethod={method}\n{more}")
+        path.chmod(0o600)
 
     def up(self, interface: str) -> None:
         wait_for(f"NetworkManager to bring up {interface}", lambda: self.router.try_run(
             "nmcli", "connection", "up", interface).returncode == 0)
 
     def down(self, interface: str) -> None:
-        self.router.run("nmcli", "connection", "down", interface)
+        self.router.run("nmcli", "--wait", "50", "connection", "down", interface)  # its own is 10 s
+
+
+class Sharing(NetworkManager):
+    """It gives the LAN a network of eth0's prefix, by itself: once more asked for that connection, 1.42 may lose the
+    LAN's address. eth1 is the kernel's, because NetworkManager crashes now and then when it shares a prefix and one of
+    two uplinks comes or goes."""
+
+    def prepare_lan(self) -> None:
+        self.connect("lan0", "shared", "yes")
+        self.leave_alone("eth1")
+
+    def up(self, interface: str) -> None:
+        if interface == "eth0":
+            super().up(interface)
+        else:
+            self.router.run("ip", "link", "set", interface, "up")
 
 
 class Networkd(Client):
