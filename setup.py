@@ -35,7 +35,8 @@ setup(
     packages=["dhcp_lb", "dhcp_lb.maintainer", "dhcp_lb.monitor", "dhcp_lb.pinning", "dhcp_lb.verbs"],
     scripts=["dhcp_lb/dhcp-lb"],
     data_files=[
-        # dhclient's hook is dhcpcd's as well, which looks in the first of its directories up to 10.3.0, then in
+        # etc/dhcp3 has the name that dhclient's directory had in 2009, when this hook was written; today that is
+        # /etc/dhcp. The hook is dhcpcd's as well, which looks in the first of its directories up to 10.3.0, then in
         # the second.
         ("/etc/dhcp/dhclient-exit-hooks.d", ["etc/dhcp3/dhclient-exit-hooks.d/dhcp-lb"]),
         ("/usr/lib/dhcpcd/dhcpcd-hooks", ["etc/dhcp3/dhclient-exit-hooks.d/dhcp-lb"]),
