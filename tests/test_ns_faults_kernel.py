@@ -98,6 +98,10 @@ def test_what_the_kernel_refuses_takes_out_that_link_alone_and_is_asked_for_once
     lines = log.lines()
     assert "eth0 is not used: the kernel refuses it: Nexthop has invalid gateway (EINVAL)" in lines
     assert any(line.startswith("refused: ip -4 route append default via 10.100.0.127 dev eth0 ") for line in lines)
+    words = "the kernel refuses it: Nexthop has invalid gateway (EINVAL)"
+    assert f"eth0 unusable: {words}\n" in verb("status")
+    link = json.loads(verb("status", "--json"))["links"][0]
+    assert (link["state"], link["reason"], link["share"]) == ("unusable", words, 0)
     out = kernel()
     assert len(out.ours) == 11 and not any("10.100.0." in line for line in out.ours)
     for number, again in (1, given(1)), (0, lease), (1, given(1)):
@@ -116,6 +120,10 @@ def test_a_gateway_that_the_kernel_takes_no_more_costs_the_others_nothing() -> N
     log = Syslog()
     event("RENEW", "eth0", given(0, gateway=5))
     assert "eth1 gets no new connections: the kernel refuses it: Nexthop has invalid gateway (EINVAL)" in log.lines()
+    words = "the kernel refuses it: Nexthop has invalid gateway (EINVAL)"
+    assert f"eth1 no new connections: {words}\n" in verb("status")
+    link = json.loads(verb("status", "--json"))["links"][1]
+    assert (link["state"], link["reason"], link["share"]) == ("no new connections", words, 0)
     found = kernel().ours
     assert [line for line in before.ours if " eth1 " in line and "nexthop" not in line] == [
         line for line in found if " eth1 " in line]
