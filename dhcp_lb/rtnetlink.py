@@ -4,7 +4,7 @@ Numbers are from uapi/linux: rtnetlink.h (RTM_*, RTPROT_*, RTNH_F_*), if_link.h 
 (NETCONFA_*), if.h (IFF_*)."""
 
 from _socket import AF_INET, AF_INET6, inet_aton, inet_ntoa
-from errno import EEXIST, EMSGSIZE, ENODEV, ENOENT, ESRCH
+from errno import EEXIST, EHOSTUNREACH, EMSGSIZE, ENODEV, ENOENT, ESRCH
 from posix import F_OK, access, strerror
 
 from .model import MAIN_TABLE, PROTOCOL, Change, Interface, Nexthop, Refusal, Route, Rule
@@ -236,7 +236,8 @@ class Rtnetlink(Netlink):
                mark: int = 0) -> Route:
         """The route that a connection takes, with its table and all its nexthops: a connection of this machine, or
         what comes in by the interface with the index `iif`. A `source` of "" and an `oif` of 0 mean an unbound
-        socket. `port`: of the destination.
+        socket. `port`: of the destination. A table of 0: by no route of any; the kernel takes the destination for a
+        neighbour on the interface that the socket is bound to (net/ipv4/route.c, ip_route_output_key_hash_rcu).
 
         Without a protocol the kernel takes what comes in for UDP (net/ipv4/route.c,
         inet_rtm_getroute_build_skb)."""
@@ -265,6 +266,8 @@ class Rtnetlink(Netlink):
         try:
             return ask(RTM_F_FIB_MATCH)
         except OSError as error:
+            if error.errno == EHOSTUNREACH:  # also said of what goes by no table's route: inet_rtm_getroute
+                return ask(0)
             if error.errno != EMSGSIZE:
                 raise
         # The kernel's answer has room for some 230 nexthops (net/ipv4/route.c, inet_rtm_getroute). Who has more in one

@@ -61,6 +61,25 @@ def test_what_a_machine_of_the_lan_has_no_way_for_is_told_by_its_cause() -> None
 
 
 @boxed
+def test_a_socket_bound_to_an_interface_without_a_route_is_explained() -> None:
+    """It takes the destination for a neighbour there: net/ipv4/route.c, ip_route_output_key_hash_rcu."""
+    links_up()
+    box.ip("link add lan0 type veth peer name host", "link set lan0 up", "link set host up",
+           "address add 10.0.0.1/24 dev lan0", "link add tun0 type veth peer name far", "link set tun0 up")
+    verb("disable", "eth1")
+    for name in "lan0", "tun0", "eth1":
+        for destination in "198.51.100.1", "10.100.0.77":
+            asked = run("ip", "-4", "route", "get", destination, "oif", name)
+            assert f"{destination} dev {name} " in asked
+            assert verb("explain", destination, "--dev", name) == (
+                f"A connection to {destination} of a socket bound to {name}:\n"
+                f"  link   {name}\n"
+                f"         It goes by no route of a table: the kernel takes {destination} for a neighbour there.\n")
+    assert "  link   eth0\n" in verb("explain", "224.0.0.9", "--from", given(0).address)
+    assert "stays on this machine" in verb("explain", "0.0.0.0")
+
+
+@boxed
 def test_what_apply_would_take_up_is_seen_beforehand() -> None:
     names = box.add_links(2)
     for place, name in enumerate(names):

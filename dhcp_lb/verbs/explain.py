@@ -106,12 +106,16 @@ def explanation(packet: Packet, route: Route, rule: Rule | None, tables: dict[in
     share of the new connections. `line`: the number of the policy line that the rule is of; 0 = of none. `ours`: what
     is dhcp-lb's in the kernel. `sources`: what the packet's becomes by these interfaces."""
     connection = f"A connection {named(packet)}"
-    name = tables.get(route.table, str(route.table))
+    name = tables.get(route.table, str(route.table)) if route.table else "local"
     if route.rest[1:2] == RTN_BROADCAST:
         return [f"{connection} is not possible: that is the broadcast address of a network of this machine."]
     if route.rest[1:2] == RTN_LOCAL:  # its table may be main, if there is no rule yet
         return [f"{connection} stays on this machine: it is one of its own addresses (table {name})."]
     lines = [f"{connection}:"]
+    if not route.table:
+        return [*lines, f"  link   {interfaces.get(route.nexthops[0].oif, packet.oif)}",
+                f"         It goes by no route of a table: the kernel takes {packet.destination} for a neighbour "
+                "there."]
     if rule:
         lines.append(f"  rule   {rule_text(rule)}{' and more conditions' if rule.rest else ''}")
         lines.append(f"         because {reason(rule, line, ours)}")
