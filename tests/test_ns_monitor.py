@@ -221,6 +221,25 @@ def test_a_link_that_is_drained_is_asked_and_one_that_is_disabled_is_not() -> No
 
 
 @box.boxed
+def test_while_it_is_not_enabled_nobody_is_asked_and_nobody_is_dead() -> None:
+    """Without the routes of a link's table what is asked by it may find no way, however well the provider works."""
+    with bed(FAST, FAST) as machine:
+        links = box.CONFIG.read_text()
+        until("the first answers", lambda: all(isp.seen() for isp in machine.isps), 5)
+        machine.log.lines()
+        box.CONFIG.write_text(links + "enabled = no\n")
+        box.verb("apply")
+        time.sleep(3.5)  # as above
+        machine.isps[1].seen()
+        time.sleep(1)
+        assert machine.isps[1].seen() == []
+        assert "given up" not in WATCHED.read_text() and not [line for line in machine.log.lines() if "dead" in line]
+        box.CONFIG.write_text(links)
+        box.verb("apply")
+        until("questions", lambda: machine.isps[1].seen() != [], 5)
+
+
+@box.boxed
 def test_a_link_of_a_waiting_tier_is_asked_a_tenth_as_often_and_serves_when_the_others_are_dead() -> None:
     with bed("interval=0.2 down=1 up=2", "interval=0.2 down=1 up=2 tier=2") as machine:
         assert balance() == "eth0"

@@ -7,7 +7,7 @@ from posix import F_OK, access
 from ..address import FAMILIES, IPV4, IPV6
 from ..change import judged
 from ..log import log
-from ..model import Checked
+from ..model import NO, Checked
 from ..routing import NO_LEASE, Uplink
 from ..sight import IF_INET6, Sight
 from ..store import Store
@@ -89,6 +89,8 @@ class Checking:
             side.forget(name)
         for uplink in side.uplinks:
             name = uplink.link.interface
+            if sight and sight.config.settings.enabled == NO:  # without its routes what is asked may find no way
+                uplink = uplink._replace(link=uplink.link._replace(targets=()))
             watch = side.watches.get(name)
             if not watch:
                 watch = side.watches[name] = Watch(uplink.link, side.family)
