@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from tests.beds.lab import CHECKOUT, Isp, Lab, debian_root, wait_for
 from tests.beds.lab.root import PACKAGES
-from tests.beds.two_links import BOTH, assert_shared, becomes
+from tests.beds.two_links import BOTH, assert_shared, becomes, routing
 from tests.test_ns_clients import PACKAGES as CLIENTS
 from tests.test_ns_daemons import DAEMONS, leave_to_others, start_networkd
 
@@ -108,3 +108,19 @@ def test_a_link_by_networkmanager() -> None:
         wait_for("NetworkManager", lambda: lab.router.try_run("nmcli", "general").returncode == 0)
         commands, = follow(lab, "A link by NetworkManager")
         lab.router.sh(re.sub("^# ", "", commands, flags=re.M))
+
+
+def test_it_is_switched_off_and_kept() -> None:
+    with lab_with() as lab:
+        follow(lab, "A link by ifupdown and dhclient")
+        lab.router.ifup("eth1")
+        becomes(lab, BOTH)
+        commands, = follow(lab, "Switch it off, and keep it")
+        lab.router.sh(re.sub("^# ", "", commands, flags=re.M))
+        for _ in range(2):
+            assert routing(lab) == [] and not lab.router.run("ip", "-o", "link", "show", "group", "109")
+            lab.router.ifdown("eth1")
+            lab.router.ifup("eth1")
+        lab.router.sh("ip route flush exact default; ifdown eth1; ifup eth1")  # where the clients had left none
+        assert lab.connect(lab.lan, 20) == {"eth1": 20}
+        lab.router.sh("sed -i /enabled/d /etc/dhcp-lb; dhcp-lb apply")
