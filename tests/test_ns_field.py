@@ -311,6 +311,8 @@ def test_each_provider_s_resolver_is_asked_by_its_own_link() -> None:  # R13
         assert way("203.0.113.153", *query) == "eth1"
         assert {way("9.9.9.9", "sport", str(port), *query) for port in range(1, 65)} <= {"eth0", "eth1"}
     assert "9.9.9.9" not in "".join(kernel().ours)  # both name it
+    for server in "203.0.113.53", "203.0.113.153":  # to which nothing else goes by its link for that
+        assert "so it is balanced" in box.verb("explain", server, "--tcp", "443")
     box.CONFIG.write_text(box.CONFIG.read_text().replace("eth0 table-eth0 1000 1", "eth0 table-eth0 1000 1 dns=no"))
     box.verb("apply")
     assert "203.0.113.53" not in "".join(kernel().ours) and "203.0.113.153" in "".join(kernel().ours)

@@ -288,8 +288,10 @@ def test_a_container_beside_us_is_reached_and_reaches_all(containers: tuple[Lab,
     assert in_order(lab)
 
 
-def test_connections_of_a_container_outlive_lost_packets() -> None:  # R8
-    """Its veth carries the hash of its own sockets, drawn anew at each retransmission, and nothing pins them."""
+@pytest.mark.parametrize("whose", ["container", "router", "lan"])
+def test_connections_of_a_container_outlive_lost_packets(whose: str) -> None:  # R8
+    """A veth carries the hash of the sender's socket, drawn anew at each retransmission, and nothing pins these: those
+    of a container, of the router itself, and of a machine of the LAN that is virtual."""
     root = debian_root(packages=ROOT)
     with Lab([Isp("eth0"), Isp("eth1")], root) as lab, Node("container", root) as container:
         with lab.router.path("/etc/dhcp-lb").open("a") as config:
@@ -297,8 +299,10 @@ def test_connections_of_a_container_outlive_lost_packets() -> None:  # R8
         lab.router.dhcp_lb("apply")
         lab.router.ifup()
         docker(lab, container)
-        assert container.run("sysctl", "-n", "net.core.txrehash") == "1\n"
-        with lab.held(container, 200, timeout_s=15) as held:
+        lab.lan.run("sysctl", "-qw", "net.core.txrehash=1")
+        machine = {"container": container, "router": lab.router, "lan": lab.lan}[whose]
+        assert machine.run("sysctl", "-n", "net.core.txrehash") == "1\n"
+        with lab.held(machine, 200, timeout_s=15) as held:
             assert held.opened.total() == 200 and not errors(held.opened)
             for isp in lab.isps:
                 isp.node.sh("nft add chain ip lab loss '{ type filter hook forward priority -1; policy drop; }'")
