@@ -65,7 +65,8 @@ for word; do
     shift
     case "$word" in -enable-kvm) ;; *) set -- "$@" "$word" ;; esac
 done
-exec qemu-system-x86_64 -accel tcg,thread=multi -kernel {0}/vmlinuz -initrd {0}/initrd \\
+here=$(dirname "$0")
+exec qemu-system-x86_64 -accel tcg,thread=multi -kernel "$here/vmlinuz" -initrd "$here/initrd" \\
     -append 'console=ttyS0 root=/dev/vda rw quiet mitigations=off' "$@"
 """
 
@@ -83,7 +84,7 @@ def image(release: str) -> Path:
         (unfinished / "mnt").mkdir(parents=True)
         subprocess.run(["unshare", "--mount", "sh", "-ec", IMAGE, "sh", str(root), str(unfinished / "mnt"),
                         str(unfinished / "disk"), str(unfinished)], check=True)
-        (unfinished / "qemu").write_text(QEMU.format(made))
+        (unfinished / "qemu").write_text(QEMU)
         (unfinished / "qemu").chmod(0o755)
         unfinished.rename(made)
     return made
