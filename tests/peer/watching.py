@@ -4,6 +4,7 @@ and what Debian has for it, each with its defaults.
 lsm(1) (`foolsm` in later releases) and keepalived(8) tell a script, and know nothing of leases. So each link has a
 target of its own, and dhclient's hook sets the route to it."""
 
+import json
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +66,10 @@ class OursWatching(Ours, Watching):
 
     def watch(self, lab: Lab) -> None:
         lab.router.sh("dhcp-lb monitor </dev/null >/dev/null 2>&1 &")
+        # A name server that nobody has named and that has never answered says nothing of the provider.
+        wait_for("both name servers to have answered", lambda: all([
+            (link["check"] or {}).get("answers")
+            for link in json.loads(lab.router.dhcp_lb("status", "--json"))["links"]]))
 
 
 class LartcLsm(Lartc, Watching):
