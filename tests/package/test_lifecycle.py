@@ -237,19 +237,6 @@ def test_a_mask_of_a_file_of_2_0_holds_for_its_new_name(machine: Machine) -> Non
             assert machine.sh(f"cd {directory}; ls *dhcp-lb*; readlink *dhcp-lb*") == "10-dhcp-lb.conf\n/dev/null\n"
 
 
-def test_an_upgrade_from_2_0_leaves_its_hash_until_the_next_boot_without_pins(machine: Machine) -> None:
-    """Where connections are pinned it is set at once: debian/tests/machine."""
-    machine.install()
-    # 2.0 had this file, and systemd runs.
-    machine.sh("mkdir -p /run/systemd/system; : >/usr/lib/sysctl.d/dhcp-lb.conf")
-    machine.run("sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=1")
-    machine.install()
-    assert machine.run("sysctl", "-n", "net.ipv4.fib_multipath_hash_policy") == "1\n"
-    assert machine.run("readlink", "/run/sysctl.d/10-dhcp-lb.conf") == "/dev/null\n"
-    machine.sh("rm -r /run/*; sysctl -qp /usr/lib/sysctl.d/10-dhcp-lb.conf")  # a boot
-    assert machine.run("sysctl", "-n", "net.ipv4.fib_multipath_hash_policy") == "3\n"
-
-
 def test_a_hook_left_behind_by_a_removed_package_does_nothing(machine: Machine) -> None:
     machine.run("debconf-set-selections", stdin=PRESEED.read_text())
     machine.install()
