@@ -8,7 +8,7 @@ from argparse import Namespace
 from .. import groups
 from ..config import Config
 from ..log import printable
-from ..model import FAILOVER
+from ..model import FAILOVER, Interface
 from ..pinning import advice
 from ..rtnetlink import Rtnetlink
 from ..store import Store
@@ -21,9 +21,10 @@ def check(options: Namespace) -> None:
     """Prints every mistake, or what may be one, what is in the way of pins, and the number of links."""
     path = options.file
     config = configuration(path)
-    for hint in _hints(config):
+    kernel = Rtnetlink()
+    there = kernel.interfaces(config.interfaces)
+    for hint in _hints(config, kernel, there):
         print(f"{path}:{hint}")
-    there = Rtnetlink().interfaces(config.interfaces)
     for warning in (*groups.warnings(Store(), config, there), *_learners(config), *advice.before(config)):
         print(printable(f"{path}: warning: {warning}"))
     count = len(config.links)
@@ -40,10 +41,8 @@ def _learners(config: Config) -> list[str]:
             for path, daemon in LEARNERS.items() if os.path.exists(path)]
 
 
-def _hints(config: Config) -> list[str]:
+def _hints(config: Config, kernel: Rtnetlink, there: dict[str, Interface]) -> list[str]:
     """What may be a slip in these lines, `LINE: what`, and is none where a device is unplugged at the moment."""
-    kernel = Rtnetlink()
-    there = kernel.interfaces(config.interfaces)
     hints = []
     for link in config.links:
         name, line = link.interface, config.lines[link.table]
