@@ -33,7 +33,7 @@ S32 = Struct("=l")
 
 RECEIVE = 1 << 16
 DUMP_TRIES = 10
-AT_ONCE = 16  # answers, of up to 5 KB each in the kernel's books; a socket has room for 200 (net.core.rmem_default)
+AT_ONCE = 16  # answers, of up to 5 KB each in the kernel's books; a socket has room for 200 KB (net.core.rmem_default)
 MIN_BUFFER = 1 << 17
 
 

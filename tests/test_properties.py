@@ -66,6 +66,15 @@ def take(world: World, step: Step) -> None:
         world.event(what, name, **{key: value.replace("{net}", net) for key, value in variables.items()})
 
 
+def settles(world: World) -> None:
+    """After a run the next one has nothing to do, and an `apply` writes and logs nothing."""
+    world.apply()
+    assert world.is_settled()
+    before = world.routing
+    assert (world.apply(), world.kernel.writes, world.routing) == ([], 0, before)
+    assert world.kernel.count() == len(before.routes) + len(before.rules)
+
+
 @settings(max_examples=60, deadline=None)
 @given(steps)
 def test_after_any_events_the_second_run_writes_and_logs_nothing(events: list[Step]) -> None:
@@ -73,11 +82,7 @@ def test_after_any_events_the_second_run_writes_and_logs_nothing(events: list[St
         world = make()
         for step in events:
             take(world, step)
-        world.apply()
-        assert world.is_settled()
-        before = world.routing
-        assert (world.apply(), world.kernel.writes, world.routing) == ([], 0, before)
-        assert world.kernel.count() == len(before.routes) + len(before.rules)
+        settles(world)
 
     in_a_world(test)
 
