@@ -191,6 +191,8 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
 def _beside(lease: Lease, interface: Interface) -> tuple[tuple[str, str], ...]:
     """The networks of an interface that are not the lease's: a modem's own, or the LAN on a bridge. A client may have
     a new lease's address there before it tells, and no provider is to lead the other links' packets astray."""
+    if not any(interface.lasting):
+        return ()
     found: dict[str, str] = {}
     leased = address.network(lease.address, lease.length) if lease.address else ""
     for quad, length, lasts in zip(interface.addresses, interface.lengths, interface.lasting):

@@ -1,5 +1,6 @@
 """Everything that a run goes by, and how it is read."""
 
+from marshal import dumps
 from posix import F_OK, access
 from time import CLOCK_BOOTTIME, clock_gettime
 
@@ -14,6 +15,7 @@ from .rtnetlink import (BODY, DST_LEN, KIND, OWNER, RTA_DST, RTA_GATEWAY, RTA_OI
 
 MOST_OF_MAIN = 512  # routes, besides those that links account for; a routing daemon sets more
 NOWHERE = attribute(RTA_DST, bytes(4))
+PLAIN = 0  # of the versions of marshal's format, the one without references: equal values are equal bytes
 IF_INET6 = "/proc/net/if_inet6"  # exists where the kernel has IPv6
 
 
@@ -45,18 +47,16 @@ class Sight(NamedTuple):
     def fingerprint(self) -> bytes:
         """Equal bytes for equal decisions. The age of the leases does not matter."""
         state = self.state
-        leases = [(name, lease.address, lease.length, lease.gateway, lease.server, lease.fault,
-                   lease.name_servers)
-                  for name, lease in sorted(state.leases.items())]
+        leases = [(name, *lease[:4], *lease[6:8]) for name, lease in sorted(state.leases.items())]
         held = [(name, hold.reach) for name, hold in sorted(state.held.items())]
         checked = [(name, one.hold.reach if one.hold else "") for name, one in sorted(state.checked.items())]
         interfaces = [(name, *interface) for name, interface in sorted(self.interfaces.items())]
-        facts = (f"{VERSION} {leases} {held} {checked} {sorted(state.objections.items())} {state.pinned} "
-                 f"{interfaces} {self.lan_metric} {self.config.settings.server_table}")
+        rare = f"{sorted(state.objections.items())}"
         if self.family != IPV4.number:
-            facts += f" {sorted(state.leases.items())}"
-        return b"\n".join([facts.encode("utf-8", "surrogateescape"), self.config.text, *self.rules, *self.routes,
-                           *self.others, *self.parts])
+            rare += f" {sorted(state.leases.items())}"
+        facts = dumps((VERSION, leases, held, checked, rare, state.pinned, interfaces, self.lan_metric,
+                      self.config.settings.server_table), PLAIN)
+        return b"\n".join([facts, self.config.text, *self.rules, *self.routes, *self.others, *self.parts])
 
 
 def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:

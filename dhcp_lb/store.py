@@ -424,10 +424,8 @@ def _decode(text: str) -> Lease:
     form, address, length, gateway, server, begin_s, duration_s, rest = first.split(" ", 7)
     names, fault = ("-", rest) if form == _FORMAT_2_0 else rest.split(" ", 1)
     name_servers = () if names == "-" else tuple(names.split(","))
-    for quad in address, gateway, server:
-        if quad != "-" and not _canonical(quad):
-            raise ValueError(text)
-    if not all([_canonical(quad) for quad in name_servers]):
+    quads = {address, gateway, server} - {"-"}  # mostly one router is the server and the name server, too
+    if not all([_canonical(quad) for quad in quads.union(name_servers)]):
         raise ValueError(text)
     if form not in (_FORMAT, _FORMAT_2_0) or not newline or int(length) not in _LENGTHS:
         raise ValueError(text)

@@ -15,7 +15,7 @@ from dhcp_lb import netlink
 from dhcp_lb.model import Change, Nexthop, Refusal, Route, Routing, Rule
 from dhcp_lb.netlink import HEADER, attribute, attributes, message, messages, refusal
 from dhcp_lb.rtmessages import BODY, decode_route, decode_rule, encode, routing
-from dhcp_lb.rtnetlink import RTM_GETROUTE, Rtnetlink
+from dhcp_lb.rtnetlink import RTM_GETLINK, RTM_GETROUTE, Rtnetlink
 from tests.beds.netns import network, run
 
 little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="the literal messages are little-endian")
@@ -342,11 +342,28 @@ def test_a_refused_dump_says_why(kernel: Rtnetlink, number: int, text: str, said
 def test_the_kernel_is_not_asked_for_an_interface_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interface that has it for another name would answer."""
     kernel = Rtnetlink()
-
-    def nothing(*_: object) -> bytes:
-        raise AssertionError
-    monkeypatch.setattr(kernel, "ask", nothing)
+    monkeypatch.setattr("dhcp_lb.rtnetlink.listdir", lambda _: ["all", "default", "lo"])
     assert kernel.interfaces(frozenset(["unplugged0"])) == {}
+
+
+@pytest.mark.parametrize("others", [0, 9], ids=["all are asked for", "each is asked for"])
+def test_interfaces_are_the_same_however_the_kernel_is_asked(monkeypatch: pytest.MonkeyPatch, others: int) -> None:
+    with network():
+        for command in ("link add eth0 group 7 type veth peer name eth1", "link set eth0 up",
+                        "link property add dev eth1 altname away0", "address add 192.0.2.34/24 dev eth0",
+                        *[f"link add other{number} type veth" for number in range(others)]):
+            run(f"ip {command}")
+        kernel, dumps = Rtnetlink(), []
+
+        def dump(kind: int, body: bytes) -> list[bytes]:
+            dumps.append(kind)
+            return Rtnetlink().dump(kind, body)
+        monkeypatch.setattr(kernel, "dump", dump)
+        found = kernel.interfaces(frozenset(["eth0", "eth1", "away0", "lo"]))
+        assert (RTM_GETLINK in dumps) == (not others)
+    assert sorted(found) == ["eth0", "eth1", "lo"]
+    assert found["eth0"][1:] == (True, False, ("192.0.2.34",), (24,), 7, ())
+    assert found["eth1"][1:] == (False, False, (), (), 0, ())
 
 
 def test_of_the_default_routes_ours_are_left_out() -> None:
