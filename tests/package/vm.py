@@ -52,6 +52,9 @@ mkdir -p etc/systemd/system/multi-user.target.wants
 for device in ttyS1 hvc1; do
     ln -s ../autopkgtest@.service "etc/systemd/system/multi-user.target.wants/autopkgtest@$device.service"
 done
+# On a busy host a terminal may take minutes to be there. Without it there is no login prompt to wait for.
+mkdir -p etc/systemd/system.conf.d
+printf '[Manager]\nDefaultDeviceTimeoutSec=15min\n' >etc/systemd/system.conf.d/busy-host.conf
 for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_reap.service fstrim.timer systemd-timesyncd.service; do
     ln -sf /dev/null "etc/systemd/system/$unit"
 done
@@ -98,8 +101,8 @@ def autopkgtest(release: str, deb: Path, directory: Path) -> int:
     with open(directory / "log", "w") as log:
         return subprocess.run(
             # One processor: to emulate two that talk to each other takes a quarter more.
-            ["autopkgtest", f"--output-dir={directory}/output", "--no-built-binaries", str(deb),
-             f"{directory}/source/", "--", str(Path(__file__).with_name("virt-qemu")),
+            ["autopkgtest", f"--output-dir={directory}/output", "--timeout-test=3000",
+             "--no-built-binaries", str(deb), f"{directory}/source/", "--", str(Path(__file__).with_name("virt-qemu")),
              f"--qemu-command={machine}/qemu", "--ram-size=1536", "--cpus=1", "--timeout-reboot=900",
              str(machine / "disk")],
             stdout=log, stderr=subprocess.STDOUT).returncode
