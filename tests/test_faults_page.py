@@ -13,6 +13,11 @@ def test_every_test_that_it_names_is_there() -> None:
     assert set(re.findall(r"`(test_\w+)`", PAGE)) - there == set()
 
 
+def test_every_promise_and_every_fault_has_a_number_of_its_own() -> None:
+    numbers = [number.strip() for number, *_ in ROWS]
+    assert sorted(set(numbers)) == sorted(numbers)
+
+
 def test_every_promise_and_every_fault_has_a_test() -> None:
     numbers = []
     for number, *cells in ROWS:
