@@ -19,15 +19,15 @@ VERSION = "unreleased"  # a build writes the version of debian/changelog (setup.
 
 RENEWAL = ("record", "address", "model", "store", "config", "event", "lock", "netlink", "rtnetlink", "sight",
            "reconcile", "hook")
-"""What a client's event loads that changes nothing, each module after those that it imports."""
+"""The modules that a client's event loads if it changes nothing, each after those that it imports."""
 CHANGE = "log", "marks", "routing", "objections", "plan", "rtmessages", "change", "commands"
-"""What an event loads besides that does."""
+"""The modules that an event loads as well if it changes something."""
 
 
 def load(names: tuple[str, ...]) -> None:
-    """Imports these modules of the package, in half of the time that an import statement takes: it looks for their
-    compiled form in the one place where it is (importlib._bootstrap_external, SourceLoader.get_code). From the first
-    module on whose compiled form is missing, or is not of its source, it leaves them to the import statements."""
+    """Imports these modules of the package in half of the time that import statements take. It looks for the compiled
+    form of a module only where it must be (importlib._bootstrap_external, SourceLoader.get_code). If one is missing or
+    does not belong to its source, the import statements load that module and those after it."""
     directory, = __path__
     for name in names:
         whole = f"{__name__}.{name}"
@@ -53,12 +53,12 @@ def load(names: tuple[str, ...]) -> None:
 def main(arguments: list[str]) -> None:
     """Runs the program and ends the process."""
     if not arguments and b"reason" in environ or arguments[:1] == ["hook"]:
-        disable()  # the process ends before a collection could pay, imports included
+        disable()  # the process ends before a garbage collection would pay off, and so do the imports
         load(RENEWAL)
         from .hook import hook
         hook(*arguments[1:2])
-        _exit(0)  # the interpreter's own cleaning would be a sixth of the whole run
-    if arguments == ["monitor"]:  # it stays, and gets by without what the other verbs need
+        _exit(0)  # the interpreter's own clean-up would take a sixth of the whole run
+    if arguments == ["monitor"]:  # it keeps running, so it loads nothing that only other verbs need
         from .monitor.daemon import run
         raise SystemExit(run())
     if arguments == ["notify"]:  # dhcp-lb-notify.service, and the monitor where there is no systemd

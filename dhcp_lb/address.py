@@ -43,8 +43,8 @@ def parse(text: str) -> str:
 
 
 def unicast(text: str) -> str:
-    """The address in canonical form. ValueError if no router and no server can have it; it says why (RFC 6890). They
-    may have a link-local one, as many a router of a /32 lease has."""
+    """The address in canonical form. ValueError if no router and no server can have it; it says why (RFC 6890). A
+    link-local address is fine: many routers of a /32 lease have one."""
     quad = parse(text)
     first = int(quad[:quad.index(".")])
     if first == 0:
@@ -59,7 +59,7 @@ def unicast(text: str) -> str:
 
 
 def own(text: str) -> str:
-    """The address in canonical form; ValueError says why nobody can have given it to this host."""
+    """The address in canonical form. ValueError if nobody can have given it to this host; it says why."""
     quad = unicast(text)
     if link_local(quad):
         raise ValueError(f"{quad} is a link-local address")
@@ -88,7 +88,7 @@ def router6(text: str) -> str:
 
 
 def prefix6(text: str) -> str:
-    """PREFIX/LENGTH in canonical form. ValueError if no provider can give it to a customer, or have it for many of
+    """PREFIX/LENGTH in canonical form. ValueError if no provider can have it, neither for one customer nor for many of
     them; it says what it must be."""
     quad, _, length_text = text.partition("/")
     try:
@@ -107,7 +107,7 @@ def prefix6(text: str) -> str:
 
 
 def of_hosts(prefix: str) -> bool:
-    """Whether an IPv6 prefix is of addresses that hosts can have: global ones, or unique local ones (RFC 4193)."""
+    """Whether hosts can have the addresses of an IPv6 prefix: they are global, or unique local (RFC 4193)."""
     quad = prefix[:prefix.index("/")]
     return within(quad, "2000::/3") or within(quad, "fc00::/7")
 
@@ -154,7 +154,7 @@ def overlap(one: str, other: str) -> bool:
 
 def reserved(quad: str, prefix: str) -> bool:
     """Whether an address is the first (network) or the last (broadcast) of PREFIX/LENGTH. /31 and /32 have neither
-    (RFC 3021), and IPv6 has no such thing: what is a router's anycast address there is refused by nobody."""
+    (RFC 3021). IPv6 has neither: the first address is the routers' anycast address, and nothing refuses it."""
     if ":" in quad:
         return False
     host_bits = 32 - int(prefix[prefix.index("/") + 1:])

@@ -38,13 +38,13 @@ class View(NamedTuple):
 
 
 _answers: "dict[int, tuple[tuple[object, ...], Routing]]" = {}
-"""By family: the last question to `desired`, which is pure, and the answer. A monitor looks again and again, and
-mostly it is the kernel's routing alone that is another one."""
+"""By family: the last arguments of `desired`, which is pure, and its answer. A monitor looks again and again, and in
+most of its looks nothing but the kernel's routing has changed."""
 
 
 def judged(sight: Sight) -> View:
-    """What a run wants, from what it has seen and from nothing else. If the last question to `desired` was the same,
-    its answer is taken."""
+    """What a run wants. It depends on what the run has seen, and on nothing else. If the arguments of `desired` are
+    those of the last call, its answer is taken from there."""
     config, state, interfaces, rules, routes, others, lan_metric, family, parts, _ = sight
     settings = config.settings
     have = routing(rules, routes)
@@ -75,8 +75,8 @@ def _is_of_a_vpn(other: Rule) -> bool:
 
 
 def explained(kernel: Rtnetlink, view: View) -> View:
-    """The same, with the reason for links whose interface is there under another name (`altname` in ip-link(8)): rules
-    and sysctls go by the name alone."""
+    """The view, with a reason for each link whose interface is there under another name (`altname` in ip-link(8)):
+    rules and sysctls know an interface by its name alone. OSError if the kernel cannot be asked."""
     uplinks = []
     for uplink in view.uplinks:
         if uplink.state == NO_INTERFACE and (name := kernel.name_of(uplink.link.interface)):
@@ -86,20 +86,21 @@ def explained(kernel: Rtnetlink, view: View) -> View:
 
 
 def pins_count(sight: Sight) -> bool:
-    """Whether connections keep their link."""
+    """Whether connections are pinned to their link."""
     return sight.state.pinned in (LOADED, LOST) and sight.config.settings.pin != NO
 
 
 def is_translated(sight: Sight) -> bool:
-    """Whether what its own provider cannot take leaves by another one's link, with an address of that link's. Without
-    the nft table it would leave with its own address, and be dropped without a word."""
+    """Whether packets that their own provider cannot take leave by another link, with an address of that link. Without
+    the nft table they would leave with their own address, and the other provider would drop them without a word."""
     config = sight.config
     return (sight.family == IPV6.number and sight.state.pinned == LOADED
             and bool(translators(config.links, config.settings)))
 
 
 def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News) -> Sight:
-    """Brings the kernel's routing in line with what is wanted, and logs it. Returns what was seen last."""
+    """Brings the kernel's routing in line with what is wanted, and logs the changes. Returns what the run has seen
+    last. Raises Invalid, Lost, OSError or Deadline."""
     store.tidy(sight.config.interfaces)
     store.object(sight.state.objections, sight.family)
     view = judged(sight)
@@ -107,8 +108,8 @@ def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News
     before = sight.state.objections
     astray = _astray(sight)
     if due := bool(view.changes) or astray or news.edited:
-        # Names, sysctls and the group come before their routes and rules. If a run is killed in between, the next run
-        # still finds changes to make, and so comes here again.
+        # Names, sysctls and the group come before the routes and rules that need them. If a run is killed in between,
+        # the next run still finds changes to make, and so comes here again.
         furnished = _furnish(kernel, store, sight, news.edited)
         if furnished is not sight:
             sight, view = furnished, judged(furnished)
@@ -133,10 +134,10 @@ def change(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, news: News
 
 
 def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: View) -> tuple[Sight, View]:
-    """Asks the kernel, then makes the changes. Returns what was seen last, and the view of it.
+    """Asks the kernel, then makes the changes. Returns what the run has seen last, and the view of it.
 
-    The kernel's objections are kept in the store, and the run judges again. So a refused link costs the others
-    nothing. If the refusals teach nothing, the kernel makes all changes that it accepts."""
+    The run keeps the kernel's objections in the store, and judges again. So a refused link costs the other links
+    nothing. If the refusals teach nothing new, the kernel makes all changes that it accepts."""
     taught = True
     for _ in range(ATTEMPTS):
         if not view.changes:
@@ -172,9 +173,9 @@ def _written(kernel: Rtnetlink, store: Store, lock: Lock, sight: Sight, view: Vi
 
 
 def _release(sight: Sight, pins: list[int]) -> None:
-    """The connections of links that are out are told, or move, at once; by themselves they would wait for their next
-    packet, or for ever behind `snat to`. In IPv6 what nobody translates has no other way to go. A firewall that has
-    forgotten it would keep its other end out when the link is back."""
+    """Releases the connections of links that are out: they get an error or move at once. Otherwise they would wait for
+    their next packet, or for ever behind `snat to`. In IPv6, a connection that nobody translates has no other way. If
+    the firewall forgot it, the firewall would drop the other end's packets when the link is back."""
     if pins:
         from .pinning import conntrack
         try:
@@ -182,12 +183,13 @@ def _release(sight: Sight, pins: list[int]) -> None:
                 conntrack.release(mark, sight.config.settings.marks, sight.family,
                                   translated=sight.family == IPV6.number and not is_translated(sight))
         except OSError as error:
-            log(f"connections of a link that is out may hang: {error.strerror}")
+            log("the connections of a link that is out are not released, and may hang until they time out: "
+                f"{error.strerror}")
 
 
 def _rehearsed(kernel: Rtnetlink, view: View) -> tuple[Refusal, ...]:
-    """The changes that the kernel would refuse. If it would refuse a multipath, also those of its links' single
-    defaults that it would refuse."""
+    """The changes that the kernel would refuse. If a multipath is among them, so are those single defaults of its
+    links that the kernel would refuse."""
     refusals = _refused(kernel, view.changes)
     for multipath in [refusal.change.what for refusal in refusals]:
         if isinstance(multipath, Route) and balances(multipath):
@@ -202,9 +204,9 @@ def _refused(kernel: Rtnetlink, planned: tuple[Change, ...]) -> tuple[Refusal, .
 
 
 def _furnish(kernel: Rtnetlink, store: Store, sight: Sight, edited: bool) -> Sight:
-    """Writes the names of the tables, and sets the sysctls of the interfaces. Both were done if the configuration and
-    the interfaces are the same as the last time: a tenth of a run that another lease has led to. Returns the sight,
-    with the servers' table where nobody else's is."""
+    """Writes the names of the tables, and sets the sysctls of the interfaces. If the configuration and the interfaces
+    are the same as the last time, both have been done. That saves a tenth of a run after a changed lease. Returns the
+    sight, with the servers' table where nobody else has a table."""
     interfaces = sorted([(name, interface.ifindex) for name, interface in sight.interfaces.items()])
     facts = f"{VERSION} {interfaces}\n".encode("utf-8", "surrogateescape") + sight.config.text
     if not edited and facts == store.furnished(sight.family):
@@ -231,13 +233,13 @@ def _furnish(kernel: Rtnetlink, store: Store, sight: Sight, edited: bool) -> Sig
 
 
 def _astray(sight: Sight) -> bool:
-    """Whether one of the links' interfaces is not in the group."""
+    """Whether an interface of a link is not in the links' group."""
     settings = sight.config.settings
     return settings.enabled != NO and any([one.group != settings.group for one in sight.interfaces.values()])
 
 
 def _unfurnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
-    """Puts back what is not needed any more, after the rules that went by it."""
+    """Puts back groups and sysctls that are no longer needed, after the rules that needed them have gone."""
     enabled = sight.config.settings.enabled != NO
     keep = sight.config.interfaces if enabled else frozenset()
     if store.grouped().keys() - keep:
@@ -249,7 +251,8 @@ def _unfurnish(kernel: Rtnetlink, store: Store, sight: Sight) -> None:
 
 
 def tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces: dict[str, Interface]) -> None:
-    """Logs each change as the ip(8) command that does the same. If the kernel refused it, its words follow."""
+    """Logs each change as the ip(8) command that does the same. If the kernel has refused it, the kernel's words
+    follow."""
     from .commands import command
     names = interface_names([one.what for one in planned],
                             {interface.ifindex: name for name, interface in interfaces.items()})
@@ -263,7 +266,7 @@ def tell(planned: tuple[Change, ...], refusals: tuple[Refusal, ...], interfaces:
 
 
 def interface_names(objects: "Iterable[Route | Rule]", known: dict[int, str] | None = None) -> dict[int, str]:
-    """Index → name of the interfaces in these routes that still exist, and of those in `known`."""
+    """Index → name: of the interfaces in these routes that still exist, and of those in `known`."""
     names = dict(known or {})
     oifs = {nexthop.oif for one in objects if isinstance(one, Route) for nexthop in one.nexthops}
     for oif in oifs - names.keys():

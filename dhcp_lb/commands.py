@@ -7,7 +7,7 @@ SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  #
 ACTIONS = {BLACKHOLE: "blackhole", UNREACHABLE: "unreachable", 8: "prohibit", 2: "goto", 3: "nop"}  # FR_ACT_*
 PROTOCOLS = {6: "tcp", 17: "udp"}
 KINDS = {1: "", 2: "local ", 6: "blackhole ", 7: "unreachable ", 8: "prohibit ", 9: "throw "}  # RTN_*
-_ADDS = {IPV4.number: "append", IPV6.number: "replace"}  # rtmessages.encode has the reason
+_ADDS = {IPV4.number: "append", IPV6.number: "replace"}  # for the reason see rtmessages.encode
 PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
 
 
@@ -75,7 +75,7 @@ def _route(route: Route, interfaces: dict[int, str]) -> str:
 
 
 def _nexthop(nexthop: Nexthop, interfaces: dict[int, str], weight: bool = False) -> str:
-    # iproute2, too, calls an interface `if7` if it does not find its name.
+    # If iproute2 does not find the name of an interface, it calls it `if7`, too.
     words = [f"via {nexthop.gateway}"] if nexthop.gateway else []
     words.append(f"dev {quoted(interfaces.get(nexthop.oif, f'if{nexthop.oif}'))}")
     if weight:
@@ -86,7 +86,7 @@ def _nexthop(nexthop: Nexthop, interfaces: dict[int, str], weight: bool = False)
 
 
 def quoted(word: str) -> str:
-    """A word as a POSIX shell reads it back."""
+    """A word, quoted so that a POSIX shell reads the same word."""
     if word and PLAIN.issuperset(word.encode("utf-8", "surrogateescape")):
         return word
     return "'" + word.replace("'", "'\"'\"'") + "'"

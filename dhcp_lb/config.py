@@ -24,7 +24,7 @@ MAX_TEXT = 1 << 24  # bytes: 16 MiB; thousands of links need less than one
 TABLE_IDS = f"1 to 252, or 256 to {MAX_TABLE}"
 RESERVED_TABLES = {253: "default", 254: "main", 255: "local"}
 RESERVED_NAMES = ("unspec", "default", "main", "local", "all", "cache")  # ids 0, 253-255, and ip(8)'s words
-MAX_GROUP = 2**31 - 1  # to rules, a greater one is none: net/core/fib_rules.c
+MAX_GROUP = 2**31 - 1  # a rule takes a greater number for "no group": net/core/fib_rules.c
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_TIER = 9
 NONE_AT_ALL = "none"
@@ -37,23 +37,23 @@ class Invalid(Exception):
 
 
 class Config(NamedTuple):
-    """A configuration. One with `errors` may be shown, but must not change the routing."""
+    """A configuration. If it has `errors`, it may be shown, but must not change the routing."""
 
     links: tuple[Link, ...] = ()
     settings: Settings = Settings()
     errors: tuple[str, ...] = ()  # `FILE:LINE: what is wrong: what it must be`, in the order of the lines
-    interfaces: frozenset[str] = frozenset()  # of all link lines, also of those with a mistake
+    interfaces: frozenset[str] = frozenset()  # of all link lines, those with a mistake included
     lines: dict[int, int] = {}  # table id → number of the line that names it
     text: bytes = b""
     policies: tuple["Policy", ...] = ()  # in the order of the lines
 
 
 def read_config(path: str = PATH, known: Config | None = None) -> Config:
-    """The configuration in a file. It is `known` if the text is still the same. An absent file counts as empty. A file
-    that cannot be read is a mistake."""
+    """The configuration in a file; `known` itself if the text is still the same. An absent file counts as empty. If
+    the file cannot be read, that is in the configuration's `errors`."""
     try:
         text = read(path, MAX_TEXT, follow=True)
-        if not text and stat(path).st_mode & S_IFMT == S_IFIFO:  # a run does not wait for its writer
+        if not text and stat(path).st_mode & S_IFMT == S_IFIFO:  # a run does not wait for a pipe's writer
             raise OSError(ESPIPE, "Is a pipe")
     except FileNotFoundError:
         text = b""
@@ -82,8 +82,8 @@ def parse(text: bytes, path: str = PATH) -> Config:
 
 
 def server_place(names: set[str], tables: set[int]) -> tuple[str, int]:
-    """The name and the id of the servers' table, beside all tables with these names and ids: its default, or else the
-    highest free id below."""
+    """The name and the id of the servers' table, if all other tables have these names and ids: the default, or else
+    the highest free id below it."""
     default = Settings()
     table = default.server_table
     while True:
@@ -94,7 +94,7 @@ def server_place(names: set[str], tables: set[int]) -> tuple[str, int]:
 
 
 def with_servers(settings: Settings, place: tuple[str, int]) -> Settings:
-    """The same, with the servers' table there."""
+    """The settings with this name and id of the servers' table."""
     return settings._replace(server_name=place[0], server_table=place[1])
 
 
@@ -102,7 +102,7 @@ class _Lines:
     """Reads line after line, and goes on after a mistake."""
 
     def __init__(self, odd: bool) -> None:
-        self.odd = odd  # the text has bytes somewhere that no line may have
+        self.odd = odd  # somewhere, the text has bytes that no line may have
         self.number = 0
         self.links: list[tuple[Link, dict[str, Any]]] = []  # and its options
         self.defaults: dict[str, Any] = {}  # of the options of every link
@@ -253,7 +253,8 @@ class _Lines:
         self.settings = self.settings._replace(marks=mask)
 
     def check_marks(self) -> None:
-        """Who wants pins wants one for each link. By default there are none where there are more links than marks."""
+        """A file that asks for pins must have a mark for each link. By default, links are not pinned if there are more
+        links than marks."""
         number = self.setting_lines.get("marks") or self.setting_lines.get("pin")
         if number and self.settings.pin != NO:
             from .marks import most
@@ -262,14 +263,14 @@ class _Lines:
                                               f"{len(self.links)} links: must have one for each, or pin = no"))
 
     def check_translation(self) -> None:
-        """A connection that is translated must stay on its link when its own provider is back."""
+        """Translation needs pins: a translated connection must stay on its link when its own provider is back."""
         if self.settings.translate6 == FAILOVER and self.settings.pin == NO:
             self.mistakes.append((self.setting_lines["translate6"],
-                                  f"translate6 = {FAILOVER} takes pinned connections, and line "
-                                  f"{self.setting_lines['pin']} has pin = no: must be one of them"))
+                                  f"translate6 = {FAILOVER} needs pinned connections, and line "
+                                  f"{self.setting_lines['pin']} has pin = no: must be only one of the two"))
 
     def read_policies(self) -> None:
-        """After all other lines: a policy may name a link, or be about marks, that stand further down."""
+        """Comes after all other lines, because a policy may name a link or use marks that are defined further down."""
         if not self.policy_lines:
             return
         from .policy import MAX_RULES, PASSWD, needs_passwd
@@ -279,7 +280,7 @@ class _Lines:
             try:
                 passwd = read(PASSWD, MAX_TEXT, follow=True)
             except (OSError, ValueError):
-                pass  # its users are unknown, which is told
+                pass  # its users are unknown, and the policy's mistakes say so
         rules = 0
         for number, fields in self.policy_lines:
             policy, mistakes = parse_policy(fields, frozenset(self.interfaces), self.settings.marks, passwd)
@@ -290,7 +291,7 @@ class _Lines:
             self.policies.append(policy._replace(line=number))
 
     def prefix6(self, prefix: object, before: "tuple[str, ...]") -> "tuple[str, ...]":
-        """The prefixes of a line, with one more. What has an address in two lines' prefixes would be nobody's."""
+        """The prefixes of a line, with one more. An address in the prefixes of two lines would belong to neither."""
         assert isinstance(prefix, str)
         for other, line in self.prefixes6.items():
             if address.overlap(prefix, other):
@@ -304,8 +305,8 @@ class _Lines:
         return text
 
     def check_shared_tables(self) -> None:
-        """If no line names the balance table, no other table may have its default name or id. The servers' table makes
-        room: files that were written before there was one stay valid."""
+        """If no line names the balance table, no other table may have its default name or id. The servers' table moves
+        out of the way instead: files that are older than the servers' table stay valid."""
         settings = self.settings
         if "server-table" not in self.setting_lines:
             self.settings = with_servers(settings, server_place({*self.table_names, settings.balance_name},
@@ -319,7 +320,7 @@ class _Lines:
             self.mistakes.append((line, f"table id {self.settings.balance_table} {hint}"))
 
     def table(self, name: str, text: str) -> int:
-        """The id of a table, whose name and id no line before has; 0 after a mistake."""
+        """The id of a table; no earlier line has its name or id. 0 after a mistake."""
         if not name.isascii() or name in RESERVED_NAMES or name[0].isdecimal():
             self.wrong(f"table {name}: must be an ASCII name that does not start with a digit, and none of "
                        + ", ".join(RESERVED_NAMES))
@@ -337,8 +338,8 @@ class _Lines:
         return table
 
     def read_number(self, what: str, text: str, most: int, valid: str) -> int:
-        """1 to `most`; 0 after a mistake, whose message says what is `valid`. A number of a million digits costs
-        nothing: more than 10 are not read."""
+        """The number in a text, 1 to `most`; 0 after a mistake, whose message says what is `valid`. A text of a
+        million digits costs nothing: a text of more than 10 is not converted."""
         if len(text) <= 10 and text.isascii() and text.isdecimal() and 1 <= int(text) <= most:
             return int(text)
         self.wrong(f"{what} {text}: must be {valid}")
@@ -372,7 +373,7 @@ def _yes(text: str) -> bool:
 
 
 def _targets(text: str) -> object:
-    from .targets import targets  # here: most configurations name none
+    from .targets import targets  # imported here, because most configurations name no target
     return targets(text)
 
 
@@ -389,7 +390,7 @@ SETTINGS: "dict[str, Option]" = {
     "down": ("down_s", "SECONDS", _seconds(0.5)),
     "up": ("up_s", "SECONDS", _seconds(0.0)),
 }
-"""Those that are the options of all links whose own lines say nothing else."""
+"""The settings that give an option to all links whose own lines do not."""
 OPTIONS: "dict[str, Option]" = {
     "gateway": ("gateway", "ADDRESS", _gateway),
     "tier": ("tier", "TIER", _tier),
@@ -400,8 +401,8 @@ OPTIONS: "dict[str, Option]" = {
 }
 
 GATEWAY6: "Option" = ("gateway6", "ADDRESS", _gateway6)
-"""`gateway=`, where its value is of IPv6."""
+"""`gateway=`, if its value is an IPv6 address."""
 
 if TYPE_CHECKING:
     Option = tuple[str, str, Callable[[str], object]]
-    """The field of Link, how the value is written, and what reads it or raises ValueError."""
+    """The field of Link, the form of the value, and the function that reads the value or raises ValueError."""

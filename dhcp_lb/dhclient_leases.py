@@ -1,7 +1,7 @@
 """The text of dhclient's lease files → the variables that dhclient gave its script for the newest lease.
 
-A router that is running at the installation, or boots with links that are already up, must not wait for the next
-renewal: `apply` takes up the leases in these files. The variables go through the same parser as an event, so a
+A router may have links that are up when the package is installed or when it boots. It must not wait for their next
+renewal, so `apply` takes up the leases in these files. The variables go through the same parser as an event, so a
 hostile value has the same effect whichever way it comes. dhclient.leases(5) has the format.
 """
 
@@ -34,7 +34,8 @@ TOKEN = re.compile(r'\s+|#[^\n]*|("(?:[^"\\]|\\.)*"|[{};]|[^\s{};"#]+)', re.DOTA
 def environments(
     texts: Iterable[str], now: float, has_address: Callable[[str, str], bool]
 ) -> dict[str, dict[bytes, bytes]]:
-    """The last lease of each interface that has not expired and whose address the interface has.
+    """Interface → the variables of its last lease that has not expired at `now` (seconds since 1970), and whose
+    address the interface has.
 
     `texts` are whole files, the newest last. dhclient appends to a file, so the last lease in it is the newest.
     """
@@ -52,19 +53,19 @@ def environments(
 
 
 def read(directory: Path = DIRECTORY) -> list[str]:
-    """The text of every lease file, the newest file last."""
+    """The text of every lease file in `directory`, the newest file last. A file that cannot be read is left out."""
     found = []
     for path in directory.glob("dhclient*.leases"):
         try:
             found.append((path.stat().st_mtime_ns, path.read_text("utf-8", "surrogateescape")))
         except OSError:
-            continue  # dhclient replaces its file now and then
+            continue  # dhclient replaces its file from time to time
     return [text for _, text in sorted(found)]
 
 
 def running(interface: str, proc: Path = Path("/proc"), devices: Path = Path("/sys/class/net")) -> bool:
-    """Whether a dhclient runs that configures this interface: one that was started for it, or for no other interface.
-    Without one, a lease file may be left over from before another program took the interface over."""
+    """Whether a dhclient runs that configures this interface: it was started for this interface, or names none.
+    Without one, a lease file may be older than the program that configures the interface now."""
     there = set(os.listdir(os.fsencode(devices)))
     for path in proc.glob("[0-9]*/cmdline"):
         try:
@@ -83,7 +84,7 @@ def _environment(interface: str, address: str, lease: dict[str, str]) -> dict[by
 
 
 def _leases(text: str) -> Iterator[dict[str, str]]:
-    """The finished `lease { … }` blocks in order, without `lease6` and without a block that is still being written."""
+    """The complete `lease { … }` blocks in order, without `lease6` and without a block that is still being written."""
     stack: list[str] = []  # the headings of the blocks that are open
     statement: list[str] = []
     lease: dict[str, str] = {}
@@ -115,8 +116,8 @@ def _tokens(text: str) -> Iterator[str]:
 
 
 def _expiry(date: str) -> float:
-    """The time of `4 2026/11/26 15:00:00` (UTC), `epoch 1795705200` or `never`, in seconds since 1970. Any other text
-    has expired."""
+    """The time of `4 2026/11/26 15:00:00` (UTC), `epoch 1795705200` or `never`, in seconds since 1970. 0 for any other
+    text."""
     kind, _, rest = date.partition(" ")
     if kind == "never":
         return float("inf")

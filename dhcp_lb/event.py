@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
 
 class Event(NamedTuple):
-    """Something has happened to a link. `lease` is NONE after the lease has ended, and None if the event says nothing
-    about it: then the kernel decides."""
+    """Something has happened to a link. `lease` is NONE after the lease has ended. It is None if the event does not
+    say what the lease is: then the kernel decides."""
 
     interface: str  # "" = any link
     lease: Lease | None
     notes: tuple[str, ...] = ()  # the ignored parts of the lease, for the log
     early: bool = False  # the client begins with this interface, and knows nothing yet
-    sure: bool = True  # this is the link's lease; if not sure, only if nothing else is known of the link
+    sure: bool = True  # this is the link's lease; False: it is only if nothing else is known of the link
 
 
 class Client(NamedTuple):
     """The words of one program that configures links: its reasons, and the variables with the fields of a lease. A
-    reason in none of the first four fields changes no IPv4 lease."""
+    reason that is in none of the first four fields changes no IPv4 lease."""
 
-    comes: frozenset[bytes] = frozenset()  # there is a lease
-    goes: frozenset[bytes] = frozenset()  # it has ended
+    comes: frozenset[bytes] = frozenset()  # the reasons that mean: there is a lease
+    goes: frozenset[bytes] = frozenset()  # the lease has ended
     look: frozenset[bytes] = frozenset()  # see what the kernel has
-    early: frozenset[bytes] = frozenset()  # it begins with this interface
+    early: frozenset[bytes] = frozenset()  # the client begins with this interface
     reason: bytes = b"reason"
     interface: bytes = b"interface"
     address: bytes = b""  # the prefix length may follow, and a gateway
-    addresses: int = 1  # the number of variables that may have one; if more than 1, numbers follow their name
+    addresses: int = 1  # the number of variables with an address; if more than 1, numbers follow their name
     mask: bytes = b""  # dotted, or a prefix length
     gateway: bytes = b""  # the gateway that the client has chosen; without it, routers and classless count
     routers: bytes = b""
@@ -41,8 +41,8 @@ class Client(NamedTuple):
     duration: bytes = b""
     classless: bytes = b""  # option 121, in octets or as PREFIX/LENGTH GATEWAY
     name_servers: tuple[bytes, ...] = ()
-    all: bool = False  # if it names no interface, it means all of them
-    partial: bool = False  # if it names no gateway, another source may know one
+    all: bool = False  # if the program names no interface, it means all of them
+    partial: bool = False  # if the program names no gateway, another source may know one
 
 
 def _set(words: bytes) -> frozenset[bytes]:
@@ -68,21 +68,21 @@ CLIENTS = {
         server=b"serverid", duration=b"lease", classless=b"staticroutes", name_servers=(b"dns",)),
     "ifupdown-static": Client(  # interfaces(5); ifupdown2 and ifupdown-ng call their phases by the directories' names
         _set(b"post-up up"), _set(b"post-down down"), reason=b"PHASE", interface=b"IFACE",
-        # It reports each stanza by itself. A stanza without a gateway may be a second address of a link that has its
-        # lease from elsewhere, or a command sets its default route. Otherwise the link has no gateway.
+        # ifupdown reports each stanza by itself. A stanza without a gateway may be a second address of a link that has
+        # its lease from elsewhere, or a command sets its default route. Otherwise the link has no gateway.
         address=b"IF_ADDRESS", mask=b"IF_NETMASK", routers=b"IF_GATEWAY",
         name_servers=(b"IF_DNS_NAMESERVERS", b"IF_DNS_NAMESERVER"), partial=True),  # resolvconf(8)
-    "ifupdown": Client(  # any other method: another client has reported, or none will
+    "ifupdown": Client(  # any other method: another client has reported the lease, or no client will
         goes=_set(b"post-down down"), look=_set(b"post-up up"), reason=b"PHASE", interface=b"IFACE"),
     "networkmanager": Client(  # NetworkManager-dispatcher(8)
-        # It reports the end of a connection late, when the next one may have the interface already. dhcp4-change comes
-        # before up, and without variables.
+        # NetworkManager reports the end of a connection late, when the next one may have the interface already.
+        # dhcp4-change comes before up, and without variables.
         _set(b"up reapply"), look=_set(b"down dhcp4-change"),
-        # The server is left out: the client's socket to it is bound to the device. Without a server a look at the
-        # kernel counts, and only a look shows that a renewal brought a new gateway.
+        # The server is left out, because the client's socket to it is bound to the device. A lease without a server
+        # makes the next look ask the kernel, and only a look shows that a renewal has brought a new gateway.
         address=b"IP4_ADDRESS_", addresses=16, duration=b"DHCP4_DHCP_LEASE_TIME",
-        # IP4_GATEWAY is 0.0.0.0 if it sets no default route in main (ipv4.never-default, ipv4.route-table), or one
-        # into the device.
+        # IP4_GATEWAY is 0.0.0.0 if NetworkManager sets no default route in main (ipv4.never-default,
+        # ipv4.route-table), or one into the device.
         gateway=b"IP4_GATEWAY", routers=b"DHCP4_ROUTERS", classless=b"DHCP4_RFC3442_CLASSLESS_STATIC_ROUTES",
         name_servers=(b"IP4_NAMESERVERS",), partial=True),
     "ppp": Client(  # pppd(8); only the peer is at the other end, so no router is named
@@ -92,10 +92,10 @@ CLIENTS = {
 }
 
 STATIC_METHODS = (b"static", b"", b"none")  # of ifupdown; ifupdown2, where the stanza names no family; ifupdown-ng
-MAX_ROUTERS = 64  # a DHCP option of 255 bytes has no room for more; nor for more name servers
+MAX_ROUTERS = 64  # a DHCP option of 255 bytes has no room for more routers, nor for more name servers
 MAX_NAME_SERVERS = 3
-# What dhclient and dhcpcd tell of a lease, in the order of etc/dhcp3/dhclient-exit-hooks.d/dhcp-lb. Another list needs
-# another number in front, here and there: the hook may be of another version than the program.
+# The variables with which dhclient and dhcpcd report a lease, in the order of etc/dhcp3/dhclient-exit-hooks.d/dhcp-lb.
+# A change of the list needs another SAID_FORM, here and in the hook: the hook's version may not be the program's.
 SAID = (b"new_ip_address", b"new_subnet_mask", b"new_subnet_cidr", b"new_routers", b"new_dhcp_server_identifier",
         b"new_dhcp_lease_time", b"new_rfc3442_classless_static_routes", b"new_classless_static_routes",
         b"new_domain_name_servers")
@@ -104,19 +104,20 @@ MAX_SAID = 1000
 
 
 def client(environ: "Environ", name: str = "") -> Client:
-    """The client that this environment belongs to. dhclient and dhcpcd source the same hook, which starts us without a
-    name, as dhclient did in 2009. ifupdown has a method for each interface."""
+    """The client that this environment belongs to. dhclient and dhcpcd source the same hook, which starts the program
+    without a name, as dhclient did in 2009. ifupdown's environment names the interface's method. KeyError if no client
+    has this name."""
     if name == "ifupdown" and environ.get(b"METHOD", b"") in STATIC_METHODS:
         if b"." in environ.get(b"IF_ADDRESS", b""):  # ifupdown2 calls an interface static if one family is
             name = "ifupdown-static"
     if name == "ifupdown" and environ.get(b"METHOD") == b"NetworkManager":
-        name = "networkmanager"  # its dispatcher calls ifupdown's hooks, too, with nothing new
+        name = "networkmanager"  # its dispatcher calls ifupdown's hooks, too, and they say nothing new
     return CLIENTS[name or ("dhcpcd" if b"if_up" in environ else "dhclient")]
 
 
 def parse(environ: "Environ", now_s: int, name: str = "") -> Event | None:
-    """The event in the environment of a client's hook, at CLOCK_BOOTTIME `now_s`. None if it changes no lease. Never
-    raises: an unusable lease comes with its fault."""
+    """The event in the environment of a client's hook, at CLOCK_BOOTTIME `now_s`. None if it changes no lease. No
+    value makes it raise: an unusable lease has a `fault`."""
     words = client(environ, name)
     interface = environ.get(words.interface, b"").decode("utf-8", "surrogateescape")
     reason = environ.get(words.reason, b"")
@@ -133,7 +134,7 @@ def parse(environ: "Environ", now_s: int, name: str = "") -> Event | None:
 
 
 def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[str, ...]]:
-    """The lease in a client's variables, and notes on its ignored parts."""
+    """The lease in a client's variables at CLOCK_BOOTTIME `now_s`, and notes on its ignored parts."""
     quad, length, gateway, fault = "", 0, "", ""
     notes: list[str] = []
     offers = _offers(environ, words, notes)
@@ -163,8 +164,8 @@ def lease(environ: "Environ", now_s: int, words: Client) -> tuple[Lease, tuple[s
 
 
 def said(environ: "Environ") -> str:
-    """All that dhclient or dhcpcd says of a lease, in one line, as their hook puts it together. "" if it has anything
-    but what addresses and numbers are written with: such words are not kept."""
+    """All that dhclient or dhcpcd says of a lease, in one line, as their hook puts it together. "" if the line has
+    other characters than addresses and numbers have, or is too long: such a line is not kept."""
     values = [environ.get(name, b"") for name in SAID]
     line = b"|".join([SAID_FORM, b"1" if b"if_up" in environ else b"", *values])
     strange = b"".join(values).translate(None, b"0123456789./ ")
@@ -172,13 +173,13 @@ def said(environ: "Environ") -> str:
 
 
 def name_servers(text: str, host: "Callable[[str], str]" = address.unicast) -> tuple[str, ...]:
-    """The first three addresses in a list that can be a name server's, each once. `host` gives an address in canonical
-    form, and raises ValueError if no host can have it."""
+    """The first three addresses in a list that a name server can have, each once. `host` returns an address in
+    canonical form, and raises ValueError if no host can have it."""
     found: list[str] = []
     for word in text.split()[:MAX_ROUTERS]:
         try:
             quad = host(word)
-        except ValueError:  # 127.0.0.1 is this machine, and reached without us
+        except ValueError:  # for instance 127.0.0.1: this machine, which needs no route
             continue
         if quad not in found:
             found.append(quad)
@@ -186,7 +187,7 @@ def name_servers(text: str, host: "Callable[[str], str]" = address.unicast) -> t
 
 
 class Offers(NamedTuple):
-    """The default gateways that a lease offers, as they came, the best first."""
+    """The default gateways that a lease offers, as unparsed text, the best first."""
 
     gateways: list[str]
     missing: str = "is missing"  # the fault if there is none
@@ -194,8 +195,8 @@ class Offers(NamedTuple):
 
 
 def _offers(environ: "Environ", words: Client, notes: list[str]) -> Offers:
-    """The gateway that the client has chosen. Without it those of option 121, and without that option those of option
-    3 (RFC 3442)."""
+    """The gateway that the client has chosen. Without it, those of option 121. Without that option, those of option 3
+    (RFC 3442)."""
     if words.gateway and (chosen := _text(environ, words.gateway)) not in ("", ON_DEVICE):
         return Offers([chosen])
     if classless := _text(environ, words.classless):
@@ -226,8 +227,8 @@ def _address(environ: "Environ", words: Client, offers: Offers) -> str:
 
 
 def next_hop(text: str, quad: str, prefix: str) -> str:
-    """The gateway in `text` in canonical form. ValueError if a host with address `quad` in `prefix` cannot send to it;
-    it says why. The kernel would accept the host's own address and the network's."""
+    """The gateway in `text` in canonical form. ValueError if a host with the address `quad` in `prefix` cannot send to
+    it; it says why. The kernel would accept the host's own address and that of the network."""
     gateway = address.unicast(text)
     if gateway == quad:
         raise ValueError("is the link's own address")
@@ -237,8 +238,7 @@ def next_hop(text: str, quad: str, prefix: str) -> str:
 
 
 def _gateway(offers: Offers, quad: str, prefix: str) -> str:
-    """The first usable one of the default gateways. ValueError if there is none; it says what is wrong with the
-    first."""
+    """The first usable default gateway. ValueError if there is none; it says what is wrong with the first one."""
     fault = ValueError(offers.missing)
     for number, offer in enumerate(offers.gateways):
         if offers.on_link and offer == ON_DEVICE:

@@ -1,5 +1,5 @@
-"""The group of the links' interfaces (ip-link(8), `group`), by which rules and firewalls can tell them from others,
-and their groups from before."""
+"""The group of the links' interfaces (ip-link(8), `group`), by which rules and firewalls tell them from other
+interfaces; and the groups that they were in before."""
 
 from .commands import quoted
 from .config import Config
@@ -10,14 +10,15 @@ from .store import Store
 
 
 def join(kernel: Rtnetlink, store: Store, config: Config, interfaces: dict[str, Interface]) -> dict[str, Interface]:
-    """Puts the links' interfaces into the group, and keeps in the store what was there before. Returns them as they
-    are now."""
+    """Puts the links' interfaces into the group, and keeps their earlier groups in the store. Returns the interfaces
+    as they are now. PermissionError without CAP_NET_ADMIN."""
     wanted = config.settings.group
     noted = store.grouped()
     outside = {name: one for name, one in sorted(interfaces.items()) if one.group != wanted}
     for name, one in outside.items():
         before, ours = noted.get(name, (one.group, wanted))
-        # A device that was plugged in anew, or that somebody has put elsewhere, is there for a reason of its own.
+        # If a device was plugged in again, or somebody has moved it to another group, its group of now is the earlier
+        # one.
         noted[name] = (before if one.group == ours else one.group, wanted)
     store.group(noted)
     for name, one in outside.items():
@@ -25,14 +26,14 @@ def join(kernel: Rtnetlink, store: Store, config: Config, interfaces: dict[str, 
             _put(kernel, name, one, wanted)
         except PermissionError:
             raise
-        except OSError as error:  # it has gone meanwhile
+        except OSError as error:  # the interface has gone in the meantime
             log(f"{name} is not put into group {wanted}: {error.strerror}")
     return {**interfaces, **{name: one._replace(group=wanted) for name, one in outside.items()}}
 
 
 def leave(kernel: Rtnetlink, store: Store, keep: frozenset[str] = frozenset()) -> None:
-    """Puts all interfaces but those to `keep` back into the groups where they were, unless somebody has put them
-    elsewhere since."""
+    """Puts all interfaces but those to `keep` back into their earlier groups, unless somebody has moved them since.
+    OSError if the kernel refuses."""
     noted = store.grouped()
     gone = {name: noted[name] for name in noted.keys() - keep}
     for name, one in kernel.interfaces(frozenset(gone)).items() if gone else ():
@@ -45,7 +46,8 @@ def leave(kernel: Rtnetlink, store: Store, keep: frozenset[str] = frozenset()) -
 
 def commands(kernel: Rtnetlink, store: Store, config: Config,
              interfaces: dict[str, Interface]) -> tuple[list[str], list[str]]:
-    """What `join` does before the routing is written, and `leave` afterwards, as commands of ip(8)."""
+    """Two lists of ip(8) commands: for what `join` does before the routing is written, and for what `leave` does
+    afterwards."""
     ours = config.settings.group if config.settings.enabled != NO else 0
     comes = [_command(name, ours) for name, one in sorted(interfaces.items()) if ours and one.group != ours]
     noted = store.grouped()
@@ -56,11 +58,12 @@ def commands(kernel: Rtnetlink, store: Store, config: Config,
 
 
 def warnings(store: Store, config: Config, interfaces: dict[str, Interface]) -> tuple[str, ...]:
-    """A group that somebody has given a link's interface for a reason, it may be for a firewall to go by."""
+    """Warnings for links' interfaces that somebody has put into a group: a firewall may use that group."""
     noted, ours = store.grouped(), config.settings.group
     found = {name: one.group if one.group != ours else noted.get(name, (0, 0))[0] for name, one in interfaces.items()}
-    return tuple([f"{name} was in group {group}, and is in {ours} for dhcp-lb: if a firewall goes by that group, say "
-                  f"`group = {group}`" for name, group in sorted(found.items()) if group not in (0, ours)])
+    return tuple([f"{name} was in group {group}, and dhcp-lb puts it into group {ours}: if a firewall uses group "
+                  f"{group}, set `group = {group}`"
+                  for name, group in sorted(found.items()) if group not in (0, ours)])
 
 
 def _put(kernel: Rtnetlink, name: str, interface: Interface, group: int) -> None:

@@ -1,10 +1,10 @@
-"""A call by a DHCP client. Whatever happens here, the client goes on as if we were not there."""
+"""A call by a DHCP client. Whatever happens here, the client goes on as if dhcp-lb were not installed."""
 
 from posix import F_OK, access, environ, umask
 
 from .address import IPV4, IPV6
 from .config import Config, Invalid, read_config
-from .event import parse, said
+from .event import CLIENTS, parse, said
 from .lock import Deadline
 from .model import NO, NONE
 from .reconcile import reconcile
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def hook(client: str = "") -> None:
-    """Takes the event in the environment of a client (event.CLIENTS; "": dhclient or dhcpcd). Errors go to the system
-    log."""
+    """Takes the event in the environment of a client (event.CLIENTS; "": dhclient or dhcpcd). Errors go to the log;
+    this function raises nothing."""
     umask(0o077)
     try:
         _take(environ, client)
@@ -34,6 +34,8 @@ def hook(client: str = "") -> None:
 
 
 def _take(variables: "Environ", client: str) -> None:
+    if client and client not in CLIENTS:
+        return _log(f"unknown client {client}: after `dhcp-lb hook` must be one of {', '.join(CLIENTS)}")
     event = parse(variables, now_s(), client)
     if not event:
         return _take6(variables) if not client and variables.get(b"reason", b"").endswith(b"6") else None
@@ -42,7 +44,7 @@ def _take(variables: "Environ", client: str) -> None:
     store = Store()
     if not interface:
         return _look_around(config, store)
-    if config.errors and not config.text:  # it could not be read, so this may be one of its links
+    if config.errors and not config.text:  # the file could not be read, so this interface may be a link
         raise Invalid("\n".join(config.errors))
     if interface not in config.interfaces:
         interface = _called(interface)
@@ -58,7 +60,7 @@ def _take(variables: "Environ", client: str) -> None:
         if take_up(config, store, frozenset([interface])):
             reconcile(config, store, News(family=IPV4.number))
             return
-    if not client and lease.address:  # only that hook compares
+    if not client and lease.address:  # only the hook of dhclient and dhcpcd compares
         lease = lease._replace(said=said(variables))
     before = store.load(frozenset([interface]), now_s()).leases.get(interface, NONE)._replace(begin_s=lease.begin_s)
     new = before._replace(said=lease.said) != lease
@@ -77,8 +79,7 @@ def _take(variables: "Environ", client: str) -> None:
 
 
 def _take6(variables: "Environ") -> None:
-    """An event of a DHCPv6 client. Its addresses are in the kernel, its prefixes and its name servers in no other
-    place."""
+    """An event of a DHCPv6 client. The kernel has the addresses; prefixes and name servers are in the event alone."""
     from .delegation import merged
     from .delegation import parse as parse6
     event = parse6(variables, now_s())
@@ -96,13 +97,14 @@ def _take6(variables: "Environ") -> None:
         if event.servers and event.servers != store.name_servers6(interface):
             store.keep_name_servers6(interface, event.servers)
     except OSError as error:
-        _log(f"{error.filename}: {error.strerror}: what the provider of {interface} has told is not kept")
+        _log(f"{error.filename}: {error.strerror}: the prefixes and name servers that {interface}'s DHCPv6 client has "
+             "reported are not kept")
     new = {one.prefix for one in told} != {one.prefix for one in before}
     reconcile(config, store, News(interface if new else "", family=IPV6.number))
 
 
 def _begin(config: Config, store: Store, interface: str) -> None:
-    """Sees to it that the interface is in the links' group before it has a route. Mostly it is."""
+    """Makes sure that the interface is in the links' group before it has a route. In most cases it is already."""
     from .rtnetlink import Rtnetlink
     found = Rtnetlink().interfaces(frozenset([interface])).get(interface)
     settings = config.settings
@@ -112,14 +114,14 @@ def _begin(config: Config, store: Store, interface: str) -> None:
 
 
 def _called(interface: str) -> str:
-    """The name of the interface that has this one as another name; "" if there is none."""
+    """The name of the interface that `interface` is an alternative name of; "" if there is none."""
     from .rtnetlink import IPV4_CONF, Rtnetlink
     return "" if access(f"{IPV4_CONF}/{interface}", F_OK) else Rtnetlink().name_of(interface)
 
 
 def _look_around(config: Config, store: Store) -> None:
-    """Something has changed, and nobody says what. After `flush` this does nothing. It does not report a mistake in
-    the configuration: `apply` and the clients' events do."""
+    """Something has changed, and the event does not say what. After `flush` this does nothing. It does not report a
+    mistake in the configuration: `apply` and the clients' events do."""
     if config.links and not config.errors and not store.flushed():
         _look(config, store, config.interfaces)
 

@@ -7,7 +7,7 @@ from .model import PROTOCOL, PROTOCOL_NAME, Settings
 from .record import NamedTuple
 from .store import read, replace
 
-# iproute2 looks here. A file in /etc hides the one of the same name in /usr, drop-ins too (lib/rt_names.c).
+# iproute2 looks here. A file in /etc hides the file of the same name in /usr, and so does a drop-in (lib/rt_names.c).
 ETC = "/etc/iproute2"
 USR = "/usr/share/iproute2"
 DROP_IN = "dhcp-lb.conf"
@@ -29,12 +29,13 @@ class Known(NamedTuple):
 
 
 def known(etc: str = ETC, usr: str = USR) -> Known:
-    """Reads iproute2's files."""
+    """The names in iproute2's files in these two directories. A file that cannot be read counts as empty, as it does
+    for ip(8)."""
     return Known(names("rt_tables", etc, usr), names("rt_protos", etc, usr))
 
 
 def names(kind: str, etc: str = ETC, usr: str = USR) -> list[Name]:
-    """All names in `kind` (rt_tables or rt_protos) and its drop-ins, without our own drop-in."""
+    """All names in the file `kind` (rt_tables or rt_protos) and its drop-ins, without our own drop-in."""
     paths = [f"{etc}/{kind}" if kind in _listed(etc) else f"{usr}/{kind}"]
     here, there = _drop_ins(f"{etc}/{kind}.d"), _drop_ins(f"{usr}/{kind}.d")
     paths += [f"{usr}/{kind}.d/{name}" for name in there if name not in here]
@@ -43,8 +44,8 @@ def names(kind: str, etc: str = ETC, usr: str = USR) -> list[Name]:
 
 
 def clashes(config: Config, taken: Known, path: str = PATH) -> tuple[str, ...]:
-    """Pure: a message for each of our ids and names that iproute2's files use for something else. Such a table may
-    belong to somebody."""
+    """Pure: a message for each of our ids and names that iproute2's files use for another table or protocol. Such a
+    table may belong to another program."""
     errors = []
     for table, name in _ours(config, taken):
         line = config.lines.get(table)
@@ -63,8 +64,8 @@ def clashes(config: Config, taken: Known, path: str = PATH) -> tuple[str, ...]:
 
 
 def write_names(config: Config, taken: Known, etc: str = ETC) -> tuple[str, ...]:
-    """Brings our two drop-ins in line with the configuration, and returns the paths of those that changed. They leave
-    out names that another file has already."""
+    """Brings our two drop-ins in line with the configuration, and returns the paths of those that changed. The
+    drop-ins leave out names that another file has already. OSError if a file cannot be written."""
     protocols = [(PROTOCOL, PROTOCOL_NAME)] if config.links else []
     return tuple([f"{directory}/{DROP_IN}"
                   for directory, ours, theirs in ((f"{etc}/rt_tables.d", _ours(config, taken), taken.tables),
@@ -73,13 +74,13 @@ def write_names(config: Config, taken: Known, etc: str = ETC) -> tuple[str, ...]
 
 
 def remove_names(etc: str = ETC) -> None:
-    """Removes our names."""
+    """Removes our two drop-ins. OSError if that fails."""
     write_names(Config(), Known([], []), etc)
 
 
 def servers(config: Config, taken: Known) -> tuple[str, int]:
-    """Pure: the name and the id of the servers' table. Where no line says so, it makes room for somebody else's: only
-    what a line says can be a mistake, and files of 2.0 know no such table."""
+    """Pure: the name and the id of the servers' table. If no line names it, it makes room for a foreign table. Only a
+    line of the file can be a mistake, and files of 2.0 know no such table."""
     settings, default = config.settings, Settings()
     if settings.server_table in config.lines:
         return settings.server_name, settings.server_table
@@ -143,7 +144,7 @@ def _drop_ins(directory: str) -> list[str]:
 
 
 def _content(path: str) -> str:
-    """The text of a file; "" if it does not exist or cannot be read. `ip` skips such a file, too."""
+    """The text of a file; "" if it does not exist or cannot be read. ip(8) skips such a file, too."""
     try:
         return read(path, 1 << 20, follow=True).decode("utf-8", "surrogateescape")
     except (OSError, ValueError):

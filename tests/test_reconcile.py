@@ -62,6 +62,14 @@ def test_what_concerns_no_link_changes_nothing(bound: World, reason: str, interf
     assert (bound.event(reason, interface), bound.kernel.writes, bound.routing) == ([], 0, before)
 
 
+def test_a_hook_for_a_client_that_nobody_knows_says_which_there_are(bound: World) -> None:
+    """As in a line of somebody's own: `dhcp-lb hook udhcp`."""
+    assert bound.event("bound", "eth0", client="udhcp") == [
+        "unknown client udhcp: after `dhcp-lb hook` must be one of dhclient, dhcpcd, udhcpc, ifupdown-static, "
+        "ifupdown, networkmanager, ppp, networkd"]
+    assert bound.kernel.writes == 0
+
+
 @pytest.mark.parametrize("variables, reason", [
     ({"new_routers": "192.0.2.34"}, "gateway is the link's own address"),  # 4
     ({"new_routers": "<error>"}, "gateway is not an IPv4 address"),  # 10
@@ -457,5 +465,6 @@ def test_conntrack_that_does_not_answer_is_told_and_the_rest_is_done(bound: Worl
     bound.event("RENEW", "eth0")
     monkeypatch.setattr(conntrack, "release", refuse)
     bound.hold(eth1="disabled")
-    assert "connections of a link that is out may hang: Invalid argument" in bound.log
+    assert ("the connections of a link that is out are not released, and may hang until they time out: "
+            "Invalid argument") in bound.log
     assert pins(bound) == [200]

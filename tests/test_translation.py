@@ -32,7 +32,7 @@ def test_the_setting(word: str) -> None:
     ("translate6 = failover always", "F:1: translate6 has 2 values: must be one"),
     ("translate6 = no\ntranslate6 = no", "F:2: translate6 is already on line 1: must be set once"),
     ("pin = no\n\ntranslate6 = failover",
-     "F:3: translate6 = failover takes pinned connections, and line 1 has pin = no: must be one of them"),
+     "F:3: translate6 = failover needs pinned connections, and line 1 has pin = no: must be only one of the two"),
 ])
 def test_mistakes_have_their_line(lines: str, said: str) -> None:
     assert parse(lines.encode(), "F").errors == (said,)

@@ -64,15 +64,15 @@ class World:
     def read_config(self, known: Config | None = None) -> Config:
         return parse(self.config)
 
-    def event(self, reason: str, interface: str, **variables: str | None) -> list[str]:
-        """The hook takes an event. Returns the lines that it logs."""
+    def event(self, reason: str, interface: str, client: str = "", **variables: str | None) -> list[str]:
+        """The hook takes an event of a client. Returns the lines that it logs."""
         self.log.clear()
         lease = {} if reason.endswith("6") else BOUND.get(interface, {})
         environ: dict[str, str | None] = {"reason": reason, "interface": interface, **lease, **variables}
         setattr(hook, "environ",
                 {name.encode(): value.encode() for name, value in environ.items() if value is not None})
         self.kernel.writes = 0
-        hook.hook()
+        hook.hook(client)
         return list(self.log)
 
     def told(self, reason: str, interface: str, prefix: str, valid_s: str = "") -> list[str]:
