@@ -1,4 +1,4 @@
-"""One run at a time, a deadline for everything, and no work that another process has done already."""
+"""One run at a time, a deadline for everything, and no work that another process has already done."""
 
 from fcntl import LOCK_EX, LOCK_NB, flock
 from posix import (O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR, close, fstat, geteuid, getpid, listdir, open,
@@ -30,15 +30,17 @@ class Busy(Exception):
 
 
 class Lost(Exception):
-    """Somebody removed the lock file, or all of the store, meanwhile. So another process may hold another lock."""
+    """Somebody has removed the lock file or the whole store in the meantime. So another process may hold another
+    lock."""
 
 
 def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False, wait: bool = True) -> None:
-    """Does `work` while no other process does any. If another process has done it meanwhile, leaves it out, unless
-    it is `needed` all the same. Busy if another process does some, and this one is not to `wait`.
+    """Does `work` while no other process works. If another process has done the same work in the meantime, this one
+    leaves it out, unless it is `needed` all the same. Raises Busy if another process works and this one must not
+    `wait`, Deadline after WAIT_S for the lock or RUN_S in all, and whatever `work` raises.
 
-    Work asks `lock.check()` before it writes. A process that gives up waiting leaves its work behind, and this one
-    does that, too."""
+    `work` must call `lock.check()` before it writes. If a process has given up waiting, this one does that process's
+    work, too."""
     started_s = monotonic()
     limit(WAIT_S, "waiting for the lock")
     lock = Lock(store.path)
@@ -63,7 +65,8 @@ def alone(store: Store, work: "Callable[[Lock], None]", needed: bool = False, wa
 
 
 def limit(seconds: float, what: str) -> None:
-    """Raises Deadline in this process after `seconds`; it says that `what` took longer. An earlier limit ends."""
+    """Raises Deadline in this process after `seconds`; its message says that `what` took longer. It replaces an
+    earlier limit; 0 means no limit."""
     def expired(*_: object) -> None:
         raise Deadline(f"{what} took more than {seconds:.0f} s")
     signal(SIGALRM, expired)
@@ -81,12 +84,12 @@ class Lock:
         self.seen: list[str] = []
 
     def acquire(self, wait: bool = True) -> bool:
-        """Waits for the lock; Busy if another process has it and this one is not to `wait`. False: another process has
-        done this one's work. It began to read the store after this one had begun to wait, so it saw all that this one
-        had put there.
+        """Waits for the lock. Raises Busy if another process has it and this one must not `wait`, and Lost if the
+        caller must start again. False: another process has done this one's work. That process began to read the store
+        after this one had begun to wait, so it saw all that this one had put there.
 
         A process that waits leaves a file in waiting/, named after its pid. The holder lists that directory before
-        it reads the store, and removes the files that it listed when it is done (`served`). Lost: start again."""
+        it reads the store. When its work is done, it removes the files that it listed (`served`)."""
         marker = ""
         self.descriptor = self._open()
         try:
@@ -109,7 +112,7 @@ class Lock:
                 _discard(marker)
 
     def for_others(self) -> bool:
-        """Whether this process does the work of others, too, which may be more than its own."""
+        """Whether this process also does the work of others, which may be more than its own."""
         return bool(self.seen)
 
     def check(self) -> None:
@@ -123,7 +126,7 @@ class Lock:
             raise Lost(self.path)
 
     def served(self) -> None:
-        """Tells the processes that waited when this one began that their work is done."""
+        """Tells the processes that were waiting when this one began that their work is done."""
         for name in self.seen:
             _discard(f"{self.waiting}/{name}")
 
@@ -133,7 +136,7 @@ class Lock:
         return bool(self.seen)
 
     def release(self) -> None:
-        """Lets the next process in."""
+        """Gives the lock up, so that the next process gets it."""
         if self.descriptor >= 0:
             close(self.descriptor)
         self.descriptor = -1
@@ -141,13 +144,13 @@ class Lock:
     def _waiting(self) -> list[str]:
         try:
             return listdir(self.waiting)
-        except FileNotFoundError:  # wiped, with all its files
+        except FileNotFoundError:  # somebody wiped the directory, with all its files
             return []
 
     def _create(self, path: str) -> int:
         try:
             return open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600)
-        except FileNotFoundError:  # the directory was wiped
+        except FileNotFoundError:  # somebody wiped the directory
             raise Lost(path) from None
 
     def _open(self) -> int:

@@ -1,5 +1,5 @@
-"""Messages for the administrator: to systemd's journal, or to the system log where there is none, as `dhcp-lb`, and to
-the terminal if there is one."""
+"""Messages for the administrator, under the name `dhcp-lb`. They go to systemd's journal, or to the system log if
+there is no journal; and to the terminal if there is one."""
 
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, socket
 from posix import F_OK, access, getpid, isatty, write
@@ -8,13 +8,13 @@ JOURNAL = "/run/systemd/journal/socket"
 NOTICE, DAEMON = 5, 3  # LOG_NOTICE and LOG_DAEMON >> 3: syslog.h
 PATIENCE_S = 1.0
 
-_patience_s = PATIENCE_S  # how long the next line waits for room; a journal that stands still is waited for once
+_patience_s = PATIENCE_S  # how long the next line waits for room; a process waits only once for a stuck journal
 
 
 def log(line: str, fields: dict[str, str] = {}, message_id: str = "") -> None:
-    """Logs one line. In the journal the entry also has `fields`, with DHCP_LB_ before their names, and the id of its
-    kind (systemd.journal-fields(7), MESSAGE_ID)."""
-    text = line.encode("utf-8", "backslashreplace")  # the name of an interface may have any bytes
+    """Logs one line; never raises. In the journal the entry also has the `fields`, with DHCP_LB_ before their names,
+    and the id of its kind of message (systemd.journal-fields(7), MESSAGE_ID)."""
+    text = line.encode("utf-8", "backslashreplace")  # an interface's name may have any bytes
     if not _to_journal(text, fields, message_id):
         _to_syslog(text)
     try:
@@ -25,16 +25,17 @@ def log(line: str, fields: dict[str, str] = {}, message_id: str = "") -> None:
 
 
 def printable(line: str) -> str:
-    """The line with its control characters escaped: others choose the names of their interfaces, and a terminal obeys
+    """The line with its control characters escaped: other people choose the names of interfaces, and a terminal obeys
     an ESC."""
     codes = [(char, ord(char) - 0xdc00 if "\udc80" <= char <= "\udcff" else ord(char)) for char in line]
     return "".join([char if 32 <= code < 127 or code >= 160 else f"\\x{code:02x}" for char, code in codes])
 
 
 def _to_journal(text: bytes, fields: dict[str, str], message_id: str) -> bool:
-    """False: there is no journal, or it does not take it. A line for which it has no room is lost."""
+    """False: there is no journal, or it does not take the line. If the journal has no room for the line, the line is
+    lost."""
     global _patience_s
-    if not access(JOURNAL, F_OK):  # which costs a tenth of a socket that finds nobody
+    if not access(JOURNAL, F_OK):  # this costs a tenth of what a socket would, if there is no journal
         return False
     entry = b"PRIORITY=%d\nSYSLOG_FACILITY=%d\nSYSLOG_IDENTIFIER=dhcp-lb\nSYSLOG_PID=%d\n" % (NOTICE, DAEMON, getpid())
     entry += _field("MESSAGE", text)
@@ -61,14 +62,14 @@ def _to_journal(text: bytes, fields: dict[str, str], message_id: str) -> bool:
 
 
 def _field(name: str, value: bytes) -> bytes:
-    """As https://systemd.io/JOURNAL_NATIVE_PROTOCOL has it."""
+    """A field in the form of https://systemd.io/JOURNAL_NATIVE_PROTOCOL."""
     if b"\n" in value:
         return b"%s\n%s%s\n" % (name.encode(), len(value).to_bytes(8, "little"), value)
     return b"%s=%s\n" % (name.encode(), value)
 
 
 def _to_syslog(text: bytes) -> None:
-    # Imported here, because the journal does without.
+    # Imported here, because the journal does not need it.
     from syslog import LOG_DAEMON, LOG_NOTICE, LOG_PID, openlog, syslog
     openlog("dhcp-lb", LOG_PID, LOG_DAEMON)
     syslog(LOG_NOTICE, text.decode())

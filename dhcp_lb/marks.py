@@ -1,4 +1,4 @@
-"""Pure: the links → the mark of each, by which nft(8) and the rules of the kernel know its connections."""
+"""Pure: the links → the mark of each. nft(8) and the kernel's rules know a link's connections by this mark."""
 
 from .model import FAILOVER, Link, Settings
 
@@ -6,23 +6,24 @@ ALL_BITS = 0xffffffff
 
 
 def most(mask: int) -> int:
-    """How many links the bits of a mask can tell apart. 0 is no mark."""
+    """How many links the bits of a mask can tell apart. The value 0 is not a mark."""
     return mask // lowest(mask)
 
 
 def writable(interface: str) -> bool:
-    """Whether nft(8) can write this name (1.0.6 and 1.1.3). It has no escape for a `"`, and reads away all backslashes
+    """Whether nft(8) can write this name (1.0.6 and 1.1.3). nft has no escape for a `"`. It drops all backslashes
     before a `*` at the end, so it would take `a\\*` for `a*`."""
     return '"' not in interface and not interface.endswith("\\*")
 
 
 def marks(links: tuple[Link, ...], mask: int) -> dict[str, int]:
-    """The mark of each link, by interface, in the bits of `mask`, which are a row of ones.
+    """Interface → the mark of its link, in the bits of `mask`, which must be a row of ones.
 
-    The mark is the table id if it fits, otherwise (id mod most) + 1, and the next free one where that is taken. So a
-    line that comes, goes or moves leaves the others' marks as they are, and with them the live connections.
+    The mark's number is the table id if that fits, otherwise (id mod most) + 1. If another link has that number, the
+    next free one follows. So if a line is added, removed or moved, the other links keep their marks, and the live
+    connections keep their links.
 
-    A link whose name nft(8) cannot write has none. Nobody has one if there are more links than marks."""
+    A link whose name nft(8) cannot write has no mark. If there are more links than marks, no link has one."""
     named = sorted([(link.table, link.interface) for link in links if writable(link.interface)])
     count = most(mask)
     if len(named) > count:
@@ -37,8 +38,9 @@ def marks(links: tuple[Link, ...], mask: int) -> dict[str, int]:
 
 
 def translators(links: tuple[Link, ...], settings: Settings) -> tuple[Link, ...]:
-    """The links among which nft(8) translates the sources of IPv6: what has an address in the `prefix6=` of one, and
-    leaves by another. () where it is not to, or where there is nothing to translate, or not everywhere."""
+    """The links between which nft(8) translates the sources of IPv6: packets have an address in the `prefix6=` of one
+    link and leave by another. () if the setting does not ask for it, if there is nothing to translate, or if nft
+    cannot write all of these links."""
     several = tuple([link for link in links if link.ipv6])
     names = marks(links, settings.marks)
     if (settings.translate6 != FAILOVER or len(several) < 2 or not any([link.prefixes6 for link in several])
@@ -53,13 +55,13 @@ def lowest(mask: int) -> int:
 
 
 def is_row(mask: int) -> bool:
-    """Whether a mask is a row of ones, with zeros around it."""
+    """Whether a mask is one row of ones, with zeros around it."""
     row = mask // lowest(mask) if mask else 0
     return bool(row) and row & row + 1 == 0
 
 
 def parse_mark(text: str) -> int:
-    """The mark in a text, in decimal or with 0x. ValueError says what it must be."""
+    """The mark in a text, a decimal number or one with 0x. ValueError says what it must be."""
     digits, base = (text[2:], 16) if text[:2] in ("0x", "0X") else (text, 10)
     if digits.isascii() and digits.isalnum() and len(digits) <= 10:
         try:

@@ -3,7 +3,7 @@
 Numbers are from uapi/linux/netlink.h (NLM_F_*, NLMSG_*) and asm-generic/socket.h (SO_*)."""
 
 from _socket import SO_RCVBUF, SO_SNDBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
-from errno import EINTR, ENOENT, EPERM
+from errno import EINTR, EMSGSIZE, EPERM
 from posix import strerror
 
 TYPE_CHECKING = False
@@ -33,14 +33,14 @@ S32 = Struct("=l")
 
 RECEIVE = 1 << 16
 DUMP_TRIES = 10
-AT_ONCE = 16  # answers, of up to 5 KB each in the kernel's books; a socket has room for 200 KB (net.core.rmem_default)
+AT_ONCE = 16  # answers: the kernel counts up to 5 KB for each; a socket has room for 200 KB (net.core.rmem_default)
 MIN_BUFFER = 1 << 17
 
 
 class Netlink:
     """A socket to one of the kernel's netlink families. Its methods raise OSError if the kernel refuses."""
 
-    of = "what it is about"  # for messages
+    of = "what it is about"  # in an error message: `of` changed while it was read
 
     def __init__(self, protocol: int) -> None:
         self.socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
@@ -49,8 +49,8 @@ class Netlink:
             self.socket.setsockopt(SOL_NETLINK, option, 1)
 
     def ask(self, kind: int, flags: int, body: bytes) -> bytes:
-        """The first answer to one message, without its header, or b"" if it is an acknowledgement. OSError in the
-        kernel's words if it refuses."""
+        """The first answer to one message, without its header; b"" if the answer is an acknowledgement. OSError in the
+        kernel's words if the kernel refuses."""
         self.sequence += 1
         self.socket.send(message(kind, NLM_F_REQUEST | flags, self.sequence, body))
         answer, answer_flags, _, reply = messages(self.socket.recv(RECEIVE))[0]
@@ -62,8 +62,8 @@ class Netlink:
         return b""
 
     def ask_each(self, kind: int, bodies: list[bytes]) -> list[tuple[int, bytes]]:
-        """What the kernel says to each of these messages: an errno (0 = none) and its answer, without the header. Many
-        go in one send, which takes two thirds of the time."""
+        """The kernel's answer to each of these messages: an errno (0 = none) and the answer without its header. Up to
+        AT_ONCE messages go in one send, which takes two thirds of the time."""
         found = []
         for start in range(0, len(bodies), AT_ONCE):
             part = bodies[start:start + AT_ONCE]
@@ -74,7 +74,8 @@ class Netlink:
         return found
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
-        """The messages of a dump, without their headers."""
+        """The messages of a dump, without their headers. OSError if the kernel refuses, or if the dump was interrupted
+        DUMP_TRIES times."""
         for _ in range(DUMP_TRIES):
             found, interrupted = self._dump_once(kind, body)
             if not interrupted:
@@ -82,17 +83,17 @@ class Netlink:
         raise InterruptedError(EINTR, f"{self.of} changed during each of {DUMP_TRIES} attempts to read it")
 
     def begin(self, kind: int, body: bytes, enough: "Callable[[list[bytes]], bool]") -> list[bytes]:
-        """The messages of a dump, without their headers, up to the answer with which they are `enough`. The kernel
-        keeps the rest for this socket, which is of no more use."""
+        """The first messages of a dump, without their headers: it ends when `enough` says so. The kernel keeps the
+        rest of the dump for this socket, so the socket is of no more use."""
         return self._dump_once(kind, body, enough)[0]
 
     def send(self, requests: list[tuple[int, int, bytes]]) -> list[tuple[int, int, str]]:
         """Sends messages (type, flags, body) and returns the refusals: the message's place, the errno, and the
-        kernel's own words, or "" if it gave only the number. PermissionError if this user may not ask.
+        kernel's own words, or "" if it gave only the errno. PermissionError if this user may not ask.
 
         All messages go in one send. The kernel works them off before the call returns, so a process that is killed has
-        made all of its changes or none. The kernel reports refusals unasked. Only the last message asks for an
-        acknowledgement, which ends the answers."""
+        made all of its changes or none. The kernel reports a refusal even if no answer was asked for. Only the last
+        message asks for an acknowledgement, which ends the answers."""
         first = self.sequence + 1
         self.sequence += len(requests)
         last = len(requests) - 1
@@ -102,7 +103,7 @@ class Netlink:
         self._make_room(SO_SNDBUF, SO_SNDBUFFORCE, MIN_BUFFER + len(data))
         self._make_room(SO_RCVBUF, SO_RCVBUFFORCE, MIN_BUFFER + len(requests) * 2048)  # an answer to each
         if self.socket.send(data) != len(data):
-            raise OSError(ENOENT, "the kernel took a part of the messages")
+            raise OSError(EMSGSIZE, "the kernel took only a part of the messages")
         refusals = []
         while True:
             for _, flags, sequence, reply in messages(self.socket.recv(RECEIVE)):
@@ -119,14 +120,14 @@ class Netlink:
         try:
             self.socket.setsockopt(SOL_SOCKET, force, size)
         except PermissionError:
-            # Root of a user namespace: as much as everybody gets (net.core.wmem_max, rmem_max), which is enough for
+            # Root of a user namespace gets only what everybody gets (net.core.wmem_max, rmem_max). That is enough for
             # hundreds of links.
             self.socket.setsockopt(SOL_SOCKET, option, size)
 
     def _dump_once(self, kind: int, body: bytes, enough: "Callable[[list[bytes]], bool] | None" = None,
                    ) -> tuple[list[bytes], bool]:
-        """The messages of a dump, without their headers, to its end or until they are `enough`; and whether something
-        changed meanwhile. Then they may not fit together."""
+        """The messages of a dump, without their headers, to its end or until `enough` says so; and whether something
+        changed during the dump, so that the messages may not fit together."""
         self.sequence += 1
         self.socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, body))
         found: list[bytes] = []
@@ -144,7 +145,7 @@ class Netlink:
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    """A netlink message. `body` is already padded."""
+    """A netlink message. `body` must be padded to a multiple of 4 bytes."""
     return HEADER.pack(16 + len(body), kind, flags, sequence, 0) + body
 
 
@@ -160,14 +161,14 @@ def messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """One attribute, padded."""
+    """One attribute, padded to a multiple of 4 bytes."""
     return ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def attributes(data: bytes, start: int) -> dict[int, bytes]:
-    """The attributes from `start` to the end."""
+    """The attributes from `start` to the end of a message: type → value."""
     if (len(data) - start) % 8 == 0:
-        # Nearly all attributes take eight bytes with their header. Read in one go they take half the time, which
+        # Nearly all attributes take eight bytes with their header. To read them in one go takes half the time, which
         # matters with hundreds of links. If one takes more, the count of those that fit shows it.
         found = {kind: value[:length - 4] for length, kind, value in QUADS.iter_unpack(data[start:])
                  if 4 < length <= 8}
@@ -182,7 +183,7 @@ def attributes(data: bytes, start: int) -> dict[int, bytes]:
 
 
 def refusal(flags: int, reply: bytes) -> tuple[int, str]:
-    """The errno (0 = done) and the kernel's words in an acknowledgement with these flags."""
+    """The errno (0 = done) and the kernel's words ("" = none) in an acknowledgement with these flags."""
     errno = -S32.unpack_from(reply)[0]
     words = b""
     if flags & NLM_F_ACK_TLVS:

@@ -1,4 +1,4 @@
-"""The way to the kernel's netfilter, and the one question to it on the path of an event.
+"""The kernel's netfilter: how a message to it begins, and the one question that an event asks it.
 
 Numbers are from uapi/linux/netfilter: nfnetlink.h (NFNL_SUBSYS_*), nf_tables.h (NFT_*); NFPROTO_INET: netfilter.h."""
 
@@ -13,12 +13,13 @@ TABLE = "dhcp-lb"
 
 
 def header(family: int, version: int = 0) -> bytes:
-    """What comes before the attributes of a message, struct nfgenmsg: the family (AF_* or NFPROTO_*), the version."""
+    """The bytes before the attributes of a message, struct nfgenmsg: the family (AF_* or NFPROTO_*) and the
+    version."""
     return bytes([family, version, 0, 0])
 
 
 def table_there() -> bool:
-    """Whether the kernel has our nft table, as far as we may know."""
+    """Whether the kernel has our nft table. False if this user may not ask, or if there is no netfilter."""
     name = attribute(NFTA_TABLE_NAME, TABLE.encode() + b"\0")
     try:
         Netlink(NETLINK_NETFILTER).ask(NFT_MSG_GETTABLE, 0, header(NFPROTO_INET) + name)

@@ -1,8 +1,8 @@
 """Pure: the rehearsal, which asks what the kernel would refuse, and the objections, which are refusals with a date.
 
-An objection is a fact like a lease: since that time the kernel takes no route by this link's gateway, for instance.
-The store keeps it, and `judge` takes it into account. It is void after a minute, after an edit, or when the link's
-lease or interface changes."""
+An objection is a fact, as a lease is: for instance, that the kernel has accepted no route by this link's gateway since
+a certain time. The store keeps it, and `judge` takes it into account. It is void after a minute, after an edit, or
+when the link's lease or interface changes."""
 
 from errno import ENETDOWN, errorcode
 
@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-RETRY_S = 60  # the reason may be gone by then, and be something that no run looks at: an address in the LAN
-LAST_METRIC = 0xfffffffe  # not the very last, by which many have an `unreachable default`: IPv6 would replace it
+RETRY_S = 60  # by then the reason may be gone, and it may be one that no run looks at, such as an address in the LAN
+LAST_METRIC = 0xfffffffe  # not the last of all: many have an `unreachable default` there, and IPv6 would replace it
 REFUSED = "the kernel refuses it: "
 MULTIPATH = ""  # instead of a link: the multipath of all links
 
@@ -28,12 +28,12 @@ def standing(state: State, interfaces: dict[str, Interface], now_s: int) -> dict
 
 
 def rehearsal(changes: "Iterable[Change]") -> tuple[tuple[Change, ...], dict[Change, Change]]:
-    """The changes that ask, in one write that leaves nothing, whether the kernel will accept `changes`; and the change
-    that each addition among them stands for.
+    """The changes that ask, in one write that leaves nothing, whether the kernel will accept `changes`; and a dict
+    from each addition among them to the change that it stands for.
 
-    The rehearsal adds everything that is to be added, and deletes it again. A route is a copy with a metric of its
-    own, from the last metric down: no lookup takes it, and its deletion can hit nothing else. (To the kernel, a
-    deletion without a metric means any route that does not contradict it: fib_nh_match in
+    The rehearsal adds everything that is to be added, and deletes it again. Each route in it is a copy with a metric
+    of its own, from the last metric down: no lookup takes the copy, and its deletion can hit nothing else. (To the
+    kernel, a deletion without a metric means any route that does not contradict it: fib_nh_match in
     net/ipv4/fib_semantics.c.)"""
     stands_for: dict[Change, Change] = {}
     for place, change in enumerate([change for change in changes if change.add]):
@@ -46,9 +46,9 @@ def rehearsal(changes: "Iterable[Change]") -> tuple[tuple[Change, ...], dict[Cha
 
 
 def singles(multipath: Route, want: Routing) -> tuple[Change, ...]:
-    """The changes that tell because of which link the kernel refuses a multipath: the single defaults by its nexthops,
-    even if they are there already. The kernel looks at a gateway before it sees that the route is there
-    (fib_create_info in net/ipv4/fib_semantics.c)."""
+    """The changes that show which link makes the kernel refuse a multipath: the single defaults by its nexthops, even
+    if they are there already. The kernel looks at a gateway before it sees that the route is there (fib_create_info in
+    net/ipv4/fib_semantics.c)."""
     oifs = {nexthop.oif for nexthop in multipath.nexthops}
     return tuple([Change(True, route) for route in sorted(want.routes)
                   if is_single(route) and route.table == multipath.table and route.nexthops[0].oif in oifs])
@@ -56,7 +56,8 @@ def singles(multipath: Route, want: Routing) -> tuple[Change, ...]:
 
 def learned(refusals: tuple[Refusal, ...], uplinks: tuple[Uplink, ...], have: Routing, state: State,
             interfaces: dict[str, Interface], now_s: int) -> dict[str, Objection]:
-    """The objections that these refusals add to those of `state`."""
+    """The objections that these refusals add to those of `state`, by interface (or MULTIPATH), dated `now_s`
+    (CLOCK_BOOTTIME)."""
     found: dict[str, tuple[str, str]] = {}
     served = {route.nexthops for route in have.routes if is_single(route)}
     # An interface that was down for a moment is no reason for an objection.
@@ -73,12 +74,13 @@ def learned(refusals: tuple[Refusal, ...], uplinks: tuple[Uplink, ...], have: Ro
 
 
 def spoken(errno: int, words: str) -> str:
-    """A refusal in the kernel's words, if it gave any."""
+    """A refusal in the kernel's words, or that it gave none, and the errno's name."""
     return f"{words or 'no reason given'} ({errorcode.get(errno, errno)})"
 
 
 def kept(want: Routing, have: Routing, oifs: frozenset[int], tables: tuple[int, ...]) -> Routing:
-    """`want`, but in the shared `tables` the links of these interfaces keep just the routes that they `have` there."""
+    """`want`, except that in the shared `tables` the links with these interface indexes keep exactly the routes that
+    they `have` there."""
     def of_these(routing: Routing) -> frozenset[Route]:
         return frozenset([route for route in routing.routes if route.table in tables and not balances(route)
                           and len(route.nexthops) == 1 and route.nexthops[0].oif in oifs])
@@ -96,10 +98,10 @@ def balances(route: Route) -> bool:
 
 
 def _whose(change: Change, uplinks: tuple[Uplink, ...], served: set[tuple[Nexthop, ...]]) -> tuple[str, str]:
-    """The link that a refused change belongs to, and how far the hold reaches. A link whose single default is there
-    already keeps its routes: the kernel takes no new route by its gateway, but keeps the old ones."""
+    """The link that a refused change belongs to, and how far the hold reaches. If the link's single default is there
+    already, the link keeps its routes: the kernel accepts no new route by its gateway, but keeps the old ones."""
     what = change.what
-    for uplink in uplinks:  # a network beside its lease is in the other links' tables, too
+    for uplink in uplinks:  # by the interface first: a network beside a lease is in the other links' tables, too
         if isinstance(what, Route) and not balances(what) and [hop.oif for hop in what.nexthops] == [uplink.ifindex]:
             own = what.table == uplink.link.table
             return uplink.link.interface, NO_NEW if what.nexthops in served and not own else OUT

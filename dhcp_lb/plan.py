@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 def changes(have: Routing, want: Routing, shared: "Container[int]") -> tuple[Change, ...]:
-    """The changes from `have` to `want`, in an order in which every lookup on the way finds a link. `shared` are the
+    """The changes from `have` to `want`, in an order in which every lookup in between finds a link. `shared` are the
     tables with routes by all links.
 
-    The links' tables come first, then the rules that point to them, then the shared tables: the kernel finds their
-    gateways by the rules. Removals come last, in the opposite order. A changed route is added behind the old one,
-    which serves until it is deleted. A replacement would leave a moment without either (doc/design.md, "Append and
-    delete"). In IPv6 it is replaced, so that nothing is left to delete (rtmessages.encode)."""
+    The links' tables come first, then the rules that point to them, then the shared tables: the kernel finds the
+    gateways of the latter by the rules. Removals come last, in the opposite order. A changed route is added behind the
+    old one, which serves until it is deleted. A replacement would leave a moment without either route (doc/design.md,
+    "Append and delete"). An IPv6 route replaces the old one, so there is nothing to delete (rtmessages.encode)."""
     if have == want:
         return ()
     replaced = {_key(route) for route in want.routes - have.routes if ":" in route.destination}
@@ -25,7 +25,7 @@ def changes(have: Routing, want: Routing, shared: "Container[int]") -> tuple[Cha
 
 
 def _key(route: Route) -> tuple[int, str, str, int]:
-    """Of routes with the same one, IPv6 has one."""
+    """IPv6 can have only one route with each key."""
     return route.table, route.destination, route.only_from, route.metric
 
 

@@ -1,4 +1,4 @@
-"""Pure: a line `SELECTOR… -> LINK… [only]` of /etc/dhcp-lb → what it wants. Read only where there is such a line."""
+"""Pure: a line `SELECTOR… -> LINK… [only]` of /etc/dhcp-lb → a policy → rules. Loaded only if there is such a line."""
 
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 ARROW = "->"
 PASSWD = "/etc/passwd"
-OWN = "lo"  # the kernel's word for "in by no interface": what this machine sends itself
+OWN = "lo"  # as `iif`, the kernel's word for packets that this machine sends itself
 PROTOCOLS = {"tcp": 6, "udp": 17}
-MAX_UID = 2**32 - 2  # the last one is "no user": include/linux/uidgid.h
-PREF_FIRST = 21000  # of a rule of the first line; the last one is 29999
+MAX_UID = 2**32 - 2  # the next number means "no user": include/linux/uidgid.h
+PREF_FIRST = 21000  # the pref of the first line's first rule; the last possible pref is 29999
 MAX_RULES = 9000
 SELECTORS = ("from ADDRESS[/LENGTH], to ADDRESS[/LENGTH], in INTERFACE, own, user NAME or UID[-UID], tcp, udp, "
              "proto NUMBER, port N[-M][,…], sport N[-M][,…], mark VALUE[/MASK]")
@@ -25,38 +25,38 @@ VALUES = {"from": "ADDRESS[/LENGTH]", "to": "ADDRESS[/LENGTH]", "in": "INTERFACE
 
 
 class Policy(NamedTuple):
-    """A policy line: whatever all of its selectors fit goes by these links, in this order. A selector that the line
-    does not have is left empty and fits all."""
+    """A policy line: connections that fit all of its selectors go by these links, the first one that can. A selector
+    that the line does not have is left empty, and every connection fits it."""
 
     links: tuple[str, ...]  # interfaces; () = the balance
-    only: bool = False  # by no other way, if none of them can
+    only: bool = False  # if none of the links can, the connections have no other way
     source: str = ""  # PREFIX/LENGTH
     destination: str = ""
-    iif: str = ""  # what came in by this interface; OWN = this machine's own
+    iif: str = ""  # packets that came in by this interface; OWN = this machine's own
     users: tuple[Range, ...] = ()  # whose sockets
     protocol: int = 0
     ports: tuple[Range, ...] = ()  # of the destination
     sports: tuple[Range, ...] = ()  # of the source
     mark: int = 0
     mask: int = 0
-    line: int = 0  # its number
+    line: int = 0  # the number of the line
 
     def rules(self) -> int:
-        """How many rules of a family it takes: one for each way and each pair of ranges of ports."""
+        """How many prefs it takes: one for each way and each pair of ranges of ports."""
         return (len(self.links) + 1) * max(1, len(self.ports)) * max(1, len(self.sports))
 
     def is_of(self, family: int) -> bool:
-        """Whether it is of this family, or of both."""
+        """Whether it has rules in this family (AF_INET or AF_INET6). Without addresses it has rules in both."""
         addresses = self.source + self.destination
         return not addresses or (":" in addresses) == (family == AF_INET6)
 
 
 def rules(policies: tuple[Policy, ...], tables: dict[str, int], balance_table: int,
           family: int = AF_INET) -> list[Rule]:
-    """The rules of these lines for a family. `tables` has those links that take new connections, by interface.
+    """The rules of these lines in a family. `tables`: interface → table, of those links that take new connections.
 
-    Each rule has a pref of its own, and a link that takes no new connections leaves a gap: no other rule moves when it
-    comes or goes. The last way of each line decides it, so that no later line is asked."""
+    Each rule has a pref of its own, and a link that takes no new connections leaves a gap. So no other rule moves when
+    that link comes or goes. The last way of each line takes every packet, so no later line sees it."""
     found = []
     pref = PREF_FIRST
     for policy in policies:
@@ -76,7 +76,7 @@ def rules(policies: tuple[Policy, ...], tables: dict[str, int], balance_table: i
 
 
 def line_of(policies: tuple[Policy, ...], pref: int) -> int:
-    """The number of the line that a rule with this pref is of; 0 = of none."""
+    """The number of the policy line that has a rule with this pref; 0 = there is none."""
     first = PREF_FIRST
     for policy in policies:
         if first <= pref < first + policy.rules():
@@ -86,14 +86,14 @@ def line_of(policies: tuple[Policy, ...], pref: int) -> int:
 
 
 def _condition(prefix: str) -> str:
-    """A prefix as a rule has it: one that fits all is none."""
+    """A prefix as a rule has it: "" if the prefix contains every address."""
     return "" if prefix.endswith("/0") else prefix
 
 
 def parse(fields: list[str], links: frozenset[str], marks: int, passwd: bytes) -> tuple[Policy, list[str]]:
-    """The policy in the fields of a line that has an arrow, and every mistake of the line: what is wrong, and what it
-    must be. `links` are the interfaces of the link lines, `marks` the bits that are ours, `passwd` the text of
-    /etc/passwd."""
+    """The policy in the fields of a line with an arrow, and every mistake of the line: what is wrong, and what it must
+    be. `links` are the interfaces of the link lines, `marks` the bits of marks that are ours, `passwd` the text of
+    /etc/passwd. Never raises."""
     line = _Line(marks, passwd)
     arrow = fields.index(ARROW)
     line.read_selectors(fields[:arrow])
@@ -102,7 +102,7 @@ def parse(fields: list[str], links: frozenset[str], marks: int, passwd: bytes) -
 
 
 def needs_passwd(fields: list[str]) -> bool:
-    """Whether such a line has the name of a user."""
+    """Whether a policy line with these fields names a user."""
     return any(word == "user" and not name[0].isdecimal() for word, name in zip(fields, fields[1:]))
 
 
@@ -139,10 +139,10 @@ class _Line:
                 except ValueError as mistake:
                     self.mistakes.append(f"{word} {value}: {mistake}")
         if {"in", "own"} <= seen or {"in", "user"} <= seen:
-            self.mistakes.append("in INTERFACE never fits together with own or user, for what this machine sends "
-                                 "itself came in by none: must be one of them")
+            self.mistakes.append("in INTERFACE excludes own and user, because this machine's own packets came in by "
+                                 "no interface: must be only one of them")
         if seen & {"port", "sport"} and self.policy.protocol not in PROTOCOLS.values():
-            self.mistakes.append("port and sport are of tcp or udp: must have one of these words, too")
+            self.mistakes.append("port and sport need a protocol: must have tcp or udp, too")
         source, destination = self.policy.source, self.policy.destination
         if source and destination and (":" in source) != (":" in destination):
             self.mistakes.append(f"from {source} to {destination}: must be both IPv4 or both IPv6")
@@ -161,7 +161,8 @@ class _Line:
                 self.mistakes.append("only is not the last word: must stand behind the links")
             elif name == "balance":
                 if names != ["balance"]:
-                    self.mistakes.append("balance beside links: must stand alone; it comes after the links anyway")
+                    self.mistakes.append("balance beside links: must stand alone; the balance comes after the links "
+                                         "without it")
                 elif only:
                     self.mistakes.append("balance only: must be balance, or links and only")
             elif name not in links:
@@ -191,7 +192,7 @@ class _Line:
                 raise ValueError("must begin with the smaller number")
         else:
             users = _user(text, self.passwd)
-        self.set(users=(users,), iif=OWN)  # what is forwarded is root's to the kernel: net/ipv4/route.c
+        self.set(users=(users,), iif=OWN)  # to the kernel, forwarded packets are root's: net/ipv4/route.c
 
     def read_protocol(self, text: str) -> None:
         self.set(protocol=_number(text, 1, 255))
@@ -209,22 +210,18 @@ class _Line:
         if (mark if not slash else mask) & self.marks:
             raise ValueError(f"must be outside of the bits 0x{self.marks:08x}, which are dhcp-lb's own (`marks = …`)")
         if not mask or mark & ~mask:
-            raise ValueError("must be a value within the bits of its mask")
+            raise ValueError("must have a mask above 0, with all bits of the value")
         self.set(mark=mark, mask=mask)
 
 
 def _prefix(text: str) -> str:
     """PREFIX/LENGTH in canonical form."""
     quad, slash, length_text = text.partition("/")
-    if ":" in quad:
-        family, bits = AF_INET6, 128
-        try:
-            packed = inet_pton(AF_INET6, quad)
-        except OSError:
-            raise ValueError("is not an IPv6 address") from None
-    else:
-        family, bits = AF_INET, 32
-        packed = inet_pton(AF_INET, address.parse(quad))
+    family, bits = (AF_INET6, 128) if ":" in quad else (AF_INET, 32)
+    try:
+        packed = inet_pton(family, address.host6(quad) if ":" in quad else address.parse(quad))
+    except ValueError as error:
+        raise ValueError(f"{error}: must be ADDRESS[/LENGTH]") from None
     length = _number(length_text, 0, bits) if slash else bits
     number = int.from_bytes(packed, "big")
     network = number >> bits - length << bits - length

@@ -307,7 +307,8 @@ def test_policy_lines_may_stand_before_what_they_name() -> None:
 
 def test_each_mistake_of_a_policy_has_its_line() -> None:
     assert mistakes("eth0 a 200 1\nfrom 1 -> eth1\n\ntcp port 0 -> eth0") == [
-        "F:2: from 1: is not an IPv4 address", "F:2: eth1 is not a link: must be one of eth0",
+        "F:2: from 1: is not an IPv4 address: must be ADDRESS[/LENGTH]",
+        "F:2: eth1 is not a link: must be one of eth0",
         "F:4: port 0: must be 1 to 65535"]
 
 

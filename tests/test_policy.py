@@ -59,10 +59,10 @@ def test_what_a_line_means(line: str, want: Policy) -> None:
     ("form 10.0.0.1 -> eth0", f"unknown selector 10.0.0.1: must be one of {SELECTORS}"),
     ("from -> eth0", "from has no value: must be from ADDRESS[/LENGTH]"),
     ("own user -> eth0", "user has no value: must be user NAME or UID[-UID]"),
-    ("from 10.0.0 -> eth0", "from 10.0.0: is not an IPv4 address"),
-    ("from /24 -> eth0", "from /24: is missing"),
-    ("from lan0 -> eth0", "from lan0: is not an IPv4 address"),
-    ("to 2001:db8:::1 -> eth0", "to 2001:db8:::1: is not an IPv6 address"),
+    ("from 10.0.0 -> eth0", "from 10.0.0: is not an IPv4 address: must be ADDRESS[/LENGTH]"),
+    ("from /24 -> eth0", "from /24: is missing: must be ADDRESS[/LENGTH]"),
+    ("from lan0 -> eth0", "from lan0: is not an IPv4 address: must be ADDRESS[/LENGTH]"),
+    ("to 2001:db8:::1 -> eth0", "to 2001:db8:::1: is not an IPv6 address: must be ADDRESS[/LENGTH]"),
     ("from 10.0.0.0/33 -> eth0", "from 10.0.0.0/33: must be 0 to 32"),
     ("from 10.0.0.0/ -> eth0", "from 10.0.0.0/: must be 0 to 32"),
     ("from 2001:db8::/129 -> eth0", "from 2001:db8::/129: must be 0 to 128"),
@@ -77,10 +77,10 @@ def test_what_a_line_means(line: str, want: Policy) -> None:
      "from 10.0.0.1/32 to 2001:db8::1/128: must be both IPv4 or both IPv6"),
     ("in a/b -> eth0", "in a/b: must be a name of up to 15 bytes without / and :"),
     ("in sixteen-bytes-xx -> eth0", "in sixteen-bytes-xx: must be a name of up to 15 bytes without / and :"),
-    ("in lan0 own -> eth0", "in INTERFACE never fits together with own or user, for what this machine sends itself "
-     "came in by none: must be one of them"),
-    ("user root in lan0 -> eth0", "in INTERFACE never fits together with own or user, for what this machine sends "
-     "itself came in by none: must be one of them"),
+    ("in lan0 own -> eth0", "in INTERFACE excludes own and user, because this machine's own packets came in by no "
+     "interface: must be only one of them"),
+    ("user root in lan0 -> eth0", "in INTERFACE excludes own and user, because this machine's own packets came in by "
+     "no interface: must be only one of them"),
     ("user nobody -> eth0", "user nobody: must be a name in /etc/passwd, or a number"),
     ("user backu -> eth0", "user backu: must be a name in /etc/passwd, or a number"),
     ("user short -> eth0", "user short: must be a name in /etc/passwd, or a number"),
@@ -90,8 +90,8 @@ def test_what_a_line_means(line: str, want: Policy) -> None:
     ("user 2-1 -> eth0", "user 2-1: must begin with the smaller number"),
     ("proto esp -> eth0", "proto esp: must be 1 to 255"),
     ("proto 0 -> eth0", "proto 0: must be 1 to 255"),
-    ("port 25 -> eth0", "port and sport are of tcp or udp: must have one of these words, too"),
-    ("proto 50 sport 25 -> eth0", "port and sport are of tcp or udp: must have one of these words, too"),
+    ("port 25 -> eth0", "port and sport need a protocol: must have tcp or udp, too"),
+    ("proto 50 sport 25 -> eth0", "port and sport need a protocol: must have tcp or udp, too"),
     ("tcp port 0 -> eth0", "port 0: must be 1 to 65535"),
     ("tcp port 80, -> eth0", "port 80,: must be 1 to 65535"),
     ("tcp port http -> eth0", "port http: must be 1 to 65535"),
@@ -100,8 +100,8 @@ def test_what_a_line_means(line: str, want: Policy) -> None:
     ("mark 0x1_0 -> eth0", "mark 0x1_0: must be a number up to 0xffffffff"),
     ("mark 0x100000000 -> eth0", "mark 0x100000000: must be a number up to 0xffffffff"),
     ("mark 1/ -> eth0", "mark 1/: must be a number up to 0xffffffff"),
-    ("mark 0x10/0x0f -> eth0", "mark 0x10/0x0f: must be a value within the bits of its mask"),
-    ("mark 0/0 -> eth0", "mark 0/0: must be a value within the bits of its mask"),
+    ("mark 0x10/0x0f -> eth0", "mark 0x10/0x0f: must have a mask above 0, with all bits of the value"),
+    ("mark 0/0 -> eth0", "mark 0/0: must have a mask above 0, with all bits of the value"),
     ("mark 0x1000000 -> eth0", "mark 0x1000000: must be outside of the bits 0xff000000, which are dhcp-lb's own "
      "(`marks = …`)"),
     ("mark 0x10/0xffffffff -> eth0", "mark 0x10/0xffffffff: must be outside of the bits 0xff000000, which are "
@@ -112,7 +112,8 @@ def test_what_a_line_means(line: str, want: Policy) -> None:
     ("own -> eth0 eth0", "link eth0 stands twice: must be one"),
     ("own -> only eth0", "only is not the last word: must stand behind the links"),
     ("own -> eth0 -> eth1", "a second ->: must be one"),
-    ("own -> eth0 balance", "balance beside links: must stand alone; it comes after the links anyway"),
+    ("own -> eth0 balance",
+     "balance beside links: must stand alone; the balance comes after the links without it"),
     ("own -> balance only", "balance only: must be balance, or links and only"),
 ])
 def test_every_mistake_says_what_it_must_be(line: str, message: str) -> None:
@@ -122,7 +123,7 @@ def test_every_mistake_says_what_it_must_be(line: str, message: str) -> None:
 
 def test_all_mistakes_of_a_line_are_told() -> None:
     assert mistakes("from 1 tcp port x -> eth9 only only") == [
-        "from 1: is not an IPv4 address", "port x: must be 1 to 65535",
+        "from 1: is not an IPv4 address: must be ADDRESS[/LENGTH]", "port x: must be 1 to 65535",
         "eth9 is not a link: must be one of eth0, eth1, wwan0",
         "only is not the last word: must stand behind the links"]
 
