@@ -1,4 +1,4 @@
-"""The steps of a run: whatever has happened, bring the kernel's routing in line with the configuration and the
+"""The steps of a run. Whatever has happened, a run brings the kernel's routing in line with the configuration and the
 leases."""
 
 from posix import F_OK, access
@@ -15,12 +15,12 @@ from .store import Store
 
 def reconcile(config: Config, store: Store, news: News = News(), wait: bool = True) -> tuple[Sight, ...]:
     """Does everything that is due after an event, an edit, a boot or a verb, unless a run that began later than this
-    call has done it meanwhile. `config` is what the caller has read. The text of the file under the lock counts:
-    otherwise a run that had to wait would undo an edit.
+    call has done it in the meantime. `config` is what the caller has read. What counts is the file's text when this
+    run has the lock: otherwise a run that had to wait would undo an edit.
 
-    Returns what it saw of each family that it has looked at, IPv4 first, or nothing if another run has done it.
-    Raises Invalid, OSError or Deadline if it fails, and Busy if another run is at work and this one is not to `wait`.
-    The next run uses what is in the store."""
+    Returns what it has seen in each family that it has looked at, IPv4 first; () if another run has done the work.
+    Raises Invalid, OSError or Deadline if it fails, and Busy if another run is at work and this one must not `wait`.
+    After a failure, the next run uses what is in the store."""
     known = config
     seen: tuple[Sight, ...] = ()
 
@@ -46,8 +46,8 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
         if news.mends and sight.config.settings.enabled != NO:
             from .sysctl import tune
             tune(kernel, store, sight.interfaces, sight.config.settings.balance, sight.family)
-        # The decision depends on the sight alone. If the sight is the same as in a run that had nothing to do, there
-        # is nothing to do. With hundreds of links this saves most of the work of a renewal.
+        # The decision depends on the sight alone. If a run with the same sight had nothing to do, this run has nothing
+        # to do. With hundreds of links that saves most of the work of a renewal.
         if not news.edited and not news.link and sight.fingerprint() == store.settled(sight.family):
             return sight._replace(settled=True)
         load(CHANGE)
@@ -60,7 +60,7 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
 
 def flush(store: Store) -> None:
     """Removes everything of ours from the kernel and from iproute2's names. The leases stay for `apply` and for the
-    clients' next event. Changes in the kernel bring nothing back."""
+    clients' next event. After it, a change in the kernel brings nothing back. Raises OSError or Deadline."""
     from . import groups, iproute2, sysctl
     from .change import tell
     from .log import log
@@ -91,8 +91,8 @@ def flush(store: Store) -> None:
 
 
 def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State, news: News) -> State:
-    """The state, with what has become of the nft table. An event only looks whether it is there: to have nft make it
-    takes longer than all the rest of an event."""
+    """The state, with what has become of the nft table. An event only looks whether the table is there: to make it
+    with nft takes longer than all the rest of an event."""
     if news.edited or state.pinned and config.settings.enabled == NO:
         from .pinning import pins
         return state._replace(pinned=pins.keep(kernel, config, store, state))
@@ -103,7 +103,8 @@ def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State, news:
     if pinned != state.pinned:
         if pinned == LOST:
             from .log import log
-            log("the nft table is gone that keeps connections on their links: `dhcp-lb apply` makes it again")
+            log("the nft table inet dhcp-lb is gone, which keeps connections on their links: `dhcp-lb apply` makes it "
+                "again")
         store.pin(pinned)
     return state._replace(pinned=pinned)
 

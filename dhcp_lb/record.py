@@ -1,4 +1,4 @@
-"""NamedTuple for the path of a DHCP event: to import `typing` there takes longer than the event's whole work."""
+"""NamedTuple for the path of a DHCP event: importing `typing` would take longer than the event's whole work."""
 
 TYPE_CHECKING = False  # type checkers take this name for true
 
@@ -19,7 +19,7 @@ else:
             cls._fields = tuple(cls.__annotations__)
             cls._count = len(cls._fields)
             cls._defaults = tuple([cls.__dict__.get(name, _missing) for name in cls._fields])
-            cls._least = cls._defaults.count(_missing)  # so many have none: those that are first
+            cls._least = cls._defaults.count(_missing)  # how many fields have no default: the first ones
             cls._places = {}
             for index, name in enumerate(cls._fields):
                 cls._places[name] = index

@@ -11,8 +11,8 @@ from .record import NamedTuple
 PREF_LAN = 19900
 PREF_PIN = 20000
 PREF_PAUSE = 20001
-PREF_ASK = 20098  # IPv6: of a dead link, by which the monitor asks it
-PREF_NEAR = 20099  # IPv6: of a dead link, to what is on it
+PREF_ASK = 20098  # IPv6: of a dead link, for the monitor's probes
+PREF_NEAR = 20099  # IPv6: of a dead link, for its neighbours
 PREF_SOURCE = 20100
 PREF_GUARD = 20101  # IPv6
 PREF_DEVICE = 20200
@@ -21,20 +21,20 @@ PREF_MAIN = 30000  # after the policies (policy.py)
 PREF_BY_LINK = 30100
 PREF_DNS = 30200  # UDP; TCP is the next one
 PREF_BALANCE = 32765  # the last one before main itself (32766)
-SHORT = 7  # no LAN's prefix is as short as the pieces into which VPNs cut a default: 0.0.0.0/1, 2000::/4, fc00::/7
+SHORT = 7  # VPNs cut a default into pieces (0.0.0.0/1, 2000::/4, fc00::/7); no LAN's prefix is as short as these
 DHCP_PORT, DNS_PORT = 67, 53
 TCP, UDP = 6, 17  # IPPROTO_*
 
 METRIC_SINGLE = 1000  # of the best single default; each further one adds 1
 METRIC_DEAD = 1_000_000  # the same for links whose provider is dead: they come after all others
 METRIC_MAIN = 8100  # the same in main: after what DHCP clients put there
-METRIC_GUARD = 0xffffffff  # of an `unreachable default`: the last one
-METRIC_DHCP, METRIC_DNS = DHCP_PORT, DNS_PORT  # in the table of servers: they only tell what a route is for
+METRIC_GUARD = 0xffffffff  # of an `unreachable default`: after every other route
+METRIC_DHCP, METRIC_DNS = DHCP_PORT, DNS_PORT  # in the servers' table: they only say what a route is for
 
 SCOPE_UNIVERSE = 0  # rtnetlink.h
 SCOPE_LINK = 253
 LINK_LOCAL = "fe80::/10"
-LOOPBACK = 1  # the interface index of lo in every network, to which IPv6 binds an error-type route
+LOOPBACK = 1  # the interface index of lo in every network namespace; IPv6 binds an error-type route to lo
 ERROR, THROW = bytes([0, 7]), bytes([0, 9])  # Route.rest: tos 0, RTN_UNREACHABLE or RTN_THROW
 MAX_WEIGHT = 256  # rtnh_hops has 8 bits, and is the weight less one
 
@@ -49,8 +49,8 @@ DRAINING = "draining"
 DEAD = "dead"  # its provider does not answer
 RETURNING = "returning"  # its carrier was gone, and its provider has not answered yet
 KEPT = "no new connections"  # the kernel takes no new route by its gateway, and keeps the old ones
-NO_ROUTER = "no router"  # IPv6: its router advertises no default any more
-NO_ADDRESS = "no address"  # IPv6: of its own, but perhaps whole prefixes for others
+NO_ROUTER = "no router"  # IPv6: its router no longer advertises a default
+NO_ADDRESS = "no address"  # IPv6: it has no address of its own, but perhaps whole prefixes for the LAN
 STATES = (UP, NO_LEASE, NO_CARRIER, NO_INTERFACE, DOWN, UNUSABLE, DISABLED, DRAINING, DEAD, RETURNING, KEPT, NO_ROUTER,
           NO_ADDRESS)
 # The states in which a link has a table and rules.
@@ -72,53 +72,53 @@ class Uplink(NamedTuple):
     ifindex: int
     state: str
     reason: str = ""  # of UNUSABLE, KEPT, DEAD and RETURNING
-    gone: bool = False  # its carrier has been away for longer than a connection is to wait
-    twin: bool = False  # another link serves with its address, and only what is bound to its interface goes by it
+    gone: bool = False  # its carrier has been away for longer than a connection waits
+    twin: bool = False  # another link serves with the same address, so only sockets bound to its interface go by it
     balanced: bool = False  # it gets new connections as soon as its tier serves and its carrier is there
-    beside: tuple[tuple[str, str], ...] = ()  # other networks of its interface, and its address there
-    sources: tuple[str, ...] = ()  # IPv6: those of its lease that leave by it, and by no other link
+    beside: tuple[tuple[str, str], ...] = ()  # other networks of its interface, each with its address there
+    sources: tuple[str, ...] = ()  # IPv6: those sources of its lease that leave by this link and by no other
 
 
 class Layout(NamedTuple):
-    """What differs between the families, but for what only one of them has a word of in its leases."""
+    """How the routing of the two families differs. What only one of them has in its leases is not in here."""
 
     family: int
     first_tier: int  # the metric of the first tier's multipath
     of_link: int  # the metric of the routes in a link's table
-    sources: bool  # whether routes name the address that they are for
+    sources: bool  # whether routes have a preferred source
     in_main: bool  # whether main gets a default by each link
 
 
 LAYOUTS = {
     IPV4.number: Layout(IPV4.number, 0, 0, True, True),
-    # To IPv6 a metric of 0 is 1024 (net/ipv6/route.c, IP6_RT_PRIO_USER). It refuses a source that is tentative, and
-    # when the address goes the route stays without it, and without a word. Each router's advertisement leaves a
-    # default in main, and none fails because another one is there.
+    # In IPv6 a metric of 0 means 1024 (net/ipv6/route.c, IP6_RT_PRIO_USER). The kernel refuses a preferred source that
+    # is tentative. When the address is removed, the route stays, without its source and without a notification. Each
+    # router's advertisement leaves a default in main, and none fails because of another one.
     IPV6.number: Layout(IPV6.number, 512, 1024, False, False),
 }
 
 
 class Foreign(NamedTuple):
-    """What somebody else's routing has that ours heeds."""
+    """The foreign routing that ours takes into account."""
 
-    lan_metric: int = -1  # of main's best default, if it leads to a LAN of which no line speaks; -1 = it does not
+    lan_metric: int = -1  # the metric of main's best default, if it leads to a LAN that is no link; otherwise -1
     vpn: bool = False  # a rule before main looks up another table, as wg-quick(8)'s does
-    parts: tuple[Route, ...] = ()  # main's routes by one link to parts of the world
+    parts: tuple[Route, ...] = ()  # main's routes by one link to parts of the Internet
 
 
 def judge(links: tuple[Link, ...], leases: dict[str, Lease], holds: dict[str, tuple[Hold, ...]],
           interfaces: dict[str, Interface]) -> tuple[Uplink, ...]:
-    """Each link with its state."""
+    """Each link with its state, in the order of `links`. `leases`, `holds` and `interfaces` are by interface."""
     taken: dict[str, str] = {}  # address, or PREFIX/LENGTH that is a source → the interface of the link that has it
     judged = {}
-    # Of two with one address, the one that can serve has it, or else the one of the earlier line.
+    # Of two links with the same address, the link that can serve has it, or else that of the earlier line.
     for link in sorted(links, key=lambda link: not _can_serve(interfaces.get(link.interface),
                                                               holds.get(link.interface, ()))):
         judged[link.interface] = _judge(link, leases.get(link.interface, NONE), holds.get(link.interface, ()),
                                         interfaces.get(link.interface), taken)
     uplinks = [judged[link.interface] for link in links]
     if not any([uplink.state == UP for uplink in uplinks]):
-        # If nobody answers there is nowhere to go, and it may not be the providers' fault: all stay.
+        # If nobody answers, there is nowhere else to go, and it may not be the providers' fault. So all links stay.
         uplinks = [uplink._replace(balanced=bool(uplink.lease.address) and not uplink.twin)
                    if uplink.state in (NO_CARRIER, DEAD, RETURNING, NO_ROUTER) else uplink for uplink in uplinks]
     return tuple(uplinks)
@@ -148,11 +148,11 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
         reason = f"the interface does not have the address {lease.address}"
     elif gateway == lease.address:
         reason = "gateway is the link's own address"
-    elif gateway in interface.addresses:  # another link's does not matter: its provider may intend that
+    elif gateway in interface.addresses:  # an address of another link does not matter: the provider may intend that
         reason = f"gateway {gateway} is an address of this machine"
     elif link.gateway and lease.address and address.reserved(gateway, address.network(lease.address, lease.length)):
         reason = f"gateway {gateway} is the network or broadcast address"
-    elif lease.address in taken and (MONITOR, GIVEN_UP) not in held:  # a dead one is still asked
+    elif lease.address in taken and (MONITOR, GIVEN_UP) not in held:  # the monitor still asks by a dead link
         reason = f"{taken[lease.address]} has the same address {lease.address}"
     elif (KERNEL, OUT) in held:
         reason = held[KERNEL, OUT]
@@ -171,8 +171,8 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
         elif lease.lost and not link.gateway:
             state, reason = NO_ROUTER, lease.fault
         elif not interface.carrier:
-            # The kernel skips it until its carrier is back. One that has answered is not to be used then before it
-            # answers again: a box that starts has its port up long before its line.
+            # The kernel skips this link until its carrier is back. If its provider has answered before, it must answer
+            # again before the link serves: a modem that starts has its port up long before its line.
             state, balanced = NO_CARRIER, not returning
         elif returning:
             state, reason = RETURNING, held.get((MONITOR, NO_NEW)) or held[MONITOR, GONE]
@@ -180,7 +180,7 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
             state, reason = NO_ADDRESS, lease.fault
         else:
             state, balanced = UP, True
-        # IPv6 would give what is balanced to a link without an address of its own another link's.
+        # If a link has no IPv6 address of its own, a balanced connection would get the address of another link.
         balanced = balanced and bool(lease.address)
         if link.gateway:
             lease = lease._replace(gateway=gateway)
@@ -189,8 +189,9 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
 
 
 def _beside(lease: Lease, interface: Interface) -> tuple[tuple[str, str], ...]:
-    """The networks of an interface that are not the lease's: a modem's own, or the LAN on a bridge. A client may have
-    a new lease's address there before it tells, and no provider is to lead the other links' packets astray."""
+    """The networks of an interface that are not the lease's: a modem's own, or the LAN on a bridge. Only permanent
+    addresses count: a client may have set a new lease's address that it has not reported yet, and no provider may lead
+    other links' packets astray."""
     if not any(interface.lasting):
         return ()
     found: dict[str, str] = {}
@@ -204,15 +205,15 @@ def _beside(lease: Lease, interface: Interface) -> tuple[tuple[str, str], ...]:
 def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = True, marks: dict[str, int] = {},
             policies: "tuple[Policy, ...]" = (), watched: "Collection[str]" = (),
             foreign: Foreign = Foreign(), family: int = IPV4.number, translated: bool = False) -> Routing:
-    """All our rules and routes of one family for these links. Without a `multipath` the best link's single default
-    serves. The links with `marks`, by interface, keep their connections. Of those that are `watched` somebody ends a
-    pause. `translated`: what has an address in a link's `prefix6=` may leave by any link."""
+    """All our rules and routes of one family for these links. Without a `multipath`, the best link's single default
+    serves. `marks`: interface → mark, of those links that keep their connections. `watched`: the interfaces of the
+    links whose pauses the monitor ends. `translated`: packets from a link's `prefix6=` may leave by any link."""
     if settings.enabled == NO:
         return Routing()
     layout = LAYOUTS[family]
     everywhere = FAMILIES[family].everywhere
     ranking = sorted(uplinks, key=lambda uplink: (uplink.link.tier, -uplink.link.weight, uplink.link.table))
-    # Links that are out have a rank, too: a link that comes or goes must not change the others' routes.
+    # Links that are out have a rank, too, because a link that comes or goes must not change the others' routes.
     ranks = {uplink.link.table: rank for rank, uplink in enumerate(ranking)}
     routed = [uplink for uplink in uplinks if uplink.state in ROUTED]
     routes: list[Route] = []
@@ -224,12 +225,13 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
         nexthops[table] = nexthop = _nexthop(uplink)
         routes += _routes_of_link(uplink, nexthop, layout)
         if lease.address:
-            # It carries on when the kernel deletes the multipath with another link's device. It goes with its source
-            # address.
+            # This route carries on when the kernel deletes the multipath together with another link's device. The
+            # kernel deletes it together with its source address.
             metric = (METRIC_DEAD if uplink.state == DEAD else METRIC_SINGLE) + ranks[table]
             routes.append(Route(settings.balance_table, everywhere, metric, source, SCOPE_UNIVERSE, (nexthop,)))
         if uplink.balanced and layout.in_main and settings.main_default != NO:
-            # Who reads main, or `default`, finds a way as long as a link works. Behind what clients put there.
+            # Rules that look up main or `default` find a way as long as a link works. The metric is behind those of
+            # DHCP clients.
             routes.append(Route(MAIN_TABLE, everywhere, METRIC_MAIN + ranks[table], source, SCOPE_UNIVERSE,
                                 (nexthop,)))
         rules += _rules_of_link(uplink, family)
@@ -268,7 +270,8 @@ def _rules_of_link(uplink: Uplink, family: int) -> list[Rule]:
         return [*rules, *([] if uplink.twin else [Rule(PREF_SOURCE, link.table, f"{lease.address}/32")])]
     if not _is_given_up(uplink):
         return [*rules, *[Rule(PREF_SOURCE, link.table, prefix, family=family) for prefix in uplink.sources]]
-    # The guard is next. A prefix and an interface: nothing but a socket that is bound to both.
+    # The guard is the next rule. The first of these two is for sockets that are bound to the interface and to an
+    # address: the monitor's probes.
     return [*rules, *[rule for prefix in lease.sources
                       for rule in (Rule(PREF_ASK, link.table, prefix, oif=link.interface, family=family),
                                    Rule(PREF_NEAR, link.table, prefix, family=family, suppress_prefixlength=0))]]
@@ -277,36 +280,36 @@ def _rules_of_link(uplink: Uplink, family: int) -> list[Rule]:
 def _pin_rules(uplink: Uplink, mark: int, mask: int, watched: bool, family: int) -> list[Rule]:
     if not uplink.balanced and (uplink.state == DEAD or uplink.gone):
         return []
-    # A connection stays on its link, whatever has changed since it was balanced. Before the source rules: most packets
-    # skip all of those.
+    # A connection stays on its link, whatever has changed since it was balanced. The rule comes before the source
+    # rules, so most packets skip all of those.
     pin = Rule(PREF_PIN, uplink.link.table, family=family, mark=mark, mask=mask)
-    # Without carrier the table above leads nowhere. A moment's pause is nothing to TCP, but a packet by another link
-    # would have it reset. UDP moves at once.
+    # Without carrier, the pin's table leads nowhere. A short pause does not harm TCP, but a packet by another link
+    # would have the connection reset. UDP moves at once.
     pause = Rule(PREF_PAUSE, 0, family=family, action=BLACKHOLE, mark=mark, mask=mask, protocol=TCP)
     return [pin, pause] if watched else [pin]
 
 
 def _is_given_up(uplink: Uplink) -> bool:
-    """Whether nobody is to wait for its provider. Where all are dead, none is given up."""
+    """Whether nobody needs to wait for the link's provider. If all providers are dead, no link is given up."""
     return uplink.state == DEAD and not uplink.balanced
 
 
 def _guards(uplinks: tuple[Uplink, ...], family: int) -> list[Rule]:
-    """In IPv6 nobody translates, so another provider would drop a link's packets without a word. This tells the sender
-    at once, also while the link is disabled, or its provider is dead. In the link's table it would stop what a policy
-    or a pin sends there, which is to go on to the next rule."""
+    """In IPv6 nobody translates, so another provider would drop a link's packets without a word. With these rules the
+    sender gets an error at once, also while the link is disabled or its provider is dead. A route in the link's table
+    would not do: it would stop packets that a policy or a pin sends there, and they must go on to the next rule."""
     return [Rule(PREF_GUARD, 0, prefix, family=family, action=UNREACHABLE)
             for uplink in uplinks if uplink.link.gateway or uplink.lease.gateway for prefix in uplink.lease.sources]
 
 
 def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int, layout: Layout,
                       translated: bool) -> list[Route]:
-    """Whatever has an address in a prefix that a provider has given to this machine leaves by that provider, or is
-    told that it cannot, as long as the prefix lives. Rules for it would have to come before a VPN that takes all, and
-    would take the LAN out of its tunnel.
+    """Packets from a prefix that a provider has delegated to this machine leave by that provider, or their sender gets
+    an error, as long as the prefix lives. These are routes, because rules would have to come before a VPN that takes
+    everything, and so would take the LAN out of its tunnel.
 
-    What is translated is balanced over the other links instead, in the same moment in which its provider's cable
-    goes: the kernel skips that route, and finds the next one."""
+    If the prefix is translated, its packets are balanced over the other links instead, from the moment at which its
+    provider's cable is cut: the kernel skips this route, and finds the next one."""
     routes = []
     balanced = sum([uplink.balanced for uplink in uplinks])
     for uplink in uplinks:
@@ -324,19 +327,19 @@ def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop],
 
 
 def _takes_its_own(uplink: Uplink) -> bool:
-    """Whether new connections from its prefixes leave by this link, though another one could have them."""
+    """Whether new connections from its prefixes leave by this link, although another link could take them."""
     return uplink.balanced or not uplink.lease.address and uplink.state in (NO_ADDRESS, NO_CARRIER)
 
 
 def _is_translated(prefix: str, uplink: Uplink) -> bool:
-    """Whether nft(8) translates what has an address in this prefix of the link and leaves by another one: its table
-    knows the prefixes of the configuration alone."""
+    """Whether nft(8) translates packets that are from this prefix of the link and leave by another link: the nft table
+    knows only the prefixes of the configuration."""
     return any([address.inside(prefix, named) for named in uplink.link.prefixes6])
 
 
 def _exceptions(routed: list[Uplink], uplinks: tuple[Uplink, ...], layout: Layout, translated: bool) -> list[Route]:
-    """A policy sends no link what has an address of another provider's, unless that is translated: the lookup goes on
-    to the next rule."""
+    """No policy sends a link packets from another provider's prefix, unless they are translated. A `throw` route lets
+    the lookup go on to the next rule."""
     return [Route(uplink.link.table, IPV6.everywhere, layout.first_tier, "", SCOPE_UNIVERSE, (Nexthop("", LOOPBACK),),
                   THROW, prefix)
             for uplink in routed for other in uplinks if other.link.table != uplink.link.table
@@ -344,11 +347,11 @@ def _exceptions(routed: list[Uplink], uplinks: tuple[Uplink, ...], layout: Layou
 
 
 def _rules_of_all(settings: Settings, serves: set[int], main: bool, vpn: bool, family: int) -> list[Rule]:
-    """`serves`: what the table of servers has routes for. `main`: whether main's best default counts."""
+    """`serves`: the metrics of the routes in the servers' table. `main`: whether main's best default counts."""
     servers, group = settings.server_table, settings.group
     rules = [
-        # The LAN, containers, and the specific routes of VPNs. What leads by a link comes after the source rules: two
-        # providers may hand out the same prefix, and main has only one of the two.
+        # The LAN, containers, and the specific routes of VPNs. Routes by a link come after the source rules: two
+        # providers may hand out the same prefix, and main has room for only one of the two.
         Rule(PREF_LAN, MAIN_TABLE, family=family, suppress_prefixlength=SHORT, suppress_group=group),
         # Static routes by a link, and the links' own networks.
         Rule(PREF_BY_LINK, MAIN_TABLE, family=family, suppress_prefixlength=0),
@@ -356,20 +359,21 @@ def _rules_of_all(settings: Settings, serves: set[int], main: bool, vpn: bool, f
         Rule(PREF_BALANCE, settings.balance_table, family=family),
     ]
     if main:
-        # What else main has, but not by a link: a VPN that takes all.
+        # Main's default, if it does not lead by a link: a VPN that takes everything.
         rules.append(Rule(PREF_MAIN, MAIN_TABLE, family=family, suppress_group=group))
     if METRIC_DHCP in serves:
         # A unicast renewal has no source address that a rule could match. Balanced, it would leave by any link.
         rules.append(Rule(PREF_DHCP, servers, protocol=UDP, ports=((DHCP_PORT, DHCP_PORT),)))
-    if METRIC_DNS in serves and not vpn:  # before its rule, queries would leave the tunnel
+    if METRIC_DNS in serves and not vpn:  # these rules come before the VPN's, so queries would not go by its tunnel
         rules += [Rule(PREF_DNS + place, servers, protocol=protocol, ports=((DNS_PORT, DNS_PORT),))
                   for place, protocol in enumerate((UDP, TCP))]
     return rules
 
 
 def _beside_routes(routed: list[Uplink]) -> list[Route]:
-    """A network that a link's interface carries beside its lease is in the link's table, so that replies to it do not
-    leave by the gateway; and in the others' if it is clear where it is."""
+    """If a link's interface carries a network beside its lease, that network is in the link's table, so that replies
+    to it do not leave by the gateway. It is in the other links' tables, too, if no other interface carries
+    it and no lease overlaps it."""
     carried = [network for uplink in routed for network, _ in uplink.beside]
     if not carried:
         return []
@@ -385,11 +389,11 @@ def _beside_routes(routed: list[Uplink]) -> list[Route]:
 
 def _routes_of_main(routed: list[Uplink], parts: tuple[Route, ...], there: set[tuple[int, str]],
                     layout: Layout) -> list[Route]:
-    """What main has by a link, by another router of its network for instance, is in the link's table, too. Replies
-    and pinned connections look up that table, and would go to the link's own gateway. The kernel does not ask again
-    whether it reaches that router: it is in main."""
+    """Main's routes by a link, for instance by another router of its network, are in the link's table, too. Replies
+    and pinned connections look up that table, and would go to the link's own gateway otherwise. The copies are
+    `onlink`: the kernel has accepted the router in main, and need not find it again."""
     found: dict[int, dict[str, Route]] = {}
-    for route in sorted(parts, key=lambda route: -route.metric):  # the lowest metric counts
+    for route in sorted(parts, key=lambda route: -route.metric):  # the last one counts, which has the lowest metric
         found.setdefault(route.nexthops[0].oif, {})[route.destination] = route
     routes = []
     for uplink in routed:
@@ -408,8 +412,8 @@ def _routes_of_main(routed: list[Uplink], parts: tuple[Route, ...], there: set[t
 
 
 def _leads_there(route: Route, lease: Lease) -> bool:
-    """Whether a link's own routes lead to this network the same way. systemd-networkd sets a route to each router and
-    name server."""
+    """Whether the routes of a link's lease lead to this network the same way. systemd-networkd sets a route to each
+    router and name server."""
     gateway, destination = route.nexthops[0].gateway, route.destination
     if gateway:
         return gateway == lease.gateway
@@ -418,10 +422,10 @@ def _leads_there(route: Route, lease: Lease) -> bool:
 
 
 def _server_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int) -> list[Route]:
-    """The routes to those servers of the links that are not on-link, each if one link alone names it."""
+    """The routes to those servers of the links that are not on-link. A server that two links name has no route."""
     leased = [address.network(uplink.lease.address, uplink.lease.length) for uplink in uplinks if uplink.lease.address]
     networks = {*leased, *[network for uplink in uplinks for network, _ in uplink.beside]}
-    lengths = {int(network[network.index("/") + 1:]) for network in networks}  # a few, where links are hundreds
+    lengths = {int(network[network.index("/") + 1:]) for network in networks}  # a few, even with hundreds of links
     found = []
     dhcp = [(uplink.lease.server,) if uplink.lease.server else () for uplink in uplinks]
     dns = [uplink.lease.name_servers for uplink in uplinks]
@@ -444,7 +448,7 @@ def _routes_of_link(uplink: Uplink, nexthop: Nexthop, layout: Layout) -> list[Ro
     source = lease.address if layout.sources else ""
     here = (Nexthop("", uplink.ifindex),)
     routes = [Route(table, FAMILIES[layout.family].everywhere, layout.of_link, source, SCOPE_UNIVERSE, (nexthop,))]
-    if layout.family == IPV6.number:  # which has one scope for all routes
+    if layout.family == IPV6.number:  # IPv6 has one scope for all routes
         routes += [Route(table, network, layout.of_link, source, SCOPE_UNIVERSE, here) for network in lease.networks]
     elif lease.length < 32:
         routes.append(Route(table, address.network(source, lease.length), layout.of_link, source, SCOPE_LINK, here))
@@ -453,8 +457,8 @@ def _routes_of_link(uplink: Uplink, nexthop: Nexthop, layout: Layout) -> list[Ro
 
 def _shared_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int, multipath: bool,
                    layout: Layout) -> list[Route]:
-    """The defaults by all links that are balanced, one for each tier, with the tier for its metric. So the kernel
-    itself goes on to the next tier when all carriers of a tier are gone."""
+    """The defaults by all links that are balanced, one for each tier. Their metrics are in the order of the tiers. So
+    the kernel itself goes on to the next tier when all carriers of a tier are gone."""
     tiers: dict[int, dict[int, int]] = {}  # tier → table → weight
     for uplink, weight in zip(uplinks, scaled([uplink.link.weight for uplink in uplinks])):
         if uplink.balanced:
@@ -462,7 +466,7 @@ def _shared_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], ta
     routes = []
     for tier, balanced in tiers.items():
         if multipath or len(balanced) == 1:
-            # In any other order the kernel would hash the flows behind masquerading onto other links.
+            # The order is always the same. In another one, the kernel would hash masqueraded flows onto other links.
             shares = [nexthops[own]._replace(weight=balanced[own] if len(balanced) > 1 else 1)
                       for own in sorted(balanced)]
             routes.append(Route(table, FAMILIES[layout.family].everywhere, layout.first_tier + tier - 1, "",
@@ -497,7 +501,8 @@ def scaled(weights: list[int]) -> list[int]:
 
 
 def released(changes: tuple[Change, ...], want: Routing) -> list[int]:
-    """The marks of the connections that have no link any more after these changes, and another way to go."""
+    """The marks of those links that lose their pin by these changes, so their connections must move; [] if there is no
+    other way to go."""
     if not any(is_default(route) for route in want.routes):
         return []
     return sorted([change.what.mark for change in changes
@@ -505,8 +510,8 @@ def released(changes: tuple[Change, ...], want: Routing) -> list[int]:
 
 
 def recovered(routing: Routing, interfaces: dict[str, Interface], settings: Settings) -> dict[str, Lease]:
-    """The leases behind our own routes in the kernel, by interface, for a store that was lost. The tables are those
-    that the links had at that time."""
+    """Interface → the lease that our own routes in the kernel come from, for a store that was lost. A route's table
+    does not matter: the links may have had other tables when it was written."""
     names = {interface.ifindex: name for name, interface in interfaces.items()}
     ours = [route for route in routing.routes if route.source and len(route.nexthops) == 1 and not route.rest]
     lengths = {route.source: int(route.destination.partition("/")[2]) for route in ours if route.scope == SCOPE_LINK}

@@ -30,8 +30,8 @@ FRA_TABLE, FRA_FWMASK, FRA_OIFNAME, FRA_UID_RANGE, FRA_PROTOCOL = 15, 16, 17, 20
 FRA_IP_PROTO, FRA_SPORT_RANGE, FRA_DPORT_RANGE, FRA_SPORT_MASK, FRA_DPORT_MASK = 22, 23, 24, 28, 29
 FIB_RULE_DETACHED = 0x8 | 0x10  # the rule's interface does not exist at the moment
 
-# struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags; struct
-# fib_rule_hdr has its action in the place of the type, and nothing in the places of protocol and scope.
+# struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags. struct
+# fib_rule_hdr has the action in the place of the type, and nothing in the places of protocol and scope.
 BODY = Struct("=8BL")
 NEXTHOP = Struct("=HBBl")  # struct rtnexthop: length, flags, hops, interface
 PORTS, USERS = Struct("=HH"), Struct("=LL")  # struct fib_rule_port_range, struct fib_rule_uid_range: from, to
@@ -46,12 +46,12 @@ def routing(rules: list[bytes], routes: list[bytes]) -> Routing:
     return Routing(frozenset(_each(decode_route, routes)), frozenset(_each(decode_rule, rules)))
 
 
-_before: "dict[tuple[object, int], dict[bytes, Any]]" = {}  # decoder and family → message → what was made of it
+_before: "dict[tuple[object, int], dict[bytes, Any]]" = {}  # decoder and family → message → the decoded object
 
 
 def _each(decode: "Callable[[bytes], Decoded]", messages: list[bytes]) -> "Iterable[Decoded]":
-    """These messages of one family, decoded. Those that the last dump had, too, are known: one that looks again and
-    again, as the monitor does, decodes what is another one."""
+    """These messages of one family, decoded. A message that was in the last dump, too, is not decoded again. So the
+    monitor, which looks again and again, decodes only what has changed."""
     if not messages:
         return []
     of = decode, messages[0][0]
@@ -70,7 +70,7 @@ def decode_route(message: bytes) -> Route:
     metric = found.pop(RTA_PRIORITY, b"")
     source, only_from = found.pop(RTA_PREFSRC, b""), found.pop(RTA_SRC, b"")
     nexthops: tuple[Nexthop, ...] = ()
-    if RTA_NH_ID in found:  # the kernel shows its nexthops, too, but refuses a message with both
+    if RTA_NH_ID in found:  # the kernel shows the nexthops of a nexthop object, but refuses a message with both
         for shown in RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH:
             found.pop(shown, None)
     elif RTA_OIF in found:
@@ -83,7 +83,7 @@ def decode_route(message: bytes) -> Route:
             del found[RTA_MULTIPATH]
     if RTA_TABLE in found:
         table = U32.unpack(found.pop(RTA_TABLE))[0]
-    if family == IPV6.number:  # in every message, though nobody has set them: net/ipv6/route.c, rt6_fill_node
+    if family == IPV6.number:  # each message has these two, although nobody set them: net/ipv6/route.c, rt6_fill_node
         found.pop(RTA_CACHEINFO, None)
         if found.get(RTA_PREF) == MEDIUM:
             del found[RTA_PREF]
@@ -101,7 +101,7 @@ def by_ipv6(route: Route) -> bool:
 
 
 def _nexthops(data: bytes, text: "Callable[[bytes], str]") -> list[Nexthop]:
-    """The nexthops of a multipath. Empty if they have an attribute that this program never writes."""
+    """The nexthops of a multipath; [] if one of them has an attribute that this program never writes."""
     nexthops = []
     for flags, hops, oif, found in multipath(data):
         gateway = found.pop(RTA_GATEWAY, b"")
@@ -112,7 +112,8 @@ def _nexthops(data: bytes, text: "Callable[[bytes], str]") -> list[Nexthop]:
 
 
 def multipath(data: bytes) -> list[tuple[int, int, int, dict[int, bytes]]]:
-    """The nexthops in RTA_MULTIPATH, struct rtnexthop: flags, hops, interface, attributes."""
+    """The nexthops in RTA_MULTIPATH, struct rtnexthop: flags, hops (the weight less one), interface index,
+    attributes."""
     found = []
     start = 0
     while start < len(data):
@@ -123,7 +124,7 @@ def multipath(data: bytes) -> list[tuple[int, int, int, dict[int, bytes]]]:
 
 
 def decode_rule(message: bytes) -> Rule:
-    """The rule in a message from the kernel, without its header. Its owner is not a part of it."""
+    """The rule in a message from the kernel, without its header. The result does not say whose rule it is."""
     family, destination_length, source_length, tos, table, _, _, action, flags = BODY.unpack_from(message)
     found = attributes(message, BODY.size)
     text = FAMILIES[family].text
@@ -137,7 +138,7 @@ def decode_rule(message: bytes) -> Rule:
     group = found.pop(FRA_SUPPRESS_IFGROUP, b"")
     if FRA_TABLE in found:
         table = U32.unpack(found.pop(FRA_TABLE))[0]
-    for added in FRA_SPORT_MASK, FRA_DPORT_MASK:  # by Linux 6.15 and later, to a range of one port
+    for added in FRA_SPORT_MASK, FRA_DPORT_MASK:  # Linux 6.15 and later add these to a range of one port
         if found.get(added) == ALL_OF_A_PORT:
             del found[added]
     rest = b""
@@ -167,10 +168,10 @@ def _range(form: Struct, value: bytes) -> tuple[Range, ...]:
 def encode(change: Change) -> tuple[int, int, bytes]:
     """The message that makes a change: its type, flags, and body.
 
-    A route is deleted by all of its attributes, its protocol included. An IPv4 route is appended, not replaced, so
-    that somebody else's route stays. In IPv6 an appended route joins the others (net/ipv6/ip6_fib.c,
-    fib6_add_rt2node), so an IPv6 route replaces. Rules have no NLM_F_EXCL: the same rule of somebody else must not
-    stop ours, because that one may go at any time."""
+    A route is deleted by all of its attributes, its protocol included. An IPv4 route is appended, not replaced, so a
+    foreign route stays. An appended IPv6 route would join the other ones to a multipath (net/ipv6/ip6_fib.c,
+    fib6_add_rt2node), so an IPv6 route replaces. Rules have no NLM_F_EXCL: a foreign rule that is the same must not
+    stop ours, because its owner may delete it at any time."""
     add, what = change
     if isinstance(what, Rule):
         return (RTM_NEWRULE, NLM_F_CREATE, _rule_body(what)) if add else (RTM_DELRULE, 0, _rule_body(what))

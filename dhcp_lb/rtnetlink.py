@@ -43,25 +43,25 @@ NETCONFA_IFINDEX, NETCONFA_RP_FILTER, NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN = 1, 
 IFF_UP, IFF_POINTOPOINT, IFF_RUNNING, IFF_NOARP = 0x1, 0x10, 0x40, 0x80
 
 BODY = Struct("=8BL")  # struct rtmsg and struct fib_rule_hdr: rtmessages.py
-DST_LEN, TOS, OWNER, KIND = 1, 3, 5, 7  # bytes of a route's: rtm_dst_len, rtm_tos, rtm_protocol, rtm_type
+DST_LEN, TOS, OWNER, KIND = 1, 3, 5, 7  # bytes in a route's message: rtm_dst_len, rtm_tos, rtm_protocol, rtm_type
 LINK = Struct("=BxHlLL")  # struct ifinfomsg: family, type, index, flags, change
-TUNNELS = b"tun", b"gretap", b"ip6gretap", b"vxlan", b"geneve", b"l2tpeth"  # rtnl_link_ops.kind; tun is tap, too
+TUNNELS = b"tun", b"gretap", b"ip6gretap", b"vxlan", b"geneve", b"l2tpeth"  # rtnl_link_ops.kind; a tap is a tun, too
 NO_STATS = attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
 IFADDR = Struct("=4BL")  # struct ifaddrmsg: family, prefixlen, flags, scope, index
 ADDRESS = Struct("=4BLHH4sHH4s")  # the same and two attributes
 OUR_RULE = attribute(FRA_PROTOCOL, bytes([PROTOCOL]))
-IPV4_CONF = "/proc/sys/net/ipv4/conf"  # of the network namespace of the process that reads it
+IPV4_CONF = "/proc/sys/net/ipv4/conf"  # shows the network namespace of the process that reads it
 
 
 class Sysctl(NamedTuple):
-    """The sysctls net.ipv4.conf.IF.* or net.ipv6.conf.IF.* of one interface. Index -1 is `all`."""
+    """Those sysctls net.ipv4.conf.IF.* or net.ipv6.conf.IF.* of one interface that the program needs."""
 
-    rp_filter: int  # IPv6 has none
+    rp_filter: int  # 0 in IPv6, which has no such sysctl
     ignore_routes_with_linkdown: int
 
 
 def _at_zero(message: bytes) -> bool:
-    """Whether a route's prefix begins at 0.0.0.0. These come first in a dump of a table."""
+    """Whether a route's prefix begins at 0.0.0.0. Such routes come first in a dump of a table."""
     return not any(attributes(message, BODY.size).get(RTA_DST, b""))
 
 
@@ -75,12 +75,13 @@ class Rtnetlink(Netlink):
 
     def ours(self, family: int = AF_INET, tables: tuple[int, ...] = (), main: list[bytes] = [],
              ) -> tuple[list[bytes], list[bytes], list[bytes]]:
-        """The messages of our rules, of our routes, and of others' rules, without their headers. The rules are read
+        """The messages of our rules, of our routes, and of foreign rules, without their headers. The rules are read
         first: the kernel dumps a multipath of more than some 230 nexthops only after a receive with a large buffer.
-        Before that it silently leaves it out.
+        Before that it silently leaves such a route out.
 
-        To find ours in all tables the kernel walks all of main: 0.2 s where it has a million routes. With `tables` it
-        is asked for these and for those that our rules name, and of main only its beginning counts, `main`."""
+        To find our routes in all tables, the kernel walks all of main, which takes 0.2 s if main has a million routes.
+        With `tables`, only these tables and those that our rules name are read, and of main only its beginning
+        counts, which is in `main`."""
         rules = self.dump(RTM_GETRULE, BODY.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
         our_rules = [message for message in rules if OUR_RULE in message]
         wanted = BODY.pack(family, 0, 0, 0, 0, PROTOCOL, 0, 0, 0)
@@ -97,26 +98,27 @@ class Rtnetlink(Netlink):
         return our_rules, routes, [message for message in rules if OUR_RULE not in message]
 
     def addresses6(self) -> list[tuple[int, str, int, int]]:
-        """The global IPv6 addresses of all interfaces: index, address, length of its prefix, flags (IFA_F_*)."""
+        """The global IPv6 addresses of all interfaces: interface index, address, prefix length, flags (IFA_F_*)."""
         from .address import IPV6
         found = []
         for message in self.dump(RTM_GETADDR, bytes([AF_INET6]) + bytes(7)):
             _, length, _, scope, ifindex = IFADDR.unpack_from(message)
             if scope == RT_SCOPE_UNIVERSE:
                 values = attributes(message, IFADDR.size)
-                own = values.get(IFA_LOCAL) or values[IFA_ADDRESS]  # of two, the other one is the peer's
+                own = values.get(IFA_LOCAL) or values[IFA_ADDRESS]  # if there are two, IFA_ADDRESS is the peer's
                 found.append((ifindex, IPV6.text(own), length, U32.unpack(values[IFA_FLAGS])[0]))
         return found
 
     def routes6(self, table: int, protocol: int) -> list[bytes]:
-        """The messages of the IPv6 routes of a table with an id below 256 that this protocol put there, without their
+        """The messages of the IPv6 routes of this protocol (RTPROT_*) in a table with an id below 256, without their
         headers."""
         return self.dump(RTM_GETROUTE, BODY.pack(AF_INET6, 0, 0, 0, table, protocol, 0, 0, 0))
 
     def main(self, most: int) -> list[bytes]:
-        """The messages of main's first routes, without their headers: all of its defaults, the best first, and of the
-        others so many that there are more than `most`, if there are. A dump of main begins with its defaults
-        (net/ipv4/fib_trie.c: the keys in their order), so that this is quick even where main has a million routes."""
+        """The messages of main's first IPv4 routes, without their headers: all of its defaults, the best first, and
+        then its other routes. If there are more than `most` in all, the list ends soon after. A dump of main begins
+        with the defaults (net/ipv4/fib_trie.c walks the keys in order), so this is quick even if main has a million
+        routes."""
         try:
             return Rtnetlink().begin(RTM_GETROUTE, BODY.pack(AF_INET, 0, 0, 0, MAIN_TABLE, 0, 0, 0, 0),
                                      lambda found: len(found) > most and not _at_zero(found[-1]))
@@ -124,8 +126,8 @@ class Rtnetlink(Netlink):
             return []
 
     def main_default(self, main: list[bytes]) -> tuple[int, int]:
-        """The metric and the interface's index of main's best default that is not ours, by its beginning; the index is
-        0 if there is none, or if it is an error."""
+        """The metric and the interface index of the best foreign default in `main`, which is main's beginning. The
+        index is 0 if there is no such default, or if it is of an error type."""
         for message in main:
             if message[DST_LEN] == message[TOS] == 0 and message[OWNER] != PROTOCOL:
                 values = attributes(message, BODY.size)
@@ -134,34 +136,34 @@ class Rtnetlink(Netlink):
         return 0, 0
 
     def has_neighbours(self, ifindex: int) -> bool:
-        """Whether the interface leads to a LAN, and not into a tunnel: one without neighbours, or one that carries
-        Ethernet's frames (OpenVPN's tap)."""
+        """Whether the interface leads to a LAN, and not into a tunnel. A tunnel has no neighbours, or carries Ethernet
+        frames (OpenVPN's tap)."""
         found = self.ask(RTM_GETLINK, 0, LINK.pack(0, 0, ifindex, 0, 0) + NO_STATS)
         about = attributes(found, LINK.size).get(IFLA_LINKINFO, b"")
         kind = attributes(about, 0).get(IFLA_INFO_KIND, b"").rstrip(b"\0")
         return not LINK.unpack_from(found)[3] & (IFF_POINTOPOINT | IFF_NOARP) and kind not in TUNNELS
 
     def set_group(self, ifindex: int, group: int) -> None:
-        """Puts an interface into a group."""
+        """Puts the interface with this index into a group. PermissionError without CAP_NET_ADMIN."""
         try:
             self.ask(RTM_SETLINK, NLM_F_ACK, LINK.pack(0, 0, ifindex, 0, 0) + attribute(IFLA_GROUP, U32.pack(group)))
         except PermissionError as error:
             raise PermissionError(error.errno, "only root can change the routing") from None
 
     def rules(self, family: int = AF_INET) -> list[Rule]:
-        """All rules, ours and others', in the kernel's order."""
+        """All rules of a family, ours and foreign ones, in the kernel's order."""
         from .rtmessages import decode_rule
         return [decode_rule(message) for message in self.dump(RTM_GETRULE, BODY.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))]
 
     def default_routes(self, table: int, oif: int = 0, longest: int = 0) -> list[Route]:
-        """The default routes of a table, or of all tables if it is 0, but for ours; those by one interface if `oif` is
-        given. And the routes to prefixes of up to `longest` bits, pieces into which a default is cut: of a large
-        table those that begin at 0.0.0.0."""
+        """The foreign IPv4 default routes of a table, or of all tables if `table` is 0, the lowest metric first; only
+        those by one interface if `oif` is given. Also the routes to prefixes of up to `longest` bits, which are pieces
+        of a default; if `table` is given, only those pieces that begin at 0.0.0.0 are sure to be among them."""
         from .rtmessages import decode_route
         wanted = BODY.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
         if table:
-            # A table is dumped in the order of its destinations (net/ipv4/fib_trie.c, fib_table_dump): what begins at
-            # 0.0.0.0 comes first, and a million routes of a routing daemon's come after it.
+            # The kernel dumps a table in the order of its destinations (net/ipv4/fib_trie.c, fib_table_dump): prefixes
+            # that begin at 0.0.0.0 come first, and a million routes of a routing daemon come after them.
             try:
                 messages = Rtnetlink().begin(RTM_GETROUTE, wanted + attribute(RTA_TABLE, U32.pack(table)),
                                              lambda found: not _at_zero(found[-1]))
@@ -175,8 +177,8 @@ class Rtnetlink(Netlink):
                       key=lambda one: one.metric)
 
     def prepend_default(self, table: int, nexthop: Nexthop) -> None:
-        """Adds a default route with `proto boot`, like an `ip route` without proto, and with metric 0. It comes before
-        any other one with that metric."""
+        """Adds an IPv4 default route with `proto boot`, like an `ip route` without proto, and with metric 0. The route
+        comes before every other one with that metric. No error if it is there already."""
         flags = RTNH_F_ONLINK if nexthop.onlink else 0
         body = BODY.pack(AF_INET, 0, 0, 0, table, RTPROT_BOOT, 0, RTN_UNICAST, flags)
         body += attribute(RTA_OIF, S32.pack(nexthop.oif))
@@ -188,12 +190,12 @@ class Rtnetlink(Netlink):
             pass
 
     def interfaces(self, names: "frozenset[str]") -> dict[str, Interface]:
-        """The interfaces with these names that exist."""
+        """Those interfaces with these names that exist, by name, with their IPv4 addresses."""
         addresses: dict[int, list[str]] = {}
         lengths: dict[int, list[int]] = {}
         messages: dict[int, list[bytes]] = {}
         for message in self.dump(RTM_GETADDR, b"\x02" + bytes(7)):
-            # IFA_ADDRESS, which is the address of the peer if there is one, then IFA_LOCAL: net/ipv4/devinet.c,
+            # First IFA_ADDRESS, which is the peer's address if there is a peer, then IFA_LOCAL: net/ipv4/devinet.c,
             # inet_fill_ifaddr.
             _, length, _, _, ifindex, _, first, address, _, second, local = ADDRESS.unpack_from(message)
             if first in (IFA_ADDRESS, IFA_LOCAL):
@@ -214,8 +216,8 @@ class Rtnetlink(Netlink):
         return interfaces
 
     def _about(self, names: "frozenset[str]", existing: int) -> list[bytes]:
-        """The messages about these interfaces, and perhaps about others. If these are more than half of those that
-        exist, the kernel is asked for all: in a dump each takes half of the time."""
+        """The messages about these interfaces, and perhaps about others. If they are more than half of the `existing`
+        ones, the kernel is asked for all interfaces: in a dump, each takes half of the time."""
         if 2 * len(names) > existing:
             return self.dump(RTM_GETLINK, bytes(LINK.size) + NO_STATS)
         asked = [bytes(LINK.size) + attribute(IFLA_IFNAME, name.encode("utf-8", "surrogateescape") + b"\0") + NO_STATS
@@ -227,16 +229,16 @@ class Rtnetlink(Netlink):
         return [message for errno, message in found if not errno]
 
     def name_of(self, alias: str) -> str:
-        """The name of the interface that has this one as another name (`altname` in ip-link(8)); "" if none has."""
+        """The name of the interface that has this alternative name (`altname` in ip-link(8)); "" if none has."""
         body = bytes(16) + attribute(IFLA_ALT_IFNAME, alias.encode("utf-8", "surrogateescape") + b"\0")
         try:
             found = attributes(self.ask(RTM_GETLINK, 0, body), 16)  # after struct ifinfomsg
-        except OSError:  # ENODEV; what no interface can be called is refused in other words
+        except OSError:  # ENODEV; another errno if no interface can have such a name
             return ""
         return found[IFLA_IFNAME].rstrip(b"\0").decode("utf-8", "surrogateescape")
 
     def sysctls(self, family: int = AF_INET) -> dict[int, Sysctl]:
-        """The sysctls of every interface, by index."""
+        """Interface index → the sysctls of that interface; the index -1 is `all`."""
         found = [attributes(message, 4) for message in self.dump(RTM_GETNETCONF, bytes([family]) + bytes(3))]
         return {S32.unpack(one[NETCONFA_IFINDEX])[0]:
                 Sysctl(one.get(NETCONFA_RP_FILTER, b"\0")[0], one[NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN][0])
@@ -244,12 +246,13 @@ class Rtnetlink(Netlink):
 
     def lookup(self, destination: str, source: str = "", oif: int = 0, iif: int = 0, protocol: int = 0, port: int = 0,
                mark: int = 0) -> Route:
-        """The route that a connection takes, with its table and all its nexthops: a connection of this machine, or
-        what comes in by the interface with the index `iif`. A `source` of "" and an `oif` of 0 mean an unbound
-        socket. `port`: of the destination. A table of 0: by no route of any; the kernel takes the destination for a
-        neighbour on the interface that the socket is bound to (net/ipv4/route.c, ip_route_output_key_hash_rcu).
+        """The route that a connection takes, with its table and all its nexthops. It is a connection of this machine,
+        or one that comes in by the interface with the index `iif`. A `source` of "" and an `oif` of 0 mean an unbound
+        socket. `protocol` is IPPROTO_*, `port` that of the destination. If the route's table is 0, no route leads
+        there, and the kernel takes the destination for a neighbour on the interface that the socket is bound to
+        (net/ipv4/route.c, ip_route_output_key_hash_rcu). OSError with the kernel's errno if there is no way.
 
-        Without a protocol the kernel takes what comes in for UDP (net/ipv4/route.c,
+        Without a protocol, the kernel takes an incoming packet for UDP (net/ipv4/route.c,
         inet_rtm_getroute_build_skb)."""
         from .address import FAMILIES
         from .rtmessages import decode_route
@@ -261,7 +264,7 @@ class Rtnetlink(Netlink):
             if value:
                 asked += attribute(kind, U32.pack(value))
         if protocol:
-            if number == AF_INET6 and protocol == IPPROTO_ICMP:  # it refuses the other family's
+            if number == AF_INET6 and protocol == IPPROTO_ICMP:  # the kernel refuses that of the other family
                 protocol = IPPROTO_ICMPV6
             asked += attribute(RTA_IP_PROTO, bytes([protocol]))
         if port:
@@ -276,20 +279,20 @@ class Rtnetlink(Netlink):
         try:
             return ask(RTM_F_FIB_MATCH)
         except OSError as error:
-            if error.errno == EHOSTUNREACH:  # also said of what goes by no table's route: inet_rtm_getroute
+            if error.errno == EHOSTUNREACH:  # it may also mean that no table's route is used: inet_rtm_getroute
                 return ask(0)
             if error.errno != EMSGSIZE:
                 raise
-        # The kernel's answer has room for some 230 nexthops (net/ipv4/route.c, inet_rtm_getroute). Who has more in one
-        # route are we, and it is in the table that it names.
+        # The kernel's answer has room for some 230 nexthops (net/ipv4/route.c, inet_rtm_getroute). Only a route of
+        # ours has more, and it is in the table that the kernel names.
         table = ask(0).table
         return max([one for one in map(decode_route, self.ours(number)[1]) if one.table == table],
                    key=lambda one: len(one.nexthops))
 
     def write(self, changes: tuple[Change, ...]) -> tuple[Refusal, ...]:
         """Makes the changes in this order: all or none if this process is killed. Returns the changes that the kernel
-        refused; it has made the others. It is no refusal if an addition exists already, or a deletion finds
-        nothing."""
+        has refused; it has made the others. It does not count as a refusal if an addition exists already, or if a
+        deletion finds nothing. PermissionError without CAP_NET_ADMIN."""
         from .rtmessages import encode
         try:
             refusals = self.send([encode(change) for change in changes])
@@ -314,7 +317,7 @@ def _name_and_group(message: bytes) -> tuple[str, int]:
 
 
 def _lasts(address: bytes) -> bool:
-    """Whether an address was put there for good. A client's ends with the lease; where a lease has no end, dhcpcd and
-    NetworkManager still keep the network's route to themselves."""
+    """Whether an address is permanent and not a client's. A client's address ends with the lease. If the lease has no
+    end, dhcpcd and NetworkManager still set the network's route themselves (IFA_F_NOPREFIXROUTE)."""
     flags: int = U32.unpack(attributes(address, 8)[IFA_FLAGS])[0]  # after struct ifaddrmsg
     return flags & (IFA_F_PERMANENT | IFA_F_NOPREFIXROUTE) == IFA_F_PERMANENT

@@ -13,21 +13,21 @@ from .record import NamedTuple
 from .rtnetlink import (BODY, DST_LEN, KIND, OWNER, RTA_DST, RTA_GATEWAY, RTA_OIF, RTN_UNICAST, RTPROT_KERNEL, TOS,
                         Rtnetlink)
 
-MOST_OF_MAIN = 512  # routes, besides those that links account for; a routing daemon sets more
+MOST_OF_MAIN = 512  # routes, beside four for each of our tables; a routing daemon sets more
 NOWHERE = attribute(RTA_DST, bytes(4))
 PLAIN = 0  # of the versions of marshal's format, the one without references: equal values are equal bytes
 IF_INET6 = "/proc/net/if_inet6"  # exists where the kernel has IPv6
 
 
 class News(NamedTuple):
-    """Facts that the caller knows, but neither the kernel nor the store."""
+    """Facts that the caller knows, and that are in neither the kernel nor the store."""
 
-    link: str = ""  # this link has another lease: the log says so if it is unusable
+    link: str = ""  # this link's lease has changed: the log says so if it is unusable
     unsaved: dict[str, Lease] = {}  # leases for which the store has no room
-    edited: bool = False  # the configuration may be another one, so the kernel's objections are void;
+    edited: bool = False  # the configuration may have changed, so the kernel's objections are void;
     #                       and nft(8) may run
-    mends: bool = False  # sysctls are set that somebody has set back
-    family: int = 0  # what has happened is of this family alone; 0 = it may be of any
+    mends: bool = False  # set the sysctls that somebody has set back
+    family: int = 0  # the event concerns this family alone; 0 = it may concern both
 
 
 class Sight(NamedTuple):
@@ -36,16 +36,16 @@ class Sight(NamedTuple):
     config: Config
     state: State  # with the objections that count now
     interfaces: dict[str, Interface]
-    rules: list[bytes]  # ours, from Rtnetlink.ours
-    routes: list[bytes]
-    others: list[bytes] = []  # rules that are not ours
+    rules: list[bytes]  # messages of our rules, from Rtnetlink.ours
+    routes: list[bytes]  # messages of our routes
+    others: list[bytes] = []  # messages of foreign rules
     lan_metric: int = -1  # routing.Foreign
     family: int = IPV4.number
-    parts: list[bytes] = []  # main's routes by links to parts of the world, of which the kernel and we set none
+    parts: list[bytes] = []  # main's routes by links to parts of the Internet, neither the kernel's nor ours
     settled: bool = False  # a run has found nothing left to do
 
     def fingerprint(self) -> bytes:
-        """Equal bytes for equal decisions. The age of the leases does not matter."""
+        """Bytes that are equal if the decisions are. The age of the leases does not matter."""
         state = self.state
         leases = [(name, *lease[:4], *lease[6:8]) for name, lease in sorted(state.leases.items())]
         held = [(name, hold.reach) for name, hold in sorted(state.held.items())]
@@ -60,8 +60,9 @@ class Sight(NamedTuple):
 
 
 def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
-    """Reads the kernel's IPv4, and drops the objections that no longer count. Beside a full table of a routing daemon
-    our routes are looked for only where a line or a rule of ours leads."""
+    """Reads the kernel's IPv4, and drops the objections that no longer count. If main is full of a routing daemon's
+    routes, our routes are looked for only in the tables that a line or a rule of ours names. OSError if the kernel
+    refuses."""
     interfaces = kernel.interfaces(config.interfaces)
     config = placed(config, state)
     tables = *[link.table for link in config.links], config.settings.balance_table, config.settings.server_table
@@ -75,9 +76,9 @@ def look(kernel: Rtnetlink, config: Config, state: State) -> Sight:
 
 
 def by_links(main: list[bytes], interfaces: dict[str, Interface]) -> list[bytes]:
-    """Pure: those of main's routes to networks that lead by one link alone, and that neither the kernel nor this
-    program has set. A prefix shorter than /8 is a piece of a default, and nobody has 0.0.0.0, to which dhcpcd sets a
-    route if option 121 names it as a router."""
+    """Pure: main's routes to networks by one link alone, if neither the kernel nor this program has set them. A prefix
+    shorter than /8 is a piece of a default, and not among them. Neither is a route to 0.0.0.0, which dhcpcd sets if
+    option 121 names that as a router."""
     parts = [message for message in main if message[DST_LEN] >= 8 and not message[TOS]
              and message[KIND] == RTN_UNICAST and message[OWNER] not in (PROTOCOL, RTPROT_KERNEL)
              and NOWHERE not in message]
@@ -86,14 +87,15 @@ def by_links(main: list[bytes], interfaces: dict[str, Interface]) -> list[bytes]
 
 
 def by_routers(main: list[bytes], interfaces: dict[str, Interface]) -> list[bytes]:
-    """Pure: the same of IPv6, by a router alone: what is on-link is in a link's lease. None if there are more than
-    anybody sets by hand."""
+    """Pure: the same in IPv6, but only routes by a router, because on-link prefixes are in a link's lease. [] if there
+    are more than anybody sets by hand."""
     found = [message for message in by_links(main, interfaces) if RTA_GATEWAY in attributes(message, BODY.size)]
     return found if len(found) <= MOST_OF_MAIN else []
 
 
 def placed(config: Config, state: State) -> Config:
-    """Pure: the configuration with the servers' table where the store says, unless a line has another opinion."""
+    """Pure: the configuration with the servers' table where the store says, unless a line names that table or takes
+    its place."""
     used = {*config.lines, config.settings.balance_table}
     if not state.servers[1] or config.settings.server_table in config.lines or state.servers[1] in used:
         return config
@@ -101,8 +103,8 @@ def placed(config: Config, state: State) -> Config:
 
 
 def look6(kernel: Rtnetlink, config: Config, state: State, interfaces: dict[str, Interface]) -> Sight | None:
-    """The same for IPv6. None if it is no business of ours: there is none, or nobody has an address, no link has a
-    prefix, and nothing is ours. `interfaces`: as they were seen with IPv4."""
+    """The same as `look` for IPv6. None if there is nothing to do: this machine has no IPv6, or no interface has an
+    address, no link has a prefix, and no rule or route is ours. `interfaces`: as `look` has seen them."""
     if not access(IF_INET6, F_OK):
         return None
     from .ipv6 import PROTOCOLS, Address, interfaces_of, leases_of, read_main
@@ -125,7 +127,7 @@ def look6(kernel: Rtnetlink, config: Config, state: State, interfaces: dict[str,
 
 
 def again(kernel: Rtnetlink, sight: Sight) -> Sight:
-    """What is there now, by the same configuration and state."""
+    """A new look, with the same configuration and state."""
     if sight.family == IPV4.number:
         return look(kernel, sight.config, sight.state)
     return (look6(kernel, sight.config, sight.state, kernel.interfaces(sight.config.interfaces))
@@ -133,7 +135,7 @@ def again(kernel: Rtnetlink, sight: Sight) -> Sight:
 
 
 def standing_only(state: State, interfaces: dict[str, Interface]) -> State:
-    """The state, with the objections that count now."""
+    """The state with only those objections that count now."""
     if not state.objections:
         return state
     from .objections import standing
@@ -141,14 +143,14 @@ def standing_only(state: State, interfaces: dict[str, Interface]) -> State:
 
 
 def lan_metric(kernel: Rtnetlink, interfaces: dict[str, Interface], best: tuple[int, int]) -> int:
-    """The metric of main's `best` default if it is by a device that is neither a link nor a tunnel: a LAN whose DHCP
-    server names a router. -1 if it is not."""
+    """The metric of main's `best` default (metric, interface index), if its device is neither a link nor a tunnel: a
+    LAN whose DHCP server names a router. Otherwise -1."""
     metric, oif = best
     if not oif or oif in [interface.ifindex for interface in interfaces.values()]:
         return -1
     try:
         return metric if kernel.has_neighbours(oif) else -1
-    except OSError:  # it has gone meanwhile
+    except OSError:  # the device has gone in the meantime
         return -1
 
 

@@ -1,4 +1,4 @@
-"""The sysctls that a link's routes need, and their values from before (ip-sysctl.rst)."""
+"""The sysctls that a link's routes need, and the values that they had before (ip-sysctl.rst)."""
 
 from posix import O_TRUNC, O_WRONLY, close, open, write
 
@@ -10,7 +10,7 @@ from .model import CONNECTION, NO, PAIR, SOURCE, Interface
 from .rtnetlink import IPV4_CONF, Rtnetlink, Sysctl
 from .store import TUNED, Store, read
 
-STRICT = "1"  # drops packets that come in by another link than the route back; the greater of `all` and IF counts
+STRICT = "1"  # drops packets unless the route back leads by the link they came by; the greater of `all` and IF counts
 LOOSE = "2"
 ALL = -1  # the index of `all`
 IPV4 = "/proc/sys/net/ipv4"
@@ -29,13 +29,14 @@ def prefix(family: int) -> str:
 
 
 def wanted(interfaces: dict[str, Interface], now: dict[int, Sysctl], before: str = "") -> dict[str, tuple[str, str]]:
-    """INTERFACE/KEY → (the value now, the value that it needs), for those that differ. Keys begin with `before`."""
+    """INTERFACE/KEY → (the value now, the value that the link needs), for those that differ. Keys begin with
+    `before`."""
     need = {}
     for name, interface in sorted(interfaces.items()):
         values = now.get(interface.ifindex)
         if not values:
             continue
-        if not values.ignore_routes_with_linkdown:  # it only counts if it was set before the carrier went
+        if not values.ignore_routes_with_linkdown:  # this counts only if it was set before the carrier went
             need[f"{before}{name}/ignore_routes_with_linkdown"] = ("0", "1")
         if not before and str(max(values.rp_filter, now[ALL].rp_filter)) == STRICT:
             need[f"{name}/rp_filter"] = (str(values.rp_filter), LOOSE)
@@ -43,13 +44,14 @@ def wanted(interfaces: dict[str, Interface], now: dict[int, Sysctl], before: str
 
 
 def hashed(balance: str, before: str = "") -> dict[str, str]:
-    """Pure: the values by which the kernel deals out connections as `balance` says, the fields before the policy that
-    makes them count (Linux 5.14); {} without."""
+    """Pure: key → the value by which the kernel chooses a connection's link as `balance` says. The fields come before
+    the policy that makes them count (Linux 5.14). {} without a `balance`."""
     return {before + HASH_FIELDS: FIELDS[balance], before + HASH_POLICY: BY_FIELDS} if balance else {}
 
 
 def tune(kernel: Rtnetlink, store: Store, interfaces: dict[str, Interface], balance: str, family: int) -> None:
-    """Sets the sysctls of a family that differ, and keeps their old values in the store."""
+    """Sets those sysctls of a family that differ, and keeps their old values in the store. If one cannot be set, the
+    log says so."""
     before = store.tuned()
     keys = _hash(family)
     if not balance and not before.keys().isdisjoint(keys):  # there was a `balance` until now
@@ -64,11 +66,11 @@ def tune(kernel: Rtnetlink, store: Store, interfaces: dict[str, Interface], bala
         for key, (_, value) in need.items():
             _set(key, value)
     except OSError as error:
-        log(f"{error.filename}: {error.strerror}: set it by hand, or links may not be used as they should be")
+        log(f"{error.filename}: {error.strerror}: links may not be used as they should be: set this sysctl by hand")
 
 
 def restore(store: Store) -> None:
-    """Puts back the values that `tune` has changed, unless somebody has changed them since."""
+    """Puts back the values that `tune` has changed, unless somebody has changed them since. OSError if that fails."""
     for key, value in _former(store.tuned()):
         _set(key, value)
     store.discard(f"{store.path}/{TUNED}")
@@ -76,7 +78,7 @@ def restore(store: Store) -> None:
 
 def commands(kernel: Rtnetlink, store: Store, config: Config, interfaces: dict[str, Interface],
              family: int) -> list[str]:
-    """What `tune` does, or `restore` where nothing of ours is to be there, as commands of sysctl(8)."""
+    """The sysctl(8) commands for what `tune` would do, or `restore` if nothing of ours must be there."""
     before, balance = store.tuned(), config.settings.balance
     if config.settings.enabled == NO:
         return [_command(key, value) for key, value in _former(before)
@@ -93,7 +95,7 @@ def _hash(family: int) -> list[str]:
 
 def _needed(kernel: Rtnetlink, interfaces: dict[str, Interface], balance: str,
             family: int) -> dict[str, tuple[str, str]]:
-    """What `wanted` returns, and the same of the hash."""
+    """What `wanted` returns, and the same for the hash."""
     need = wanted(interfaces, kernel.sysctls(family), prefix(family))
     for key, value in hashed(balance, prefix(family)).items():
         if (now := _get(key)) != value:
@@ -102,7 +104,7 @@ def _needed(kernel: Rtnetlink, interfaces: dict[str, Interface], balance: str,
 
 
 def _former(tuned: dict[str, str]) -> list[tuple[str, str]]:
-    """The values from before, of those that are still as we set them."""
+    """The earlier values of those sysctls that are still as we set them."""
     ours = {HASH_POLICY: (BY_FIELDS,), HASH_FIELDS: tuple(FIELDS.values())}
     return [(key, before) for key, before in tuned.items()
             if before and _get(key) in ours.get(key.removeprefix(OF_IPV6),
@@ -117,7 +119,8 @@ def _path(key: str) -> str:
 
 
 def _get(key: str) -> str:
-    """The value; "" where there is none: the interface has gone, and its sysctls with it, or the kernel is older."""
+    """The value; "" if there is no such sysctl: the interface has gone, and its sysctls with it, or the kernel is too
+    old."""
     try:
         return read(_path(key), 64).decode().strip()
     except FileNotFoundError:
@@ -138,17 +141,17 @@ def _command(key: str, value: str) -> str:
 
 
 def forwards(interface: str) -> bool:
-    """Whether this machine forwards IPv4 that comes in by an interface."""
+    """Whether this machine forwards IPv4 packets that come in by this interface."""
     return _get(f"{interface}/forwarding") != "0"
 
 
 def is_strict(interface: str) -> bool:
-    """Whether packets of IPv4 must come in by the interface that leads back to their source."""
+    """Whether IPv4 packets that come in by this interface are dropped unless the route to their source leads by it."""
     return max(_get(f"{name}/rp_filter") for name in ("all", interface)) == STRICT
 
 
 def unset(kernel: Rtnetlink, config: Config, interfaces: dict[str, Interface], family: int) -> tuple[str, ...]:
-    """What somebody has set back that the links need."""
+    """Warnings for the sysctls that the links need and that somebody has set back."""
     if config.settings.enabled == NO:
         return ()
     return tuple([f"{_path(key).removeprefix('/proc/sys/')} is {now}, and the link needs {value}: "
@@ -157,7 +160,7 @@ def unset(kernel: Rtnetlink, config: Config, interfaces: dict[str, Interface], f
 
 
 def warnings(config: Config, family: int) -> tuple[str, ...]:
-    """What somebody has set otherwise than `balance` says."""
+    """Warnings for the sysctls that contradict `balance`."""
     return tuple([f"{_path(key).removeprefix('/proc/sys/')} is {_get(key) or 'not there'}, and `balance = "
                   f"{config.settings.balance}` means {value}: `dhcp-lb apply` sets it"
                   for key, value in hashed(config.settings.balance, prefix(family)).items() if _get(key) != value])

@@ -13,31 +13,32 @@ from .rtnetlink import Rtnetlink
 from .sight import now_s
 from .store import Store, read
 
-NETWORKD = "/run/systemd/netif/leases"  # a file an interface, of its index: systemd's network/networkd-dhcp4.c
+NETWORKD = "/run/systemd/netif/leases"  # a file for each interface, named by its index: systemd's networkd-dhcp4.c
 
 
 def take_up(config: Config, store: Store, interfaces: frozenset[str]) -> frozenset[str]:
-    """Keeps in the store what `current` finds. Returns the interfaces of the links that have a lease that can be
-    used."""
+    """Keeps in the store what `current` finds. Returns the interfaces of those links that have a usable lease. OSError
+    if the store cannot be written."""
     known = store.load(interfaces, now_s()).leases
     found = current(config, known, interfaces)
     for interface, lease in found.items():
         before = known.get(interface, NONE)
         if lease != before:
             store.prepare()
-            # Its client may have told meanwhile, and knows best.
+            # The link's client may have reported a lease in the meantime, and that one counts.
             if store.load(frozenset([interface]), now_s()).leases.get(interface, NONE) == before:
                 store.save(interface, lease)
     return frozenset([interface for interface, lease in found.items() if not lease.fault])
 
 
 def current(config: Config, known: dict[str, Lease], interfaces: frozenset[str]) -> dict[str, Lease]:
-    """What the links with these interfaces have been given: interface → lease, of those that have an address and about
-    which something is known. `known` leases count if they come from a DHCP server and the address is there.
+    """Interface → lease, of those links with these `interfaces` that have an address and about which something is
+    known. A `known` lease counts if it names a DHCP server and the interface has its address.
 
-    For links that are static, or of a client that has no hook, the kernel is asked for the address and a default
-    route. dhclient's lease files know more, its server and its end; without a dhclient they are only asked for what
-    the kernel does not know. A client's own hook must not ask for that route: clients differ in what comes first."""
+    For the other links, the kernel is asked for the address and a default route: they may be static, or have a client
+    without a hook. dhclient's lease files know more, such as the server and the end of the lease. If no dhclient runs,
+    they count only if the kernel knows nothing. An event of a client must not ask for that default route: some clients
+    set it after they have called their hooks."""
     kernel = Rtnetlink()
     there = kernel.interfaces(interfaces)
     leases = {}
@@ -57,14 +58,14 @@ def current(config: Config, known: dict[str, Lease], interfaces: frozenset[str])
             found = from_kernel(kernel, link, interface) or found
             if found:
                 found = _with_name_servers(found, lease, interface.ifindex)
-        if found:  # what is known may say more than the kernel
+        if found:  # the known lease may say more than the kernel
             same = found[:4] == lease[:4] and found.name_servers == lease.name_servers
             leases[link.interface] = lease if same else found
     return leases
 
 
 def _with_name_servers(found: Lease, known: Lease, ifindex: int) -> Lease:
-    """What the kernel shows, with the name servers of networkd's lease, or else of the lease that is known already."""
+    """The lease that the kernel shows, with the name servers of networkd's lease, or else of the known lease."""
     try:
         text = read(f"{NETWORKD}/{ifindex}", 1 << 16).decode("ascii", "replace")
     except (OSError, ValueError):
@@ -76,7 +77,8 @@ def _with_name_servers(found: Lease, known: Lease, ifindex: int) -> Lease:
 
 
 def _from_dhclient(there: dict[str, Interface]) -> dict[str, Lease]:
-    """The leases in dhclient's files, by interface. A lease has its server if a dhclient runs that can renew it."""
+    """The leases in dhclient's files, by interface. A lease names its server only if a dhclient runs that can renew
+    it."""
     from . import dhclient_leases  # only here, because it needs more imports than the rest of the program
     noted = {}
     for name, environ in dhclient_leases.environments(
@@ -94,16 +96,16 @@ def _from_dhclient(there: dict[str, Interface]) -> dict[str, Lease]:
 
 def from_kernel(kernel: Rtnetlink, link: Link, interface: Interface) -> Lease | None:
     """The lease of an interface, as the kernel shows it. None if there is no gateway. If no server answers, dhcpcd and
-    avahi-autoipd set a link-local address and a default route; that is no lease."""
+    avahi-autoipd set a link-local address and a default route; that is not a lease."""
     gateway, source = "", ""
-    # A client may put its default route into another table (networkd's RouteTable=).
-    # With a gateway of the configuration's that is no matter, and all tables are not gone through for it.
+    # A client may put its default route into another table than main (networkd's RouteTable=). If the configuration
+    # names a gateway, that route is not needed, and the walk through all tables is saved.
     routes = kernel.default_routes(MAIN_TABLE, interface.ifindex)
     if not routes and not link.gateway:
         routes = kernel.default_routes(0, interface.ifindex)
     for route in [route for route in routes if not link_local(route.source)][:1]:
         source = route.source
-        if by_ipv6(route):  # without its gateway the device leads nowhere
+        if by_ipv6(route):  # a lease of IPv4 cannot name this gateway, and without it the device leads nowhere
             return None
         gateway = next((nexthop.gateway or ON_DEVICE for nexthop in route.nexthops
                         if nexthop.oif == interface.ifindex), "")
@@ -114,7 +116,7 @@ def from_kernel(kernel: Rtnetlink, link: Link, interface: Interface) -> Lease | 
     for quad, length in own:
         if quad == source or not source and within(gateway or link.gateway, network(quad, length)):
             return Lease(quad, length, gateway, begin_s=now_s())
-    # The gateway is outside every prefix. If only the configuration names it, an address here need not lead there: it
-    # may be that of a modem's own network, which stays when the lease has ended.
+    # The gateway is outside every prefix. If only the configuration names it, an address of the interface need not
+    # lead to it: the address may be in a modem's own network, which stays when the lease has ended.
     own = [(quad, length) for quad, length in own if gateway or length == 32]
     return Lease(*own[0], gateway, begin_s=now_s()) if own else None

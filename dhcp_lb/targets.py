@@ -1,4 +1,5 @@
-"""Pure: the words of `check=`, `interval=`, `down=` and `up=` → what is asked whether a link works, and how often."""
+"""Pure: the values of `check=`, `interval=`, `down=` and `up=` → whom the monitor asks whether a link works, and how
+often."""
 
 from _socket import AF_INET6, inet_ntop, inet_pton
 
@@ -21,17 +22,16 @@ HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 
 
 class Target(NamedTuple):
-    """What a link is asked for, as it is written."""
+    """One target of `check=`, as it is written."""
 
-    kind: str  # LEASE: its own name servers; GATEWAY: by the kernel's ARP; PING, TCP, DNS, HTTP
-    host: str = ""  # an address in canonical form, for DNS a name, for HTTP either
+    kind: str  # LEASE: the lease's name servers; GATEWAY: by the kernel's ARP; PING, TCP, DNS, HTTP
+    host: str = ""  # an address in canonical form; of DNS a name; of HTTP either
     port: int = 0  # of TCP and HTTP
     path: str = ""  # of HTTP
 
 
 def targets(text: str) -> tuple[Target, ...]:
-    """The targets in a list with commas; of `none` there is none. ValueError says which one is wrong, and what it
-    must be."""
+    """The targets in a list with commas; () for `none`. ValueError says which target is wrong, and what it must be."""
     words = text.split(",")
     if len(words) > MAX_TARGETS:
         raise ValueError(f"{len(words)} targets: must be 1 to {MAX_TARGETS}")
@@ -49,7 +49,7 @@ def targets(text: str) -> tuple[Target, ...]:
 
 
 def seconds(text: str, least: float, most: float) -> float:
-    """A time; ValueError says what it must be."""
+    """A time in seconds, `least` to `most`. ValueError says what it must be."""
     whole, point, rest = text.partition(".")
     if (len(whole) <= 4 and len(rest) <= 2 and bool(point) == bool(rest)
             and (whole + rest).isascii() and whole.isdecimal() and (not rest or rest.isdecimal())
@@ -67,8 +67,8 @@ def _target(word: str) -> Target:
             raise ValueError(f"{word}: must be dns:NAME with the name of a domain")
         return Target(DNS, rest.rstrip(".").lower())
     if kind == "https":
-        raise ValueError(f"{word}: must be http://, because a probe speaks no TLS; ADDRESS:443 tests whether "
-                         "a connection is accepted")
+        raise ValueError(f"{word}: must be http://, because a probe speaks no TLS, or ADDRESS:443, which tests "
+                         "whether a connection is accepted")
     if kind == "http" and rest.startswith("//"):
         return _http(word, rest[2:])
     if word.startswith("["):
@@ -112,13 +112,14 @@ def _ipv4(word: str, text: str) -> str:
 
 
 def _ipv6(word: str, text: str) -> str:
-    """An address of IPv6 in canonical form. One of a link (fe80::) says nothing of what is behind the link."""
+    """An IPv6 address in canonical form. ValueError for a link-local one, too: it says nothing of what is behind the
+    link."""
     try:
         packed = inet_pton(AF_INET6, text)
     except OSError:
-        raise ValueError(f"{word}: is no IPv6 address: must be the address of a host") from None
+        raise ValueError(f"{word}: is not an IPv6 address: must be the address of a host") from None
     if packed[0] == 0xff or packed[0] == 0xfe and packed[1] & 0xc0 == 0x80 or packed[:10] == bytes(10):
-        raise ValueError(f"{word}: is no address of a host on the Internet: must be one")
+        raise ValueError(f"{word}: must be the address of a host on the Internet")
     return inet_ntop(AF_INET6, packed)
 
 
@@ -129,7 +130,8 @@ def _port(word: str, text: str) -> int:
 
 
 def _is_name(text: str) -> bool:
-    """Whether this is a domain's name as DNS can ask for it (RFC 1035, 2.3.4); underscores are in use."""
+    """Whether this is a name that DNS can be asked for (RFC 1035, 2.3.4). Underscores are allowed, because many names
+    have them."""
     name = text[:-1] if text.endswith(".") else text
     return (0 < len(name) <= 253 and HOST_CHARACTERS.issuperset(name.replace(".", ""))
             and all(0 < len(label) <= 63 for label in name.split(".")))

@@ -449,7 +449,7 @@ def test_a_table_that_somebody_flushed_is_back_at_once(watched: Lab) -> None:
     watched.router.run("nft", "flush", "ruleset")
     wait_for("the table", lambda: has_table(watched), 1)
     wait_for("the pins", lambda: "keeps connections on their links from now on" in watched.router.log()[-1], 5)
-    assert sum("the nft table is gone" in line for line in watched.router.log()) == 1
+    assert sum("the nft table inet dhcp-lb is gone" in line for line in watched.router.log()) == 1
     watched.router.dhcp_lb("flush")
     time.sleep(0.5)
     assert not has_table(watched)

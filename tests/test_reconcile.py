@@ -441,7 +441,7 @@ def test_a_table_that_is_gone_is_told_once_and_changes_no_rule(bound: World, rel
     bound.event("RENEW", "eth0")
     monkeypatch.setattr(nfnetlink, "table_there", lambda: False)
     assert bound.event("RENEW", "eth0") == [
-        "the nft table is gone that keeps connections on their links: `dhcp-lb apply` makes it again"]
+        "the nft table inet dhcp-lb is gone, which keeps connections on their links: `dhcp-lb apply` makes it again"]
     assert bound.event("RENEW", "eth0") == []
     assert bound.store.load(frozenset(), 0).pinned == LOST
     assert (pins(bound), released) == ([200, 201], [])
