@@ -295,7 +295,7 @@ class _Lines:
         assert isinstance(prefix, str)
         for other, line in self.prefixes6.items():
             if address.overlap(prefix, other):
-                raise ValueError(f"overlaps {other} on line {line}: must be apart from it")
+                raise ValueError(f"overlaps {other} on line {line}: must not overlap it")
         self.prefixes6[prefix] = self.number
         return *before, prefix
 

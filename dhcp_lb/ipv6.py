@@ -1,5 +1,5 @@
-"""What only IPv6 has: a link's lease is what the kernel shows of it, a dozen addresses and routers it may be, and
-prefixes for others. Loaded only where a run looks at IPv6, and IPv6 is there.
+"""What only IPv6 has. A link's lease is what the kernel shows: perhaps a dozen addresses and routers, and prefixes for
+the LAN. Loaded only if a run looks at IPv6 and the machine has it.
 
 Pure. Numbers are from uapi/linux: if_addr.h (IFA_F_*), rtnetlink.h (RTN_*, RTPROT_*, RTM_F_*),
 icmpv6.h (ICMPV6_ROUTER_PREF_*)."""
@@ -17,24 +17,25 @@ if TYPE_CHECKING:
     from .model import Delegated
 
     Texts = dict[str, tuple[str, ...]]
-    """By the links' interfaces."""
+    """Interface of a link → prefixes, or sentences."""
     Inferred = dict[str, tuple[tuple[str, str], ...]]
-    """The same: prefixes, each with the address of this machine that it is inferred from."""
+    """Interface of a link → prefixes, each with the address of this machine that it is inferred from."""
 
 IFA_F_TEMPORARY, IFA_F_OPTIMISTIC, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x1, 0x4, 0x8, 0x20, 0x40
 RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP = 2, 3, 4, 9, 16
 PROTOCOLS = (RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP)
-"""Who tells of a link's routers and networks. A routing daemon's million routes are not asked for."""
+"""The protocols of the routes that show a link's routers and networks. A routing daemon's million routes are not asked
+for."""
 RTM_F_CLONED = 0x200
-PREFERENCES = {b"\1": 0, b"\3": 2}  # of a router: high comes first, low last; medium is between them
+PREFERENCES = {b"\1": 0, b"\3": 2}  # rank of a router's preference: high first, low last; medium is 1
 
 SLAAC = 64  # bits of the prefix from which a host makes addresses by itself (RFC 4862)
 MOST_NETWORKS = 64  # of a link, whose router may advertise thousands
-PROVIDER = 32  # bits: the least that a registry gives a provider (RIPE-738, 5.1; ARIN NRPM, 6.5.2.1)
+PROVIDER = 32  # bits: a registry gives a provider at least such a prefix (RIPE-738, 5.1; ARIN NRPM, 6.5.2.1)
 
 
 class Address(NamedTuple):
-    """An address of an interface, link-local ones left out."""
+    """An IPv6 address of an interface. Link-local ones are left out."""
 
     ifindex: int
     text: str
@@ -42,13 +43,13 @@ class Address(NamedTuple):
     flags: int  # IFA_F_*
 
     def usable(self) -> bool:
-        """Whether packets can have it, now."""
+        """Whether packets can have this source now."""
         return not self.flags & IFA_F_DADFAILED and (not self.flags & IFA_F_TENTATIVE
                                                      or self.flags & IFA_F_OPTIMISTIC != 0)
 
 
 class Main(NamedTuple):
-    """What table main has by each interface: the routers, the best first, and the on-link prefixes."""
+    """What table main has by each interface (its index): the routers, the best first, and the on-link prefixes."""
 
     routers: dict[int, tuple[str, ...]]
     networks: dict[int, tuple[str, ...]]
@@ -56,7 +57,7 @@ class Main(NamedTuple):
 
 
 def read_main(messages: list[bytes]) -> Main:
-    """The messages of a dump of main, without their headers."""
+    """What the messages of a dump of main say. They have no headers."""
     defaults: dict[int, list[tuple[int, int, str]]] = {}
     networks: dict[int, set[str]] = {}
     best = []
@@ -83,7 +84,8 @@ def read_main(messages: list[bytes]) -> Main:
 
 
 def interfaces_of(interfaces: dict[str, Interface], addresses: list[Address]) -> dict[str, Interface]:
-    """The interfaces with their usable IPv6 addresses. The order of the kernel's list says nothing."""
+    """The interfaces with their usable IPv6 addresses, which are sorted: the order of the kernel's list has no
+    meaning."""
     own: dict[int, list[tuple[str, int]]] = {}
     for one in addresses:
         if one.usable():
@@ -98,8 +100,9 @@ def interfaces_of(interfaces: dict[str, Interface], addresses: list[Address]) ->
 
 def leases_of(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: list[Address], main: Main,
               have: Routing, told: "dict[str, tuple[Delegated, ...]]" = {}) -> dict[str, Lease]:
-    """The leases of those links that have anything. `told`: the prefixes, by their clients. `have`: our own routing,
-    which keeps a gateway that main has lost, for the connections that only it can carry."""
+    """Interface → lease, of those links that have anything in IPv6. `told`: the prefixes that their clients have
+    reported. `have`: our own routing, which keeps a gateway that main has lost, for the connections that only this
+    gateway can carry."""
     prefixes, refused = accepted(links, interfaces, addresses, told)
     guesses, doubts = inferred(links, interfaces, addresses, main, prefixes)
     for name, guessed in guesses.items():
@@ -113,7 +116,7 @@ def leases_of(links: tuple[Link, ...], interfaces: dict[str, Interface], address
                  for link in links if link.interface in interfaces}
     ours = {route.table: route.nexthops[0] for route in have.routes
             if len(route.nexthops) == 1 and route.destination == IPV6.everywhere and not route.only_from}
-    # Where no provider gave a global address, one behind a translation is as good as it gets.
+    # If no provider gave a global address, unique local ones are used: somebody may translate them.
     local = all([is_local(text) for several in preferred.values() for text, _ in several])
     leases = {}
     for link in links:
@@ -144,10 +147,11 @@ def leases_of(links: tuple[Link, ...], interfaces: dict[str, Interface], address
 
 def accepted(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: list[Address],
              told: "dict[str, tuple[Delegated, ...]]") -> "tuple[Texts, Texts]":
-    """The prefixes of each link, and those that its client has told and that are not used, with the reason.
+    """The prefixes of each link; and a sentence with the reason for each prefix that its client has reported and that
+    is not used.
 
-    A provider must not get what another one's customers send, nor what the LAN does. So the administrator's word comes
-    before any client's, and of two clients' that of the earlier line."""
+    A provider must not get packets from another provider's prefix, nor those of the LAN. So the administrator's word
+    comes before a client's, and the client of an earlier line before that of a later one."""
     prefixes: Texts = {link.interface: link.prefixes6 for link in links}
     of_links = {interface.ifindex for interface in interfaces.values()}
     networks = [(one.text, one.length) for one in addresses if one.ifindex not in of_links]
@@ -162,14 +166,14 @@ def accepted(links: tuple[Link, ...], interfaces: dict[str, Interface], addresse
             if not 16 <= length <= SLAAC:
                 why = "must have 16 to 64 bits"
             elif not address.of_hosts(prefix) or is_local(start):
-                why = "must be in 2000::/3; name another one with prefix6="
+                why = "must be in 2000::/3; one in fc00::/7 counts if prefix6= names it"
             elif whose:
-                why = f"is not apart from a prefix of {whose[0]}"
+                why = f"overlaps a prefix of {whose[0]}"
             elif inside := [text for text, shorter in networks if shorter < length
                             and address.overlap(prefix, address.network(text, shorter))]:
-                why = f"is a part of the network of {inside[0]}"
+                why = f"is a part of this machine's network of {inside[0]}"
             else:
-                if not any([address.inside(prefix, other) for other in prefixes[link.interface]]):  # else it is known
+                if not any([address.inside(prefix, other) for other in prefixes[link.interface]]):  # not known yet
                     prefixes[link.interface] += (prefix,)
                 continue
             no.append(f"the delegated prefix {prefix} is not used: it {why}")
@@ -179,12 +183,13 @@ def accepted(links: tuple[Link, ...], interfaces: dict[str, Interface], addresse
 
 def inferred(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: list[Address], main: Main,
              known: "Texts") -> "tuple[Inferred, Texts]":
-    """Networks of the LAN that can only be a link's, though nobody has said so; and for those that may be of several
-    links, what is to be said of them. `known`: the links' prefixes, which the administrator or a client has told.
+    """The networks of the LAN that can belong to one link only, although nobody has said so; and sentences about those
+    that may belong to several links. `known`: the links' prefixes that the administrator or a client has named.
 
-    What begins as the addresses of one link do and as nothing else does that leads to the world, is of its provider. A
-    wrong guess would send the LAN to a provider that drops it, so there is none where another link may be of the same
-    provider: an address that nobody can use yet counts there, and a link with a router and without an address."""
+    A network belongs to a link's provider if its first bits are those of the link's addresses, and no other interface
+    that leads to the Internet has such an address. A wrong guess would send the LAN's packets to a provider that drops
+    them. So nothing is guessed if another link may have the same provider. Two kinds of links may: one with an address
+    that cannot be used yet, and one with a router and without an address."""
     names = {interface.ifindex: name for name, interface in interfaces.items()}
     words = {prefix for prefixes in known.values() for prefix in prefixes}
     lengths = {int(prefix[prefix.index("/") + 1:]) for prefix in words}
@@ -197,7 +202,8 @@ def inferred(links: tuple[Link, ...], interfaces: dict[str, Interface], addresse
             found.setdefault(prefix, text)
     if not found:
         return {}, {}
-    # Whose addresses begin so; "" = of an interface that is no link and leads to the world, a tunnel's say.
+    # First bits → whose addresses have them; "" = an interface that is no link and leads to the Internet, like a
+    # tunnel.
     owners: dict[str, set[str]] = {}
     for one in addresses:
         if one.ifindex in names or one.ifindex in main.routers:
@@ -231,20 +237,21 @@ def inferred(links: tuple[Link, ...], interfaces: dict[str, Interface], addresse
 
 
 def is_local(text: str) -> bool:
-    """Whether this address is unknown to the Internet (RFC 4193)."""
+    """Whether this is a unique local address, which the Internet does not know (RFC 4193)."""
     return text[:2] in ("fc", "fd") and text.find(":") == 4  # in canonical form
 
 
 def _preferred(addresses: list[Address]) -> list[tuple[str, int]]:
-    """Those of an interface's addresses that the kernel would choose for a new connection, lasting ones first. A
-    deprecated one comes after the other links' (RFC 6724, rule 3 before rule 5)."""
+    """The addresses of an interface that the kernel would choose for a new connection, with their prefix lengths:
+    global ones come before local ones, lasting ones before temporary ones. Deprecated ones are left out, because the
+    kernel prefers an address of another link to them (RFC 6724, rule 3 before rule 5)."""
     found = sorted([(is_local(one.text), one.flags & IFA_F_TEMPORARY, one.text, one.length) for one in addresses
                     if one.usable() and not one.flags & IFA_F_DEPRECATED])
     return [(text, length) for _, _, text, length in found]
 
 
 def _shared(addresses: list[Address]) -> set[str]:
-    """The networks of 64 bits in which several interfaces have an address."""
+    """The prefixes of 64 bits in which several interfaces have an address."""
     where: dict[str, int] = {}
     shared = set()
     for one in addresses:
@@ -255,9 +262,10 @@ def _shared(addresses: list[Address]) -> set[str]:
 
 
 def _sources(name: str, interface: Interface, shared: set[str], owners: dict[str, str]) -> tuple[str, ...]:
-    """The prefixes of what comes from this interface: the /64 from which it makes addresses, so that a temporary
-    address needs no event, if the /64 is its own. Two routers may advertise the same one, of unique local addresses
-    for instance, or that of somebody's LAN. `owners`: the links' prefixes, and whose each is."""
+    """The prefixes of the packets that this interface sends. If the /64 in which it makes addresses is its own, it is
+    the whole /64, so that a new temporary address needs no event. Otherwise it is each address by itself: two routers
+    may advertise the same /64, for instance of unique local addresses, or that of somebody's LAN. `owners`: prefix →
+    interface of the link that has it."""
     found = set()
     lengths = {int(prefix[prefix.index("/") + 1:]) for prefix in owners}  # none is longer than 64
     for text, length in zip(interface.addresses, interface.lengths):

@@ -1,8 +1,8 @@
 """The store in /run/dhcp-lb: the last lease of each link, its holds, and what is settled. All files of this program
 are read and written here.
 
-Any file in the store may vanish at any time. Of a DHCP server's own text, none has more than digits, dots, slashes and
-spaces (event.said)."""
+Any file in the store may vanish at any time. A file may have text of a DHCP server, but only digits, dots, slashes and
+spaces of it (event.said)."""
 
 from _socket import inet_aton, inet_ntoa
 from errno import EISDIR, ELOOP, ENOSPC, EPERM
@@ -18,15 +18,15 @@ RUN = "/run/dhcp-lb"
 
 HELD = "held"  # by the administrator: lines `INTERFACE disabled|draining SINCE`; 2.0 had no SINCE
 LEASES = "leases"  # a file a link: a line (_encode), and what its client said
-RENEWED = "renewed"  # a file a link: CLOCK_BOOTTIME when its client has said the same again; the hook writes it, too
-# Four of these files there are once more for IPv6, with a 6 behind the name: objections, watched, settled, furnished.
-# A file a link, with a line `1 PREFIX BEGIN UNTIL` for each (model.Delegated); and perhaps one a link with :dns behind
-# its name, which no interface's can have, with a line for each of its name servers of IPv6.
+RENEWED = "renewed"  # a file a link: CLOCK_BOOTTIME when its client said the same again; the hook writes it, too
+# For IPv6 there are four more of these files, with a 6 behind the name: objections, watched, settled, furnished.
+# PREFIXES has a file for each link, with a line `1 PREFIX BEGIN UNTIL` for each prefix (model.Delegated). It may have
+# a second one with DNS6 behind the name, with a line for each IPv6 name server. No interface's name can have a colon.
 PREFIXES, DNS6 = "prefixes", ":dns"
 OBJECTIONS = "objections"  # of the kernel: lines `INTERFACE REACH SINCE SAID-OF WHY`, with tabs
 WATCHED = "watched"  # by the monitor: `PID UNTIL SINCE`, then a line for each link (_encode_checked), with tabs
 SETTLED = "settled"  # the fingerprint of a run that had nothing left to do
-FURNISHED = "furnished"  # what the names for ip(8) and the sysctls were last seen to for
+FURNISHED = "furnished"  # for which facts the names for ip(8) and the sysctls were written last
 FLUSHED = "flushed"  # exists from `flush` until a run has something to do
 PINNED = "pinned"  # State.pinned
 GROUPED = "groups"  # lines `INTERFACE BEFORE OURS`: the interface's group
@@ -35,10 +35,10 @@ TOLD = "told"  # lines in the log: what stands in the way of our routing
 TUNED = "sysctl"  # INTERFACE/KEY → the value that was there before ours
 
 _LENGTHS = range(33)  # of prefixes; 0 = not known
-_FORMAT = "2"  # the first word of a lease; another word is from a newer program
+_FORMAT = "2"  # the first word of a lease's file; a newer program may write another one
 _FORMAT_2_0 = "1"  # that of 2.0, without name servers
 _FORMAT_PREFIX = "1"
-_CHECK_VALID_S = 120  # the monitor's word counts this long after a look that found all in order
+_CHECK_VALID_S = 120  # how long the monitor's word counts after a look that has found all in order
 _REACHES = {"disabled": OUT, "draining": NO_NEW}  # of an administrator's hold, by its word in HELD
 _WORDS = {reach: word for word, reach in _REACHES.items()}
 _SAID = "0123456789./ |"  # that event.said writes
@@ -53,8 +53,8 @@ class Store:
         self.path = path
 
     def prepare(self) -> None:
-        """Makes the missing directories. Refuses directories of other users: the program would follow a link that was
-        planted there."""
+        """Makes the missing directories. PermissionError for a directory of another user, because the program would
+        follow a symbolic link that was planted there."""
         for path in self.path, *[f"{self.path}/{name}" for name in (LEASES, RENEWED, PREFIXES, "waiting")]:
             try:
                 mkdir(path, 0o700)
@@ -65,8 +65,8 @@ class Store:
                     raise PermissionError(EPERM, words, path) from None
 
     def load(self, interfaces: frozenset[str], now_s: int) -> State:
-        """The state of the links with these interfaces. A lease that began after `now_s` (CLOCK_BOOTTIME) is from
-        before the last boot, and does not count."""
+        """The IPv4 state of the links with these interfaces. A lease that began after `now_s` (CLOCK_BOOTTIME) is
+        older than the last boot, and does not count. Corrupt files are in `corrupt` and count as absent."""
         leases: dict[str, Lease] = {}
         held: dict[str, Hold] = {}
         objections: dict[str, Objection] = {}
@@ -109,15 +109,15 @@ class Store:
         return State(leases, held, objections, tuple(corrupt), self.checked(now_s), pinned, servers)
 
     def save(self, interface: str, lease: Lease) -> None:
-        """Writes a link's lease. A reader meanwhile sees the old or the new one."""
+        """Writes a link's lease. A reader sees the old or the new one."""
         replace(f"{self.path}/{LEASES}/{interface}", _encode(lease).encode())
 
     def renew(self, interface: str, now_s: int) -> None:
-        """Keeps that the client of a link has said the same again."""
+        """Notes that the client of a link has said the same again at `now_s` (CLOCK_BOOTTIME)."""
         self._keep(f"{RENEWED}/{interface}", [str(now_s)])
 
     def renewed(self, leases: dict[str, Lease], now_s: int) -> dict[str, Lease]:
-        """These leases, as old as they are since their clients have said the same again."""
+        """These leases, each with `begin_s` of the last time when its client said the same again."""
         found = {}
         for name, lease in leases.items():
             try:
@@ -134,8 +134,9 @@ class Store:
         self._keep(HELD, lines, by=LEASES)
 
     def load6(self, state: State, interfaces: frozenset[str], now_s: int) -> State:
-        """The state for IPv6: the kernel shows the leases, and has objections of its own. So has the monitor verdicts;
-        but a carrier is of both families, and so is the monitor itself, who ends each link's pauses."""
+        """The state for IPv6. It has no leases, because the kernel shows them; the kernel's objections and the
+        monitor's verdicts are those of IPv6. But a carrier belongs to both families. So every link that the monitor
+        watches in IPv4 is in `checked`, with a hold if its carrier has been away for too long."""
         try:
             objections = self.objections(IPV6.number)
         except ValueError:
@@ -153,18 +154,18 @@ class Store:
                               told={name: one for name, one in told.items() if one})
 
     def prefixes(self, interface: str, now_s: int) -> tuple[Delegated, ...]:
-        """The prefixes of a link that its client has told, and that live at `now_s` (CLOCK_BOOTTIME)."""
+        """The prefixes of a link that its client has reported, and that are valid at `now_s` (CLOCK_BOOTTIME)."""
         found = []
         try:
             for line in self._lines(f"{PREFIXES}/{interface}"):
                 form, prefix, begin_s, until_s = line.split(" ")
                 start, _, bits = prefix.partition("/")
-                # As the kernel would give it back.
+                # In the form in which the kernel shows it.
                 if form != _FORMAT_PREFIX or ":" not in start or network(start, int(bits)) != prefix:
                     raise ValueError(line)
                 if int(begin_s) <= now_s and (until_s == "0" or now_s < int(until_s)):
                     found.append(Delegated(prefix, int(begin_s), int(until_s)))
-        except (OSError, ValueError):  # as of a lost lease: its client will tell again
+        except (OSError, ValueError):  # like a lost lease: the client will report it again
             return ()
         return tuple(found)
 
@@ -174,7 +175,7 @@ class Store:
                                                for prefix, begin_s, until_s in told])
 
     def name_servers6(self, interface: str) -> tuple[str, ...]:
-        """Those of a link that its DHCPv6 client has told."""
+        """The name servers of a link that its DHCPv6 client has reported."""
         try:
             return tuple([host6(line) for line in self._lines(f"{PREFIXES}/{interface}{DNS6}")])
         except (OSError, ValueError):
@@ -193,7 +194,7 @@ class Store:
         return objections
 
     def object(self, objections: dict[str, Objection], family: int = IPV4.number) -> None:
-        """Writes the kernel's objections in a family, if there is room. Without room the next run would hear the same
+        """Writes the kernel's objections in a family, if there is room. If there is none, the next run hears the same
         from the kernel."""
         lines = ["\t".join([name, hold.reach, str(hold.since_s), said_of, hold.why])
                  for name, (hold, said_of) in sorted(objections.items())]
@@ -206,7 +207,7 @@ class Store:
             pass
 
     def checked(self, now_s: int, family: int = IPV4.number) -> dict[str, Checked]:
-        """What the monitor found out in a family, by link; nothing if it does not say any more that it holds."""
+        """Interface → what the monitor has found out in a family; {} if the monitor's word is out of date."""
         try:
             first, *lines = self._lines(_of(WATCHED, family))
             until_s = int(first.split(" ")[1])
@@ -217,24 +218,25 @@ class Store:
             return {}
 
     def watch(self, checked: dict[str, Checked], now_s: int, family: int = IPV4.number) -> None:
-        """Keeps what the monitor, this process, found out in a family, for as long as it counts from `now_s` on."""
+        """Writes what the monitor, which is this process, has found out in a family. It counts for _CHECK_VALID_S from
+        `now_s` (CLOCK_BOOTTIME) on."""
         lines = [_encode_checked(name, one) for name, one in sorted(checked.items())]
         self._keep(_of(WATCHED, family), [f"{getpid()} {now_s + _CHECK_VALID_S} {now_s}", *lines])
 
     def unwatch(self) -> None:
-        """Forgets what the monitor found out."""
+        """Removes what the monitor has found out."""
         for family in FAMILIES:
             self.discard(f"{self.path}/{_of(WATCHED, family)}")
 
     def pin(self, pinned: str) -> None:
-        """Keeps what State.pinned tells."""
+        """Writes State.pinned."""
         if pinned:
             self._keep(PINNED, [pinned])
         else:
             self.discard(f"{self.path}/{PINNED}")
 
     def serve(self, servers: tuple[str, int]) -> None:
-        """Keeps what State.servers tells, if there is room. Without room the next change finds it again."""
+        """Writes State.servers, if there is room. If there is none, the next change finds it again."""
         try:
             self._keep(SERVERS, [f"{servers[0]} {servers[1]}"])
         except OSError:
@@ -252,7 +254,7 @@ class Store:
         self._keep(TUNED, [f"{key} {value}" for key, value in sorted(before.items())])
 
     def grouped(self) -> dict[str, tuple[int, int]]:
-        """The groups of those interfaces that this program has put into its own: the one before, and ours then."""
+        """Interface → its earlier group, and our group at that time; of the interfaces that this program has moved."""
         try:
             lines = [line.split(" ") for line in self._lines(GROUPED)]
             return {name: (int(before), int(ours)) for name, before, ours in lines}
@@ -267,7 +269,7 @@ class Store:
             self.discard(f"{self.path}/{GROUPED}")
 
     def told(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        """Keeps what stands in the way now, and returns what did not when it was told last."""
+        """Writes what stands in the way now, and returns those of these `words` that were not there the last time."""
         try:
             before = self._lines(TOLD)
         except ValueError:
@@ -277,7 +279,7 @@ class Store:
         return tuple([one for one in words if one not in before])
 
     def settled(self, family: int = IPV4.number) -> bytes:
-        """The fingerprint of the last run that had nothing left to do in a family; b"" if it is not known."""
+        """The fingerprint of the last run that had nothing left to do in a family; b"" if there is none."""
         return self._facts(_of(SETTLED, family))
 
     def settle(self, sight: bytes, family: int = IPV4.number) -> None:
@@ -285,21 +287,21 @@ class Store:
         self._remember(_of(SETTLED, family), sight)
 
     def furnished(self, family: int = IPV4.number) -> bytes:
-        """What the names and a family's sysctls were last seen to for; b"" if that is not known."""
+        """The facts for which the names and a family's sysctls were written last; b"" if they are not known."""
         return self._facts(_of(FURNISHED, family))
 
     def furnish(self, facts: bytes, family: int = IPV4.number) -> None:
-        """Keeps what the names and sysctls were seen to for, if there is room."""
+        """Writes the facts for which the names and sysctls have just been written, if there is room."""
         self._remember(_of(FURNISHED, family), facts)
 
     def flush(self) -> None:
-        """Keeps that an administrator has flushed: the names and sysctls have gone, too."""
+        """Notes that the administrator has flushed, so the names and sysctls have gone, too."""
         for family in FAMILIES:
             self.discard(f"{self.path}/{_of(FURNISHED, family)}")
         self._keep(FLUSHED, [], by=LEASES)
 
     def flushed(self) -> bool:
-        """Whether an administrator has flushed, and no event or `apply` has come since."""
+        """Whether the administrator has flushed, and no event or `apply` has come since."""
         try:
             stat(f"{self.path}/{FLUSHED}")
         except FileNotFoundError:
@@ -360,7 +362,8 @@ class Store:
         return lines
 
     def _keep(self, name: str, lines: list[str], by: str = "") -> None:
-        """Writes a file by way of another directory, if it is given. It has another time then (monitor/vouch.py)."""
+        """Writes a file. If `by` is given, the new file is first in that directory, whose time the rename changes
+        (monitor/vouch.py)."""
         text = "".join([f"{line}\n" for line in lines])
         path = f"{self.path}/{name}"
         temporary = f"{self.path}/{by}/{name} {getpid()}" if by else ""
@@ -368,12 +371,13 @@ class Store:
 
 
 def _of(name: str, family: int) -> str:
-    """The name of a file that there is once for each family."""
+    """The name of a file of which each family has its own."""
     return name if family == IPV4.number else f"{name}6"
 
 
 def read(path: str, most: int = 4096, follow: bool = False) -> bytes:
-    """The first `most` bytes of a file. ValueError if it is a directory, or a symbolic link and not `follow`."""
+    """The first `most` bytes of a file. ValueError if it is a directory, or a symbolic link without `follow`. OSError
+    if it cannot be read."""
     # O_NONBLOCK: a FIFO in the place of a file must not hold up a DHCP client.
     try:
         descriptor = open(path, O_RDONLY | O_NONBLOCK | (0 if follow else O_NOFOLLOW))
@@ -388,9 +392,9 @@ def read(path: str, most: int = 4096, follow: bool = False) -> bytes:
 
 
 def replace(path: str, data: bytes, temporary: str = "", mode: int = 0o600) -> None:
-    """Writes a file. A reader sees the old or the new one, even if this process is killed. The text goes to another
-    name first: `temporary`, or `path`, a space and this process's number, so that many can write at once. No
-    interface's name can have a space."""
+    """Writes a file. A reader sees the old or the new one, even if this process is killed. OSError if that fails. The
+    data go to another name first: `temporary`, or `path`, a space and this process's id, so that several processes can
+    write at once. No interface's name can have a space."""
     temporary = temporary or f"{path} {getpid()}"
     try:
         unlink(temporary)
@@ -401,7 +405,7 @@ def replace(path: str, data: bytes, temporary: str = "", mode: int = 0o600) -> N
         try:
             if write(descriptor, data) < len(data):
                 raise OSError(ENOSPC, "no room for", temporary)
-            if mode != 0o600:  # outside of /run: with this mode under any umask, and on the disk
+            if mode != 0o600:  # outside of /run, the file needs this mode under any umask, and must be on the disk
                 fchmod(descriptor, mode)
                 fsync(descriptor)
         finally:
@@ -458,7 +462,7 @@ def _canonical(quad: str) -> bool:
 
 
 def lives(pid: int) -> bool:
-    """Whether a process with this number exists."""
+    """Whether a process with this id exists."""
     try:
         kill(pid, 0)
     except ProcessLookupError:

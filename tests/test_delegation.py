@@ -117,15 +117,15 @@ LAN = Address(9, "2001:db8:dead:f00::1", 56, 0)
     ("2001:db8:b:f00::/56", ""),
     ("2001:db8:dead:f00::/56", ""),  # the LAN has it because it was delegated
     ("2001:db8:dead::/48", ""),
-    ("2001:db8:dead:f01::/64", "is a part of the network of 2001:db8:dead:f00::1"),
+    ("2001:db8:dead:f01::/64", "is a part of this machine's network of 2001:db8:dead:f00::1"),
     ("::/1", "must have 16 to 64 bits"),
     ("2000::/3", "must have 16 to 64 bits"),
     ("2001:db8:b::/65", "must have 16 to 64 bits"),
-    ("fe80::/16", "must be in 2000::/3; name another one with prefix6="),
-    ("fd00::/48", "must be in 2000::/3; name another one with prefix6="),
-    ("ff00::/16", "must be in 2000::/3; name another one with prefix6="),
-    ("2001:db8::/32", "is not apart from a prefix of eth0"),
-    ("2001:db8:a:f00::/56", "is not apart from a prefix of eth0"),
+    ("fe80::/16", "must be in 2000::/3; one in fc00::/7 counts if prefix6= names it"),
+    ("fd00::/48", "must be in 2000::/3; one in fc00::/7 counts if prefix6= names it"),
+    ("ff00::/16", "must be in 2000::/3; one in fc00::/7 counts if prefix6= names it"),
+    ("2001:db8::/32", "overlaps a prefix of eth0"),
+    ("2001:db8:a:f00::/56", "overlaps a prefix of eth0"),
     ("2001:db8:c::/48", ""),
 ], ids=lambda text: "" if " " in text else text)
 def test_a_provider_gets_nothing_that_is_somebody_else_s(prefix: str, why: str) -> None:
@@ -138,8 +138,7 @@ def test_of_two_providers_that_delegate_the_same_the_earlier_line_has_it() -> No
     same = (Delegated("2001:db8:c::/48", 1, 0),)
     found, refused = accepted(LINKS, DEVICES, [], {"eth2": same, "eth1": same})
     assert (found["eth1"], found["eth2"]) == (("2001:db8:c::/48",), ())
-    assert refused["eth2"] == ("the delegated prefix 2001:db8:c::/48 is not used: it is not apart from a prefix of "
-                               "eth1",)
+    assert refused["eth2"] == ("the delegated prefix 2001:db8:c::/48 is not used: it overlaps a prefix of eth1",)
 
 
 def test_what_the_administrator_has_named_already_is_there_once() -> None:

@@ -336,7 +336,7 @@ def test_mistakes_of_ipv6(option: str, said: str) -> None:
 def test_prefixes_that_overlap_are_a_mistake() -> None:
     text = b"eth0 a 200 1 prefix6=2001:db8::/32\neth1 b 201 1 prefix6=2001:db8:1::/48\n"
     assert parse(text, "F").errors == (
-        "F:2: prefix6=2001:db8:1::/48: overlaps 2001:db8::/32 on line 1: must be apart from it",)
+        "F:2: prefix6=2001:db8:1::/48: overlaps 2001:db8::/32 on line 1: must not overlap it",)
 
 
 @pytest.mark.parametrize("text, local", [("fd00::2", True), ("fcab:1::", True), ("fc1::2", False), ("fd::1", False),
