@@ -303,7 +303,8 @@ class Rtnetlink(Netlink):
 
 
 def _name_and_group(message: bytes) -> tuple[str, int]:
-    """Of an interface, in a message about it. They are among the first of some forty attributes."""
+    """The name and the group in a message about an interface. They are among the first of some forty attributes, so
+    this does not read all of them."""
     name = ""
     start = LINK.size
     while start < len(message):
