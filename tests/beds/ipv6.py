@@ -156,7 +156,7 @@ class Providers:
                 except TimeoutError:
                     found["timeout"] += 1
                 except OSError as error:
-                    found[error.strerror] += 1
+                    found[error.strerror or str(error)] += 1
         self.drain()
         return found
 
