@@ -230,7 +230,8 @@ def test_what_switches_pins_off_leaves_no_table_and_no_rule(lab: Lab, how: str) 
 @pytest.mark.parametrize("prepare, said", [
     ("rm /usr/sbin/nft", "there is no nft: install nftables and run `dhcp-lb apply`, or set `pin = no`"),
     ("ip rule add pref 100 fwmark 0x1000000/0x3000000 lookup 7",
-     "rule pref 100 from all fwmark 0x1000000/0x3000000 lookup 7 is of somebody else's and uses the same bits"),
+     "rule pref 100 from all fwmark 0x1000000/0x3000000 lookup 7 is somebody else's and uses bits of `marks = "
+     "0xff000000`"),
 ], ids=["no nft", "bits in use"])
 def test_where_pins_cannot_be_links_are_balanced_and_the_log_says_why_once(lab: Lab, prepare: str, said: str) -> None:
     lab.router.dhcp_lb("flush")
@@ -339,9 +340,9 @@ def test_check_names_all_that_is_in_the_way(lab: Lab) -> None:
     hint = "uses bits of `marks = 0xff000000`, so connections may change their link when others come or go"
     assert lab.router.dhcp_lb("check").splitlines() == [
         f"/etc/dhcp-lb: warning: rule pref 100 from all fwmark 0x1000000/0xff000000 lookup 7 {hint}: "
-        "give one of the two others",
+        "give that rule other bits, or dhcp-lb with `marks = MASK`",
         "/etc/dhcp-lb: warning: table ip other, chain c: 0xca000000 are bits of `marks = 0xff000000`: "
-        "give one of the two others",
+        "give that rule other bits, or dhcp-lb with `marks = MASK`",
         "/etc/dhcp-lb: warning: /etc/nftables.conf flushes the ruleset, and then connections may change their link "
         'when others come or go until `dhcp-lb apply`: add the line `include "/var/lib/dhcp-lb/*.nft"` at its end',
         count.strip()]

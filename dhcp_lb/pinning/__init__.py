@@ -1,1 +1,1 @@
-"""What keeps a connection on its link: nftables records the link that each connection took, and restores it."""
+"""Pins, which keep a connection on its link: nftables records the link of each connection, and restores it."""

@@ -1,4 +1,4 @@
-"""What is in the way of pinned connections, for `status` and `check`."""
+"""Warnings about pins for `status` and `check`: what keeps connections from being pinned to their link."""
 
 import os
 
@@ -13,10 +13,11 @@ from .table import FILE
 
 NFTABLES = "/etc/nftables.conf"
 INCLUDE = f'include "{os.path.dirname(FILE)}/*.nft"'
+OTHER_BITS = "give that rule other bits, or dhcp-lb with `marks = MASK`"
 
 
 def now(kernel: Rtnetlink, config: Config, state: State) -> tuple[str, ...]:
-    """Why connections are not pinned although they should be."""
+    """Warnings, if connections are not pinned although they should be. OSError if the kernel cannot be asked."""
     if config.settings.pin == NO:
         return ()
     if state.pinned == LOST:
@@ -31,7 +32,8 @@ def now(kernel: Rtnetlink, config: Config, state: State) -> tuple[str, ...]:
 
 
 def before(config: Config) -> tuple[str, ...]:
-    """What will be in the way. Only root is told all of it, and in a chroot nobody may be told anything."""
+    """Warnings about what will keep connections from being pinned. Only root can see all of it, and in a chroot
+    perhaps nobody can see anything, so what cannot be read is left out."""
     if not are_wanted(config):
         return ()
     found: list[str] = []
@@ -40,7 +42,7 @@ def before(config: Config) -> tuple[str, ...]:
     except OSError:
         pass
     try:
-        found += [f"{place} are bits of `marks = 0x{config.settings.marks:08x}`: give one of the two others"
+        found += [f"{place} are bits of `marks = 0x{config.settings.marks:08x}`: {OTHER_BITS}"
                   for place in overlaps(ruleset(), config.settings.marks)]
     except FileNotFoundError:
         found.append(f"there is no nft, so {NOT_PINNED}: install nftables")
@@ -53,12 +55,13 @@ def before(config: Config) -> tuple[str, ...]:
                 found.append(f"{NFTABLES} flushes the ruleset, and then {NOT_PINNED} until `dhcp-lb apply`: add the "
                              f"line `{INCLUDE}` at its end")
     except OSError:
-        pass  # there is none, or it is not for everybody
+        pass  # there is no such file, or this user may not read it
     return tuple(found)
 
 
 def forgets(nftables: str) -> bool:
-    """Pure: whether a file for nft(8) flushes the ruleset and does not include our table afterwards."""
+    """Pure: whether a file for nft(8), given as text, flushes the ruleset and does not include our table
+    afterwards."""
     lines = [line.partition("#")[0].split() for line in nftables.splitlines()]
     flushes = [place for place, words in enumerate(lines) if words[:2] == ["flush", "ruleset"]]
     includes = [place for place, words in enumerate(lines)
@@ -68,4 +71,4 @@ def forgets(nftables: str) -> bool:
 
 def _rules(kernel: Rtnetlink, config: Config) -> tuple[str, ...]:
     return tuple([f"rule {rule_text(rule)} uses bits of `marks = 0x{config.settings.marks:08x}`, so {NOT_PINNED}: "
-                  "give one of the two others" for rule in foreign_rules(kernel, config.settings.marks)])
+                  f"{OTHER_BITS}" for rule in foreign_rules(kernel, config.settings.marks)])

@@ -21,21 +21,21 @@ CTA_IP_V4_DST, CTA_IP_V6_DST = 2, 4
 CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE = 1, 1
 NLA_F_NESTED = 0x8000
 TCP, UDP = 6, 17
-OVER = (6, 7, 8)  # LAST_ACK, TIME_WAIT, CLOSE: both sides have said their last; until then one of them may still send
+OVER = (6, 7, 8)  # LAST_ACK, TIME_WAIT, CLOSE: both sides have finished; before that, one of them may still send
 U32 = Struct("!L")
 AT_ONCE = 1000  # messages in one send
 
 
 class Counts(NamedTuple):
-    """How many connections there are."""
+    """How many connections there are, by protocol."""
 
-    tcp: int  # that can still carry something
+    tcp: int  # those that can still carry data
     udp: int
     others: int
 
 
 def count(mark: int, mask: int) -> Counts:
-    """The connections that have this mark in the bits of `mask`."""
+    """How many connections of both families have this mark in the bits of `mask`. OSError without CAP_NET_ADMIN."""
     tcp = udp = others = 0
     for message in Netlink(NETLINK_NETFILTER).dump(CT_GET, header(AF_UNSPEC) + _marked(mark, mask)):
         found = attributes(message, len(header(AF_UNSPEC)))
@@ -50,14 +50,14 @@ def count(mark: int, mask: int) -> Counts:
 
 
 def release(mark: int, mask: int, family: int = AF_UNSPEC, translated: bool = False) -> None:
-    """Deletes the connections of a family that have this mark in the bits of `mask`, and nobody else's; of these only
-    those whose source is `translated`, if so. Their next packets are new ones to the kernel: it chooses a link for
-    them and translates them anew. What cannot move, TCP behind NAT, is told so by its other end.
+    """Deletes the entries of those connections of a family that have this mark in the bits of `mask`. With
+    `translated`, only connections whose source is translated. Their next packets are new ones to the kernel, which
+    chooses a link for them and translates them anew. TCP behind NAT cannot move: its other end resets it.
 
-    The routing must lead elsewhere by then, or the next packet would make the same entry again. One message: a flush
-    with a filter (net/netfilter/nf_conntrack_netlink.c, ctnetlink_flush_conntrack). In version 0 the family would not
-    count (ctnetlink_del_conntrack). A kernel without CTA_STATUS_MASK deletes
-    all of them; Linux 6.1 has it."""
+    The routing must lead elsewhere by then, or the next packet would make the same entry again. It takes one message:
+    a flush with a filter (net/netfilter/nf_conntrack_netlink.c, ctnetlink_flush_conntrack). In a message of version 0
+    the family would not count (ctnetlink_del_conntrack). A kernel without CTA_STATUS_MASK would delete all of them;
+    Linux 6.1 has it. OSError if the kernel refuses."""
     which = _marked(mark, mask)
     if translated:
         which += attribute(CTA_STATUS, U32.pack(IPS_SRC_NAT)) + attribute(CTA_STATUS_MASK, U32.pack(IPS_SRC_NAT))
@@ -83,7 +83,7 @@ def seed(marks: dict[str, int], mask: int) -> int:
 
 
 class Networks:
-    """Prefixes of both families, and the mark of each."""
+    """Finds the mark of an address by its prefix, in both families."""
 
     def __init__(self, marks: dict[str, int]) -> None:
         found: dict[tuple[int, int], dict[int, int]] = {}  # bytes of an address, host bits → network → mark
@@ -95,7 +95,7 @@ class Networks:
         self.longest_first = sorted(found.items())
 
     def mark(self, packed: bytes) -> int:
-        """That of the longest prefix that has the address in it; 0 = there is none."""
+        """The mark of the longest prefix that contains the address, which has 4 or 16 bytes; 0 = there is none."""
         number = int.from_bytes(packed, "big")
         for (size, host_bits), networks in self.longest_first:
             if size == len(packed) and (mark := networks.get(number >> host_bits)):
@@ -104,7 +104,7 @@ class Networks:
 
 
 def _send(kernel: Netlink, requests: list[tuple[int, int, bytes]]) -> None:
-    """A connection that has ended meanwhile is no error."""
+    """Sends messages, AT_ONCE at a time. A connection that has ended in the meantime is not an error."""
     for start in range(0, len(requests), AT_ONCE):
         for _, errno, words in kernel.send(requests[start:start + AT_ONCE]):
             if errno != ENOENT:
@@ -112,7 +112,7 @@ def _send(kernel: Netlink, requests: list[tuple[int, int, bytes]]) -> None:
 
 
 def _marked(mark: int, mask: int) -> bytes:
-    """Of a filter: who has it; of a change: these bits become it, the others stay."""
+    """In a filter: connections with this mark in these bits. In a change: these bits become the mark, others stay."""
     return attribute(CTA_MARK, U32.pack(mark)) + attribute(CTA_MARK_MASK, U32.pack(mask))
 
 

@@ -8,24 +8,24 @@ from shutil import which
 from typing import Any
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-TIMEOUT_S = 30  # 250 links take 0.03 s; a ruleset of somebody else's that is being loaded may keep the kernel busy
+TIMEOUT_S = 30  # 250 links take 0.03 s, but somebody may be loading a ruleset that keeps the kernel busy
 
 
 def load(text: str) -> None:
-    """Has nft do what the text says, all of it or nothing. FileNotFoundError: there is no nft. OSError: it failed;
-    the words are its own."""
+    """Runs nft with this text: it does all of it or nothing. FileNotFoundError if there is no nft. OSError in nft's
+    words if it fails, TimeoutError after TIMEOUT_S."""
     _run("nft", "-f", "-", text=text.encode("utf-8", "surrogateescape"))
 
 
 def ruleset() -> list[dict[str, Any]]:
-    """All of the kernel's nft rules, as `nft -j list ruleset` prints them; raises what `load` does. nft 1.0.6 aborts
-    where a rule has the name of an interface that is not UTF-8."""
+    """All of the kernel's nft rules, as `nft -j list ruleset` prints them. Raises the same as `load`. nft 1.0.6 aborts
+    if a rule names an interface whose name is not UTF-8."""
     found: list[dict[str, Any]] = json.loads(_run("nft", "-j", "list", "ruleset"))["nftables"]
     return found
 
 
 def installed() -> bool:
-    """Whether there is an nft."""
+    """Whether nft(8) is installed."""
     return which("nft", path=ENVIRONMENT["PATH"]) is not None
 
 

@@ -1,4 +1,4 @@
-"""Pure: somebody else's nft rules → those that use the bits of a mark that are ours."""
+"""Pure: foreign nft rules → those that use our bits of a mark."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ ALL_BITS = 0xffffffff
 
 
 def overlaps(ruleset: list[dict[str, Any]], mask: int) -> list[str]:
-    """Where rules compare or set marks within the bits of `mask`: `table FAMILY NAME, chain NAME: 0xBITS`, each once.
-    `ruleset` is the list that `nft -j list ruleset` prints.
+    """The places where foreign rules compare or set marks within the bits of `mask`: `table FAMILY NAME, chain NAME:
+    0xBITS`, each once. `ruleset` is the list that `nft -j list ruleset` prints.
 
-    Who compares, saves or restores whole marks is not meant: that goes on beside ours. Rules of iptables-nft(8) do not
-    show in this list what they do."""
+    Rules that compare, save or restore whole marks are not among them: they work beside ours. This list does not show
+    what rules of iptables-nft(8) do."""
     found = {}
     for rule in [entry["rule"] for entry in ruleset if "rule" in entry]:
         bits = 0
@@ -25,7 +25,7 @@ def overlaps(ruleset: list[dict[str, Any]], mask: int) -> list[str]:
 
 
 def _bits(statement: dict[str, Any]) -> int:
-    """The bits of marks that a statement speaks of."""
+    """The bits of marks that a statement compares or sets."""
     if match := statement.get("match"):
         return _compared(match["left"], match["right"])
     if lookup := statement.get("vmap"):
@@ -39,7 +39,7 @@ def _bits(statement: dict[str, Any]) -> int:
 
 
 def _compared(left: Any, right: Any) -> int:
-    """A mask, or without one the values themselves."""
+    """The bits that a comparison looks at: those of its mask, or without a mask those of its values."""
     if left in MARK:
         return _constants(right)
     if isinstance(left, dict) and left.get("&", [None])[0] in MARK:
@@ -49,7 +49,7 @@ def _compared(left: Any, right: Any) -> int:
 
 
 def _constants(value: Any) -> int:
-    """All numbers in an expression, but for what it only keeps (`mark & 0x00ffffff`)."""
+    """The bits of all numbers in an expression, except for bits that it only keeps (`mark & 0x00ffffff`)."""
     bits = 0
     if isinstance(value, int):
         bits = value

@@ -1,5 +1,5 @@
-"""Whether connections are pinned, and all that it takes but the rules: `apply`, boot and `flush` come here, events
-never do."""
+"""Whether connections are pinned, and everything that pins need beside the rules. `apply`, boot and `flush` come here;
+events never do."""
 
 import os
 from _socket import AF_INET, AF_INET6
@@ -25,9 +25,9 @@ NOT_PINNED = "connections may change their link when others come or go"
 
 
 def keep(kernel: Rtnetlink, config: Config, store: Store, state: State) -> str:
-    """Has nft make the table, or remove it, as the configuration wants it. What State.pinned is from now on.
+    """Makes the nft table or removes it, as the configuration wants. Returns the new State.pinned.
 
-    Where that cannot be, connections are balanced as if there were no pins, and the log says why."""
+    If the table cannot be made, connections are balanced as if there were no pins, and the log says why."""
     pinned = _made(kernel, config, state)
     if pinned == LOADED:
         _seed(kernel, config, store, state)
@@ -39,14 +39,14 @@ def keep(kernel: Rtnetlink, config: Config, store: Store, state: State) -> str:
 
 
 def planned(kernel: Rtnetlink, config: Config) -> str:
-    """What `keep` would return, if nft does as it is told."""
+    """What `keep` would return if nft does not fail."""
     if not are_wanted(config) or foreign_rules(kernel, config.settings.marks):
         return ""
     return LOADED if installed() else NO_NFT
 
 
 def differs(config: Config, pinned: str) -> bool:
-    """Whether nft has another table to make, or one to remove, for State.pinned to be so."""
+    """Whether nft would have to make another table, or to remove one, for State.pinned to be `pinned`."""
     if pinned != LOADED or not table_there():
         return table_there() is not (pinned == LOADED)
     try:
@@ -56,7 +56,7 @@ def differs(config: Config, pinned: str) -> bool:
 
 
 def remove(store: Store) -> None:
-    """No table, and no file of it."""
+    """Removes the table and its file."""
     _unmake()
     store.pin("")
 
@@ -69,8 +69,8 @@ def are_wanted(config: Config) -> bool:
 
 
 def foreign_rules(kernel: Rtnetlink, mask: int) -> list[Rule]:
-    """The rules of somebody else that look at marks within the bits of `mask`: at one with such a bit, or under a mask
-    that has some of them. To compare whole marks is no matter, as long as their own bits are others."""
+    """The foreign rules of both families that look at marks within the bits of `mask`: their mark or their mask has
+    such a bit. A rule that compares whole marks does not count, if its mark has none of these bits."""
     found = []
     for family in AF_INET, AF_INET6:
         messages = kernel.dump(RTM_GETRULE, bytes([family]) + bytes(11))
@@ -79,13 +79,13 @@ def foreign_rules(kernel: Rtnetlink, mask: int) -> list[Rule]:
 
 
 def _made(kernel: Rtnetlink, config: Config, state: State) -> str:
-    """What has become of the table: LOADED, NO_NFT, or "" where there should be none."""
+    """Makes the table. Returns what has become of it: LOADED, NO_NFT, or "" if there should be none."""
     settings = config.settings
     if not are_wanted(config):
         return ""
     if foreign := foreign_rules(kernel, settings.marks):
-        log(f"{NOT_PINNED}: rule {rule_text(foreign[0])} is of somebody else's and uses the same bits of marks: "
-            "give us others with `marks = MASK`")
+        log(f"{NOT_PINNED}: rule {rule_text(foreign[0])} is somebody else's and uses bits of `marks = "
+            f"0x{settings.marks:08x}`: give that rule other bits, or dhcp-lb with `marks = MASK`")
         return ""
     try:
         load(new := _table(config))
@@ -100,14 +100,15 @@ def _made(kernel: Rtnetlink, config: Config, state: State) -> str:
         os.makedirs(DIRECTORY, 0o755, exist_ok=True)
         replace(FILE, _bytes(new), f"{FILE}.new", 0o644)
     except OSError as error:
-        log(f"{error.filename}: {error.strerror}: after `flush ruleset`, /etc/nftables.conf has no table to include")
+        log(f"{error.filename}: {error.strerror}: /etc/nftables.conf has no file to include, so `flush ruleset` "
+            "removes the table until `dhcp-lb apply`")
     if state.pinned != LOADED:
         log("nft table inet dhcp-lb keeps connections on their links from now on")
     return LOADED
 
 
 def _table(config: Config) -> str:
-    """What makes the table, in nft's language."""
+    """The text from which nft makes the table."""
     settings = config.settings
     return text(marks(config.links, settings.marks), settings.marks, translators(config.links, settings))
 
@@ -123,7 +124,7 @@ def _unmake() -> None:
         os.unlink(FILE)
     except FileNotFoundError as error:
         if error.filename != FILE:
-            log("nft table inet dhcp-lb stays: there is no nft that could remove it")
+            log("nft table inet dhcp-lb stays until the next boot: there is no nft that could remove it")
     except OSError as error:
         log(f"{error.filename}: {error.strerror}: nft table inet dhcp-lb may be there until the next boot")
 
@@ -145,11 +146,11 @@ def _seed(kernel: Rtnetlink, config: Config, store: Store, state: State) -> None
 
 
 def _forwards() -> bool:
-    """Whether this machine is a router. Conntrack costs memory that a plain host may not want to spend."""
+    """Whether this machine is a router. Conntrack costs memory, which a plain host may not want to spend."""
     values = []
     for path in FORWARDING:
         try:
             values.append(read(path).strip())
         except FileNotFoundError:
-            pass  # a kernel without this family
+            pass  # the kernel does not have this family
     return b"1" in values

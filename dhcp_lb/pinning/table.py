@@ -1,6 +1,6 @@
 """Pure: the links of /etc/dhcp-lb → a mark for each, and the nft(8) text that records and restores the marks.
 
-The text knows the names and numbers of the configuration and nothing else, so no lease ever changes it."""
+The text has the names and numbers of the configuration and nothing else, so no lease ever changes it."""
 
 from .. import address
 from ..marks import lowest
@@ -9,25 +9,27 @@ from ..nfnetlink import TABLE
 
 DIRECTORY = "/var/lib/dhcp-lb"
 FILE = f"{DIRECTORY}/dhcp-lb.nft"  # for a line `include "/var/lib/dhcp-lb/*.nft"` in /etc/nftables.conf
-REMOVE = f"table inet {TABLE}\ndelete table inet {TABLE}\n"  # the first line makes the second one succeed always
+REMOVE = f"table inet {TABLE}\ndelete table inet {TABLE}\n"  # the first line makes sure that the second one succeeds
 
-# At mangle + 5: behind everybody at mangle. Tailscale's `ct state established,related meta mark set
-# ct mark & 0xff0000` wipes all other bits there.
+# The chains are at mangle + 5, behind every other chain at mangle. One of those is Tailscale's, whose
+# `ct state established,related meta mark set ct mark & 0xff0000` wipes all other bits.
 #
-# came:    A connection that comes in by a link belongs to it. Packets from a link are recorded only. Their mark is
-#          never restored: it would send them out again.
-# leaves:  A connection belongs to the link that it leaves by. Each packet says so, not only the first: a script that
-#          saves the whole mark at postrouting (`CONNMARK --save-mark`) wipes ours each time. After an answer that came
-#          by a link nothing would be left for the next packet of the LAN, so there the link that it came by counts.
-#          (Linux 5.7, 28f8bfd1ac94.) Otherwise it does not: of two links in one network either may be given an answer.
-# by:      A packet of the LAN is given the mark of its connection. Rule 20000 routes by it. TCP that nobody has
-#          answered is not held to its link: if that has just lost its cable, the next SYN may take another.
-# forward: The mark is there for the routing decision alone. Whoever compares whole marks afterwards, for QoS say,
-#          must see his own. Other values in these bits are somebody else's.
-# output:  Replies of this machine to what was forwarded to its own address in the LAN (`dnat to`). The sockets that
-#          have a mark of their own (WireGuard, Tailscale) are left alone, and so is what this machine begins.
+# came:    A connection that comes in by a link belongs to that link. Packets that come from a link get no mark: it
+#          would send them out again.
+# leaves:  A connection belongs to the link by which it leaves. Each packet records that, not only the first one: a
+#          script that saves the whole mark at postrouting (`CONNMARK --save-mark`) wipes ours each time. After an
+#          answer that came by a link, such a script would leave nothing for the LAN's next packet. So if the
+#          connection has no mark then, the link that the answer came by is recorded (Linux 5.7, 28f8bfd1ac94).
+#          Otherwise it is not: if two links are in the same network, an answer may come by either.
+# by:      A packet of the LAN gets the mark of its connection, and rule 20000 routes by it. TCP that nobody has
+#          answered yet is not held to its link: if the link has just lost its cable, the next SYN may take another.
+# forward: The mark is only for the routing decision. A rule that compares whole marks afterwards, for QoS for
+#          instance, must see its own mark. Other values in these bits belong to somebody else.
+# output:  This is for replies of this machine to connections that were forwarded to its own address in the LAN
+#          (`dnat to`). Sockets with a mark of their own (WireGuard, Tailscale) are left alone, and so are connections
+#          that this machine begins.
 #
-# A map to chains costs the same with 2 and with 250 links. To merge two marks in one expression needs Linux 6.13.
+# A map to chains costs the same with 2 and with 250 links. Merging two marks in one expression needs Linux 6.13.
 TEXT = """\
 {remove}table inet {name} {{
   comment "dhcp-lb(8): the link of each connection, in the bits {mask} of its mark"
@@ -65,14 +67,14 @@ CHAINS = """\
   }}"""
 
 
-# The prefixes of IPv6 that are translated where they leave by another link than their own.
+# Sources in these IPv6 prefixes are translated if they leave by another link than their own.
 #
-# stray:     A connection keeps the address that its first packet left with. Another link would take it to where it is
-#            dropped without a word, so the sender is told that there is no way for the moment.
-# translate: To the link's prefix if that is as long, so that machines of the LAN are told apart, and otherwise to the
-#            link's address. After the administrator's own translation, which comes first.
+# stray:     A connection keeps the address that its first packet left with. The provider of another link would drop
+#            its packets without a word, so the sender gets an error.
+# translate: A source is translated to the link's prefix if that is as long, so that machines of the LAN can be told
+#            apart; otherwise to the link's address. The administrator's own translation comes first.
 #
-# The text grows with the links, and not with their pairs.
+# The text grows with the number of links, not with that of their pairs.
 STRAY = """
     ct status confirmed ct mark & {mask} {{ {ours} }} oifname vmap @stray"""
 TRANSLATION = """\
@@ -82,12 +84,12 @@ TRANSLATION = """\
     oifname vmap @translate
   }}
 """
-WHOLE = 48  # bits: no customer is given more (RFC 6177, RIPE-690), so a shorter prefix is all that the provider has
+WHOLE = 48  # bits: no customer gets more (RFC 6177, RIPE-690), so a shorter prefix is all that the provider has
 
 
 def text(marks: dict[str, int], mask: int, translators: tuple[Link, ...] = ()) -> str:
-    """What `nft -f` makes the table of, in one transaction, whether there was one or not; without marks it removes the
-    table. Among the `translators` the sources of IPv6 are translated."""
+    """The text from which `nft -f` makes the table, in one transaction, whether there was one or not. Without `marks`
+    (interface → mark) it removes the table. Between the `translators`, IPv6 sources are translated."""
     if not marks:
         return REMOVE
     numbers = sorted([(mark, mark // lowest(mask), _quoted(interface)) for interface, mark in marks.items()])
@@ -105,8 +107,8 @@ def text(marks: dict[str, int], mask: int, translators: tuple[Link, ...] = ()) -
 
 
 def becomes(source: str, link: Link, translators: tuple[Link, ...]) -> str:
-    """What this table makes of a source that leaves by the link: a prefix of the link's, or its address, in words; ""
-    if the source stays as it is."""
+    """What this table makes of an IPv6 source that leaves by the link, in words: a prefix of the link, or the link's
+    address; "" if the source stays as it is."""
     named = [prefix for one in translators for prefix in one.prefixes6 if address.within(source, prefix)]
     if link not in translators or not named or named[0] in link.prefixes6:
         return ""
@@ -114,7 +116,7 @@ def becomes(source: str, link: Link, translators: tuple[Link, ...]) -> str:
 
 
 def _whole(link: Link) -> dict[str, str]:
-    """The first prefix of each length that can have the sources of another link's."""
+    """Length → the link's first prefix of this length, if sources of other links can be translated to it."""
     found: dict[str, str] = {}
     for prefix in link.prefixes6:
         length = prefix.partition("/")[2]
@@ -151,7 +153,7 @@ def _translator(link: Link, number: int, mask: int) -> str:
 
 
 def _map(name: str, key: str, elements: list[str]) -> str:
-    """From keys of this type to verdicts."""
+    """A map from keys of this type to verdicts."""
     return _object(f"map {name}", f"    type {key} : verdict\n", elements)
 
 
@@ -170,7 +172,7 @@ def _hex(mark: int) -> str:
 
 
 def _quoted(interface: str) -> str:
-    """A name in nft's quotes, in which nothing is special but a `*` at the end, which would stand for any rest."""
+    """A name in nft's quotes. In them, only a `*` at the end is special: it would stand for any rest."""
     if interface.endswith("*"):
         interface = interface[:-1] + "\\*"
     return f'"{interface}"'
