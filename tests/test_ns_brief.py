@@ -13,7 +13,7 @@ PLUGIN = box.CHECKOUT / "etc/nagios/plugins/check_dhcp_lb"
 WELL = 0, "2 of 2 links work\n"
 DEAD = 1, "1 of 2 links works; eth1: dead\n"
 FLUSHED = 2, "nothing is balanced: flushed; `dhcp-lb apply` brings the routing back\n"
-UNKNOWN = 3, "the monitor does not tell: `systemctl status dhcp-lb-monitor`, or ask as root\n"
+UNKNOWN = 3, "no word of the monitor: see `systemctl status dhcp-lb-monitor`, or ask as root\n"
 MISTAKES = 3, "/etc/dhcp-lb has mistakes: `dhcp-lb check` names them\n"
 BOTH = "2 of 2 links work; the kernel's routing is not as it should be\n"
 

@@ -103,8 +103,8 @@ def test_what_is_not_run_is_in_the_log() -> None:
     assert log.lines() == [
         "/etc/dhcp-lb-notify.d/writable is not run: it and its directory must be root's, and writable by nobody else",
         "/etc/dhcp-lb-notify.d/fails ended with status 3 at link-up",
-        "/etc/dhcp-lb-notify.d/no-program: No such file or directory",
-        "a notice that makes no sense is left out"]
+        "/etc/dhcp-lb-notify.d/no-program is not run: No such file or directory",
+        "a notice for the scripts in notify.d is not in the form NAME=VALUE, and is left out"]
 
 
 @box.boxed

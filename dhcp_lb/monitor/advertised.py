@@ -1,5 +1,5 @@
-"""The name servers that routers advertise (RFC 8106). The monitor hears them itself, whoever else takes the
-advertisements: the kernel, a DHCP client, networkd or NetworkManager."""
+"""The name servers that routers advertise (RFC 8106). The monitor receives the advertisements itself, whichever other
+program uses them: the kernel, a DHCP client, networkd or NetworkManager."""
 
 from _socket import (AF_INET6, IPPROTO_ICMPV6, IPPROTO_IPV6, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, socket)
 
@@ -18,17 +18,18 @@ IPV6_MULTICAST_HOPS, IPV6_RECVHOPLIMIT, IPV6_HOPLIMIT = 18, 51, 52  # uapi/linux
 SOLICITATION, ADVERTISEMENT = 133, 134  # RFC 4861, 4.1 and 4.2
 HEADER = 16  # bytes before the options of an advertisement
 RDNSS = 25
-LIFE = Struct("!4xL")  # of an option's name servers, in seconds
+LIFE = Struct("!4xL")  # how long the name servers of an option count, in seconds
 ALL_ROUTERS = "ff02::2"
-NOT_ROUTED = 255  # hops left: it comes from the link itself
-MOST = 8  # of a link
+NOT_ROUTED = 255  # the hop limit of a packet that no router has forwarded
+MOST = 8  # name servers of a link
 MAX_RECEIVED = 64
 
 
 class Advertisements:
-    """Hears, and asks. `socket` is ready when a router has advertised itself."""
+    """Receives advertisements, and asks for them. `socket` is ready when a router has advertised itself."""
 
     def __init__(self) -> None:
+        """PermissionError without CAP_NET_RAW."""
         self.socket = socket(AF_INET6, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMPV6)
         bpf.attach(self.socket, [(bpf.LOAD_BYTE, 0, 0, 0), (bpf.EQUAL, 0, 1, ADVERTISEMENT),
                                  (bpf.RETURN, 0, 0, bpf.ALL), (bpf.RETURN, 0, 0, bpf.NOTHING)])
@@ -38,7 +39,8 @@ class Advertisements:
         self.until_s: dict[int, dict[str, float]] = {}  # interface index → name server → until when it counts
 
     def hear(self, now_s: float, indexes: frozenset[int]) -> None:
-        """Takes what has come by these interfaces, and forgets the others."""
+        """Takes the advertisements that have come by the interfaces with these indexes, and forgets those of other
+        interfaces. `now_s` is CLOCK_BOOTTIME."""
         for ifindex in self.until_s.keys() - indexes:
             del self.until_s[ifindex]
         for _ in range(MAX_RECEIVED):
@@ -57,20 +59,21 @@ class Advertisements:
                         known[server] = now_s + lasts_s
 
     def known(self, now_s: float) -> dict[int, tuple[str, ...]]:
-        """The name servers by each interface that count now."""
+        """Interface index → the name servers that count at `now_s`."""
         return {ifindex: tuple(sorted([server for server, until_s in several.items() if now_s < until_s]))
                 for ifindex, several in self.until_s.items()}
 
     def solicit(self, ifindex: int) -> None:
-        """Asks the routers of a link to advertise themselves, as a host does that has just come."""
+        """Asks the routers of a link to advertise themselves, as a new host does."""
         try:
             self.socket.sendto(bytes([SOLICITATION]) + bytes(7), (ALL_ROUTERS, 0, 0, ifindex))
         except OSError:
-            pass  # it hears of them sooner or later
+            pass  # they advertise themselves sooner or later
 
 
 def name_servers(data: bytes) -> list[tuple[str, int]]:
-    """Pure: those in an advertisement, and for how many seconds each counts. It ends where it makes no sense."""
+    """Pure: the name servers in an advertisement, and for how many seconds each counts. Options after a malformed one
+    are ignored."""
     found: list[tuple[str, int]] = []
     start = HEADER
     while start + 2 <= len(data):

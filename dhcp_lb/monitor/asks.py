@@ -1,4 +1,4 @@
-"""Pure: a link's targets, and what it was given → whom the link is asked through."""
+"""Pure: a link's targets and what the link was given → whom the monitor asks through the link."""
 
 from _socket import AF_INET, inet_pton
 
@@ -9,17 +9,18 @@ from ..record import NamedTuple
 from ..targets import DNS, GATEWAY, HTTP, LEASE, Target
 
 DNS_PORT = 53
-ROOT = ""  # a name that any server may be asked for, and none has to be reached for
+ROOT = ""  # the name of the DNS root: a server knows it without asking anybody else
 
 
 class Way(NamedTuple):
-    """How a packet leaves by a link. Both the device and the address are named: bound to the device alone, the kernel
-    may choose another link's address; bound to the address alone, it takes another link when this one is out."""
+    """How a packet leaves by a link. It names both the device and the address. With the device alone, the kernel may
+    choose the address of another link. With the address alone, the packet would leave by another link when this one is
+    out."""
 
     interface: str
     ifindex: int
     source: str  # the link's address
-    gateway: str  # ON_DEVICE: it has none
+    gateway: str  # ON_DEVICE: the link has none
     servers: tuple[str, ...] = ()  # the name servers that came with the lease
 
     @property
@@ -29,25 +30,25 @@ class Way(NamedTuple):
 
     @property
     def key(self) -> tuple[str, int]:
-        """The interface and the family: no two ways that are in use have the same."""
+        """The interface and the family. No two ways that are in use have the same key."""
         return self.interface, self.family
 
 
 class Ask(NamedTuple):
-    """One who is asked by a packet."""
+    """Somebody whom the monitor asks by packets."""
 
     kind: str  # GATEWAY, PING, TCP, DNS or HTTP
-    address: str  # where the packet goes; of HTTP "" if a name server has to be asked for it
+    address: str  # where the packet goes; of HTTP "" if a name server must be asked for it first
     port: int = 0
-    name: str = ""  # of DNS: the name that is asked for, ROOT for that of the root; of HTTP: the host's
+    name: str = ""  # of DNS: the name in the question (ROOT for the root); of HTTP: the host
     path: str = ""  # of HTTP
-    named: bool = True  # the administrator named it
+    named: bool = True  # whether the administrator has named it
 
 
 def asks(targets: tuple[Target, ...], way: Way) -> tuple[Ask, ...]:
-    """Who is asked, each once; nobody if the lease has neither name server nor gateway that could be asked, or all
-    targets are of the other family. A host that is known by name may have no address in IPv6, so it proves nothing
-    there before it has answered."""
+    """Whom the monitor asks, each once. () if the lease names neither a name server nor a gateway that could be asked,
+    or if all targets are of the other family. A host that is named may have no IPv6 address, so in IPv6 its silence
+    proves nothing before it has answered."""
     found: list[Ask] = []
     servers = usable(way)
     gateway = Ask(GATEWAY, way.gateway)
@@ -68,7 +69,7 @@ def asks(targets: tuple[Target, ...], way: Way) -> tuple[Ask, ...]:
 
 
 def usable(way: Way) -> tuple[str, ...]:
-    """The name servers of a lease that can be asked through the link. What a provider says may be anything."""
+    """Those name servers of a lease that can be asked through the link. A provider may name anything."""
     found: list[str] = []
     for server in way.servers:
         if address.family(server) == way.family and (host := reachable(server)) not in ("", way.source, *found):
@@ -77,7 +78,7 @@ def usable(way: Way) -> tuple[str, ...]:
 
 
 def reachable(text: str) -> str:
-    """The address in canonical form, of either family; "" if no packet can be sent to it by a link."""
+    """The address, of either family, in canonical form; "" if a link cannot carry a packet to it."""
     try:
         return address.router6(text) if ":" in text else address.unicast(text)
     except ValueError:

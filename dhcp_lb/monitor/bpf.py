@@ -1,5 +1,5 @@
-"""Filters that the kernel runs on what a socket would receive (classic BPF, linux/bpf_common.h), so that what does not
-concern us wakes nobody."""
+"""Filters that the kernel runs on each packet for a socket (classic BPF, linux/bpf_common.h), so that irrelevant
+packets do not wake the process."""
 
 from _socket import SOL_SOCKET, socket
 from array import array
@@ -12,12 +12,12 @@ else:
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
-LOAD_WORD, LOAD_HALF, LOAD_BYTE = 0x20, 0x28, 0x30  # from the message's begin
+LOAD_WORD, LOAD_HALF, LOAD_BYTE = 0x20, 0x28, 0x30  # counted from the beginning of the message
 LOAD_WORD_X, LOAD_HALF_X, LOAD_BYTE_X = 0x40, 0x48, 0x50  # from X on
-LOAD_IP_HEADER_LENGTH = 0xb1  # into X: four times the lower half of a byte
+LOAD_IP_HEADER_LENGTH = 0xb1  # into X: four times the lower four bits of a byte
 LOAD, LOAD_X = 0x00, 0x01  # a constant, and a constant into X
 COPY_TO_X = 0x07
-ATTRIBUTE = 0xfffff000 + 12  # LOAD_WORD: where, from A on, an attribute of the type X begins, or 0 (SKF_AD_NLATTR)
+ATTRIBUTE = 0xfffff000 + 12  # LOAD_WORD: the place of the first attribute of type X after A, or 0 (SKF_AD_NLATTR)
 EQUAL = 0x15
 RETURN = 0x06
 ALL, NOTHING = 0xffffffff, 0
@@ -26,10 +26,11 @@ INSTRUCTION = Struct("=HBBL")  # struct sock_filter
 PROGRAM = Struct("@HP")  # struct sock_fprog
 
 Instruction = tuple[int, int, int, int]
-"""Code, how many to skip if true, how many if false, constant."""
+"""Code, how many instructions to skip if true, how many if false, constant."""
 
 
 def attach(receiver: socket, program: list[Instruction]) -> None:
-    """From now on `receiver` gets what the program says. What it has received already is still there."""
+    """From now on `receiver` receives only what the program lets through. What it has received before is still there.
+    OSError if the kernel refuses the program."""
     code = array("B", b"".join([INSTRUCTION.pack(*instruction) for instruction in program]))
     receiver.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, PROGRAM.pack(len(program), code.buffer_info()[0]))

@@ -1,5 +1,5 @@
-"""How the links are in one line, and a number beside it, as monitoring plugins and keepalived expect it. The monitor
-keeps both in a file that everybody can read, so neither has an address."""
+"""How the links are in one line, with a number as monitoring plugins and keepalived expect it. The monitor keeps both
+in a file that everybody can read, so neither contains an address."""
 
 from posix import chmod, unlink
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 WELL, LACKING, BROKEN, UNKNOWN = range(4)  # exit statuses: those of monitoring plugins
-OUT6 = DEAD, RETURNING, NO_ROUTER  # other states are of the interface, or nobody has ever given it IPv6
+OUT6 = DEAD, RETURNING, NO_ROUTER  # the other states are those of the interface, or the link never had IPv6
 FILE = "brief"  # one line: NUMBER TIME WORDS, and CLOCK_BOOTTIME in seconds
 VALID_S = 120
-NO_MONITOR = UNKNOWN, "the monitor does not tell: `systemctl status dhcp-lb-monitor`, or ask as root"
+NO_MONITOR = UNKNOWN, "no word of the monitor: see `systemctl status dhcp-lb-monitor`, or ask as root"
 MISTAKES = UNKNOWN, "/etc/dhcp-lb has mistakes: `dhcp-lb check` names them"
 
 
 def brief(config: Config, uplinks: tuple[Uplink, ...], held: "Collection[str]", flushed: bool,
           in_order: bool, six: tuple[Uplink, ...] = ()) -> tuple[int, str]:
-    """Pure: the number and the line. `held` are the links that the administrator holds. `in_order` says whether
-    the kernel's routing is as it should be, and counts. `six`: the links in IPv6, of which it is told what is not true
-    of IPv4, too."""
+    """Pure: the number and the line. `held` are the links that the administrator holds. `in_order`: whether the
+    kernel's routing is as it should be, and nothing else counts instead. `six`: the links in IPv6; the line names
+    those that work in IPv4 alone."""
     if config.errors:
         return MISTAKES
     if not config.links:
@@ -47,15 +47,15 @@ def brief(config: Config, uplinks: tuple[Uplink, ...], held: "Collection[str]", 
 
 
 def announce(store: Store, found: tuple[int, str], now_s: int) -> None:
-    """Keeps what `brief` has found. Raises OSError if it cannot."""
+    """Writes what `brief` has found at `now_s` (CLOCK_BOOTTIME). OSError if that fails."""
     number, words = found
     line = f"{number} {now_s} {words}\n".encode("utf-8", "surrogateescape")
     replace(_path(store), line, mode=0o644)
-    chmod(store.path, 0o711)  # nobody else sees what is there, nor reads any other file of it
+    chmod(store.path, 0o711)  # others cannot list the directory, nor read any other file in it
 
 
 def announced(store: Store, now_s: int) -> tuple[int, str]:
-    """What `announce` has kept, if it still counts."""
+    """What `announce` has written, if it still counts at `now_s`; otherwise NO_MONITOR."""
     try:
         number, since_s, words = read(_path(store), 1 << 16).decode("utf-8", "surrogateescape").split(" ", 2)
         if int(since_s) <= now_s <= int(since_s) + VALID_S and WELL <= int(number) <= UNKNOWN and words[-1:] == "\n":
@@ -66,7 +66,7 @@ def announced(store: Store, now_s: int) -> tuple[int, str]:
 
 
 def silence(store: Store) -> None:
-    """Nobody keeps it up to date any more."""
+    """Removes the file, because nobody keeps it up to date any more."""
     try:
         unlink(_path(store))
     except FileNotFoundError:

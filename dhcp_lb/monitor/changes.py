@@ -1,10 +1,10 @@
-"""The kernel's word that something has changed which concerns the links: interfaces, their sysctls, addresses, rules,
-our routes, all defaults, and what somebody has set in main by a link. Of other routes, a routing daemon's say, it does
-not tell.
+"""The kernel's notifications of changes that concern the links: interfaces, their sysctls, addresses, rules, our
+routes, all defaults, and routes that somebody has set in main by a link. A filter drops other routes, such as a
+routing daemon's.
 
-Of IPv6 addresses it does not tell by themselves, or each unchanged advertisement of a router would be a change. An
-address that can be used, and one that is gone, is a route in table local, and its network one in main. Those of the
-LAN count, too: a link's prefix may be inferred from one (ipv6.py)."""
+IPv6 addresses are not among these notifications, because each unchanged advertisement of a router would cause one. But
+an address that can be used, or that is gone, is a route in table local, and its network is one in main. Routes of the
+LAN's addresses count, too: a link's prefix may be inferred from such an address (ipv6.py)."""
 
 from _socket import AF_INET6, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, if_indextoname, socket
 
@@ -27,22 +27,23 @@ GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x400 | 1 << 18 | 1 << 23
 NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES = 1, 7  # uapi/linux: netlink.h, netfilter/nfnetlink.h
 BUFFER = 1 << 24
 
-# Where they are: nlmsg_type, rtm_family, rtm_dst_len, rtm_table, rtm_protocol, and what follows struct rtmsg.
+# Places in a message: nlmsg_type, rtm_family, rtm_dst_len, rtm_table, rtm_protocol, and what follows struct rtmsg.
 TYPE, FAMILY, LENGTH, TABLE, OWNER, ATTRIBUTES = 4, 16, 16 + 1, 16 + 4, 16 + 5, 16 + 12
-FARTHEST = 250  # instructions that a jump can skip
-MOST_FOLLOWED = 1000  # interfaces: a filter may take 20 KB, with the one before it (net.core.optmem_max)
+FARTHEST = 250  # how many instructions a jump can skip
+MOST_FOLLOWED = 1000  # interfaces: a filter and its predecessor may take 20 KB together (net.core.optmem_max)
 LINK = 16  # bytes of struct ifinfomsg; the index is at 4
 NETCONF = 4  # bytes of struct netconfmsg
 ROUTE = 12  # bytes of struct rtmsg
 
 
 def _as_loaded(number: int) -> int:
-    """A number of 16 bits as BPF loads it from a message, whose byte order is this machine's."""
+    """A number of 16 bits as BPF loads it from a netlink message. BPF reads big-endian, and the message has this
+    machine's byte order."""
     return int.from_bytes(U16.pack(number), "big")
 
 
 def concerns_us(indexes: frozenset[int]) -> list[bpf.Instruction]:
-    """Which messages are to come, if the links' interfaces have these indexes."""
+    """The filter that lets the messages through which concern us, if the links' interfaces have these indexes."""
     program = [
         (bpf.LOAD_HALF, 0, 0, TYPE),
         (bpf.EQUAL, 1, 0, _as_loaded(RTM_NEWROUTE)),
@@ -71,11 +72,12 @@ def concerns_us(indexes: frozenset[int]) -> list[bpf.Instruction]:
 
 
 class Changes:
-    """The socket. It may be one that systemd has kept, with what came while nobody was there to read it."""
+    """The socket that receives the notifications. `descriptor`: a socket that systemd has kept, with the messages that
+    came while no monitor ran; -1 = a new one."""
 
     def __init__(self, descriptor: int = -1) -> None:
         self.followed: frozenset[int] = frozenset()
-        self.of_sysctls = True  # since this was set to False, sysctls of the links may have become others, too
+        self.of_sysctls = True  # the links' sysctls may have changed since somebody set this to False
         if descriptor >= 0:
             self.socket = socket(fileno=descriptor)
             self.socket.setblocking(False)
@@ -87,8 +89,8 @@ class Changes:
             self.socket.bind((0, GROUPS))
 
     def follow(self, indexes: frozenset[int]) -> bool:
-        """From now on it tells of main's routes by the interfaces with these indexes. False: it did before. True: of
-        those that came before nobody has told."""
+        """From now on main's routes by the interfaces with these indexes are let through. True: these are other
+        indexes than before, so a change of such a route may have been missed."""
         if indexes == self.followed:
             return False
         self.followed = indexes
@@ -96,27 +98,27 @@ class Changes:
         return True
 
     def came(self, names: frozenset[str], indexes: frozenset[int]) -> bool:
-        """Whether anything has come that concerns the interfaces with these names, or that had these indexes. It takes
-        all that there is."""
+        """Reads all notifications. Whether one of them concerns the interfaces with these names, or those that had
+        these indexes."""
         found = False
         while True:
             try:
                 data = self.socket.recv(RECEIVE)
             except BlockingIOError:
                 return found
-            except OSError:  # more than there was room for: nobody knows what
+            except OSError:  # some were lost for want of room, and nobody knows which
                 found = self.of_sysctls = True
                 continue
             for kind, _, _, body in messages(data):
-                sets = kind in (RTM_NEWLINK, RTM_NEWNETCONF)  # an interface that comes has sysctls of its own
+                sets = kind in (RTM_NEWLINK, RTM_NEWNETCONF)  # a new interface has sysctls of its own
                 if (not found or sets and not self.of_sysctls) and _concerns(kind, body, names, indexes):
                     found = True
                     self.of_sysctls = self.of_sysctls or sets
 
 
 def tables() -> socket | None:
-    """A socket that is ready when somebody has changed anything of nftables: `flush ruleset`, say. None: this kernel
-    has no netfilter."""
+    """A socket that is ready when somebody has changed anything in nftables, for instance by `flush ruleset`. None if
+    this kernel has no netfilter."""
     try:
         return _tables()
     except OSError:
@@ -125,22 +127,22 @@ def tables() -> socket | None:
 
 def _tables() -> socket:
     found = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER)
-    # Without a port of its own it has port 0, as the kernel has, which does not tell itself (af_netlink.c,
-    # do_one_broadcast).
+    # Without this bind() the socket's port would be 0, which is the kernel's, and the kernel does not notify itself
+    # (af_netlink.c, do_one_broadcast).
     found.bind((0, 0))
     found.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
     return found
 
 
 def drain(found: socket) -> None:
-    """Takes all that there is."""
+    """Reads all that has come, and drops it."""
     while True:
         try:
             found.recv(RECEIVE)
         except BlockingIOError:
             return
         except OSError:
-            pass  # more than there was room for
+            pass  # some were lost for want of room
 
 
 def _concerns(kind: int, body: bytes, names: frozenset[str], indexes: frozenset[int]) -> bool:

@@ -1,5 +1,5 @@
-"""Whether the provider of each link answers: whom it asks and when, what it hears, what it concludes of that, and what
-the store knows of it."""
+"""Whether the provider of each link answers: when each target is asked, which answers come, what follows from them,
+and what the store gets to know."""
 
 from errno import EOPNOTSUPP, EPERM
 from posix import F_OK, access
@@ -19,13 +19,13 @@ from .probe import Prober, counts
 from .side import MANY_UNANSWERED, Side
 from .watch import Watch
 
-TOGETHER_S = 0.02  # so late a probe may be
+TOGETHER_S = 0.02  # how late a probe may be
 CANNOT = {EPERM: "a firewall of this machine lets no probe out",
           EOPNOTSUPP: "its entry among the neighbours is permanent, or there is no name server to ask"}
 
 
 class Checking:
-    """Asks by each link, hears the answers, and judges."""
+    """Asks through each link, receives the answers, and judges."""
 
     def __init__(self, store: Store) -> None:
         """PermissionError without CAP_NET_RAW."""
@@ -34,19 +34,19 @@ class Checking:
         self.advertised = Advertisements() if access(IF_INET6, F_OK) else None
         self.sides = {IPV4.number: Side(IPV4.number)}  # by family; that of IPv6 from the first look on that sees any
         self.watches: list[Watch] = []  # those of all families
-        self.facts: tuple[object, ...] = ()  # what they were made from
-        self.adopts = True  # until they are made for the first time, what a monitor before this one has found
-        self.touched: set[Watch] = set()  # those of which something is known since the last conclusion
-        self.pause_ends_s = NEVER  # the first of their pauses
+        self.facts: tuple[object, ...] = ()  # what the watches were made from
+        self.adopts = True  # the first watches adopt what the monitor before this one has found out
+        self.touched: set[Watch] = set()  # the watches that have learned something since the last conclusion
+        self.pause_ends_s = NEVER  # when the first pause of a watch ends
 
     def due_s(self) -> float:
-        """When somebody is to be asked, or something is to be concluded, although nothing has come."""
-        # A probe may be a moment late. Of hundreds of links some are asked in one turn then, and not each in its own.
+        """When a probe or a conclusion is due, even if nothing comes."""
+        # A probe may be a moment late. So of hundreds of links, several are asked in one turn.
         asks_s = min([watch.due_s for watch in self.watches], default=NEVER) + TOGETHER_S
         return min(asks_s, self.pause_ends_s)
 
     def indexes(self) -> frozenset[int]:
-        """Of the interfaces by which packets are sent."""
+        """The indexes of the interfaces by which probes leave."""
         return frozenset([watch.way.ifindex for watch in self.watches if watch.way])
 
     def uplinks(self) -> list[tuple[Uplink, ...]]:
@@ -56,7 +56,8 @@ class Checking:
     # What is seen
 
     def take(self, sights: tuple[Sight, ...], moment_s: float) -> bool:
-        """Makes the watches from what was seen of the links. False: they are made from that already."""
+        """Makes the watches from what a look has seen of the links. False: the watches were made from the same
+        facts."""
         servers = self.servers6(sights, moment_s)
         facts = *[_facts(sight) for sight in sights], servers
         if facts == self.facts:
@@ -80,7 +81,8 @@ class Checking:
 
     def take_side(self, side: Side, sight: Sight | None, servers: dict[str, tuple[str, ...]],
                   adopted: dict[str, Checked]) -> None:
-        """Of one family; the name servers are those of IPv6. A link that never had anything of IPv6 is none there."""
+        """Makes the watches of one family. `servers`: the name servers of IPv6. A link that never had any IPv6 has no
+        watch in that family."""
         side.uplinks = tuple([uplink for uplink in judged(sight).uplinks
                               if side.family == IPV4.number or uplink.state != NO_LEASE
                               or uplink.link.interface in side.watches]) if sight else ()
@@ -89,7 +91,7 @@ class Checking:
             side.forget(name)
         for uplink in side.uplinks:
             name = uplink.link.interface
-            if sight and sight.config.settings.enabled == NO:  # without its routes what is asked may find no way
+            if sight and sight.config.settings.enabled == NO:  # without the link's routes, a probe may find no way
                 uplink = uplink._replace(link=uplink.link._replace(targets=()))
             watch = side.watches.get(name)
             if not watch:
@@ -106,7 +108,8 @@ class Checking:
                 side.verdicts[name] = verdict(watch.health)
 
     def servers6(self, sights: tuple[Sight, ...], moment_s: float) -> dict[str, tuple[str, ...]]:
-        """The name servers of IPv6 by each link: those that routers advertise, and those that its client has told."""
+        """Interface → the IPv6 name servers of its link: those that routers advertise, and those that its client has
+        reported."""
         advertised = self.advertised.known(moment_s) if self.advertised else {}
         return {name: (*advertised.get(interface.ifindex, ()), *self.store.name_servers6(name))
                 for sight in sights if sight.family == IPV6.number for name, interface in sight.interfaces.items()}
@@ -119,7 +122,7 @@ class Checking:
             self.advertised.hear(moment_s, indexes)
 
     def hear(self, moment_s: float) -> bool:
-        """Takes the answers. True: a link has its first one, and somebody may be waiting to see it."""
+        """Takes the answers. True: a link has got its first answer, and somebody may be waiting to see it."""
         first = False
         for answer in self.prober.answers(moment_s):
             side = self.sides[answer.family]
@@ -134,7 +137,7 @@ class Checking:
         return first
 
     def attend(self, moment_s: float) -> None:
-        """Judges each link that is due, and asks by it."""
+        """Judges each link that is due, and sends probes by it."""
         for watch in [watch for watch in self.watches if watch.due_s <= moment_s]:
             watch.health = machine.judged(watch.health, moment_s, watch.pace)
             if watch.way and watch.probed and moment_s >= self.sides[watch.family].ask_s(watch):
@@ -147,7 +150,7 @@ class Checking:
             self.touched.add(watch)
 
     def ask(self, watch: Watch, ask: Ask, moment_s: float) -> bool:
-        """Sends a probe. False: it was none, for a reason that is this machine's."""
+        """Sends a probe. False: this machine kept it from leaving, so it says nothing about the link."""
         assert watch.way
         errno = self.prober.ask(watch.way, ask, moment_s)
         if errno in CANNOT and (ask, errno) not in watch.told:
@@ -157,8 +160,8 @@ class Checking:
         return counts(errno)
 
     def doubt(self, late_s: float) -> None:
-        """Draws no conclusion from a silence of which this process has missed so much. What came meanwhile has been
-        read."""
+        """This process stood still for `late_s`: no conclusion is drawn from a silence of which it has missed so much.
+        What came in the meantime has been read."""
         for watch in self.watches:
             if late_s > watch.link.down_s / 2:
                 watch.health = machine.undecided(watch.health)
@@ -167,7 +170,8 @@ class Checking:
     # What is concluded
 
     def conclude(self, moment_s: float) -> bool:
-        """Whether anything else is to be said of a link: its verdict is another one, or its pause is over."""
+        """Draws conclusions from what has come. Whether there is any news of a link: its verdict has changed, or its
+        pause is over."""
         touched, self.touched = self.touched, set()
         news = self.end_pauses(moment_s)
         for side in self.sides.values() if touched else ():
@@ -181,7 +185,8 @@ class Checking:
         return news
 
     def end_pauses(self, moment_s: float) -> bool:
-        """Connections of a link whose cable does not come back are told, or move."""
+        """Ends the pauses of links whose cable has not come back: their connections get an error, or move. Whether
+        there was any."""
         if moment_s < self.pause_ends_s:
             return False
         for watch in self.watches:
@@ -190,8 +195,9 @@ class Checking:
         return True
 
     def publish(self, good_s: float) -> bool:
-        """Puts into the store what is known of the links, as valid as a look that was good at `good_s`. True: it is of
-        others than before, and those have a rule by which TCP waits for its cable. Raises OSError."""
+        """Writes into the store what is known of the links. It is as valid as a look that found all in order at
+        `good_s` (CLOCK_BOOTTIME). True: these are other links than before; each of them has a rule by which TCP waits
+        for its cable, so a look is due. OSError if the store cannot be written."""
         self.store.prepare()
         checked = {side: side.checked() for side in self.sides.values()}
         for side, found in checked.items():
@@ -203,7 +209,7 @@ class Checking:
 
 
 def _facts(sight: Sight) -> tuple[object, ...]:
-    """All of what was seen that says how the links are, but for the kernel's routing."""
+    """The parts of a sight that say how the links are. The kernel's routing is not among them."""
     state = sight.state
     verdicts = {name: one.hold.reach for name, one in state.checked.items() if one.hold}
     return sight.config, sight.interfaces, state.leases, state.held, state.objections, verdicts

@@ -1,8 +1,8 @@
-"""`dhcp-lb monitor`: one thread that waits for the kernel's word, for answers, for signals and for the time.
+"""`dhcp-lb monitor`: one thread that waits for the kernel's notifications, for answers, for signals and for the time.
 
-It looks (looking.py): a change in the kernel is answered at once by `reconcile`, as if a client had told. It checks
-(checking.py): whether the provider of each link answers. What it finds out is a hold in the store, and `reconcile`
-does the rest; nothing here touches the routing. It tells (telling.py): how the links are."""
+It looks (looking.py): it answers a change in the kernel at once by `reconcile`, as if a client had reported it. It
+checks whether the provider of each link answers (checking.py): a dead provider is a hold in the store, and `reconcile`
+does the rest; nothing here touches the routing. It tells others how the links are (telling.py)."""
 
 from posix import chdir, pipe, read, set_blocking, umask
 from select import EPOLLIN, epoll
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 else:
     from _signal import SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal
 
-LATE_S = 0.25  # half of the least down=
-PUBLISH_S = 15.0  # so old what `status` shows may be
+LATE_S = 0.25  # half of the smallest down=
+PUBLISH_S = 15.0  # how old the figures in `status` may be
 
 
 def run() -> int:
-    """Runs until a signal says otherwise: SIGTERM ends it, and its verdicts with it; SIGINT leaves them to the next
-    monitor; SIGHUP has it look at once. The exit status."""
+    """Runs the monitor until a signal ends it, and returns the exit status. SIGTERM ends it and its verdicts; SIGINT
+    leaves its verdicts to the next monitor; SIGHUP makes it look at once."""
     umask(0o077)
     store = Store()
     try:
         store.prepare()
         claim(store)
-        chdir(store.path)  # by which the clients' hook knows this process
+        chdir(store.path)  # the clients' hook knows the monitor by its working directory
         monitor = Monitor(store)
     except BlockingIOError:
         return _fail("another monitor is running")
@@ -50,7 +50,7 @@ def run() -> int:
 
 
 class Monitor:
-    """The loop: waits for whatever comes first, and has it seen to."""
+    """The loop: it waits for whatever comes first, and calls the room that deals with it."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -64,7 +64,7 @@ class Monitor:
         self.signals: set[int] = set()
         for number in SIGTERM, SIGINT, SIGHUP:
             signal(number, lambda number, _: self.signals.add(number))
-        self.hears: dict[int, Callable[[float], None]] = {  # by descriptor, in this order
+        self.hears: dict[int, Callable[[float], None]] = {  # descriptor → what reads it; they are called in this order
             self.wakeup: self.obey,
             self.looking.changes.socket.fileno(): lambda moment_s: self.looking.hear_changes(
                 moment_s, self.checking.indexes()),
@@ -83,7 +83,7 @@ class Monitor:
         self.ready = False  # systemd has been told so
 
     def loop(self) -> int:
-        """Until the end; the exit status."""
+        """Runs until the end, and returns the exit status."""
         while not self.signals & {SIGTERM, SIGINT}:
             self.turn()
             if self.looking.locked_out:
@@ -94,7 +94,7 @@ class Monitor:
         return 0
 
     def resign(self) -> None:
-        """Nobody is there any more to say when a dead link works again, so all links are as good as any."""
+        """Takes the verdicts back: nobody will be there to say when a dead link works again, so every link counts."""
         try:
             self.store.unwatch()
             silence(self.store)
@@ -104,7 +104,7 @@ class Monitor:
             log(f"the monitor ends, and a dead link may be left out: {error}; `dhcp-lb apply` brings it back")
 
     def turn(self) -> None:
-        """Waits for something, and does what it asks for."""
+        """Waits for something, and deals with it."""
         due_s = self.due_s()
         planned_s = max(due_s, self.turn_s)
         ready = {descriptor for descriptor, _ in self.poll.poll(max(0.0, due_s - now_s()))}
@@ -127,14 +127,14 @@ class Monitor:
             systemd.notify("WATCHDOG=1")
 
     def due_s(self) -> float:
-        """When something is to be done although nothing has come."""
+        """When the next turn is due, even if nothing comes (CLOCK_BOOTTIME)."""
         alive_s = self.told_alive_s + self.alive_s if self.alive_s else NEVER
         return min(self.looking.due_s(), self.checking.due_s(), self.publish_s, alive_s)
 
     # What comes
 
     def obey(self, moment_s: float) -> None:
-        """Signals."""
+        """Reads signals."""
         read(self.wakeup, 4096)
         if SIGHUP in self.signals:
             self.signals.remove(SIGHUP)
@@ -143,12 +143,12 @@ class Monitor:
             self.ready = False
 
     def hear_answers(self, moment_s: float) -> None:
-        """Answers to probes."""
+        """Reads answers to probes."""
         if self.checking.hear(moment_s):
             self.publish_s = min(self.publish_s, moment_s + 1)
 
     def hear_routers(self, moment_s: float) -> None:
-        """Advertisements, which name other servers to ask."""
+        """Reads advertisements, which may name new servers to ask."""
         self.checking.hear_routers(moment_s, self.looking.indexes())
         if self.looking.sights:
             self.take()
@@ -156,8 +156,8 @@ class Monitor:
     # What follows
 
     def awake(self, moment_s: float, late_s: float) -> None:
-        """Sees whether this process stood still, or the machine slept. What was known before still is: the look that
-        is due must find it in the store."""
+        """Deals with a turn that comes late because this process stood still, or the machine slept. What was known
+        before still is, and the look that is due must find it in the store."""
         if late_s >= LATE_S:
             self.looking.asleep(late_s)
             if late_s > PUBLISH_S:
@@ -165,13 +165,13 @@ class Monitor:
             self.checking.doubt(late_s)
 
     def conclude(self, moment_s: float) -> None:
-        """What is news of the links is in the store when the next look begins, which is due."""
+        """Draws conclusions. If there is news, it goes into the store, and a look is due."""
         if self.checking.conclude(moment_s):
             self.publish(moment_s)
             self.looking.at(moment_s)
 
     def publish(self, moment_s: float) -> None:
-        """Puts into the store what is known of the links, as valid as the last look was good."""
+        """Writes into the store what is known of the links, with the time of the last look that found all in order."""
         try:
             if self.looking.good_s and self.checking.publish(self.looking.good_s):
                 self.looking.at(moment_s)
@@ -179,7 +179,7 @@ class Monitor:
             self.telling.complain(f"{error.filename}: {error.strerror}: the monitor's findings are not kept")
 
     def look(self, moment_s: float) -> None:
-        """Looks, and has those know it who wait for it."""
+        """Looks, and tells those who wait for it: the log, `status --brief`, the metrics and systemd."""
         counts = self.looking.counts
         failure = self.looking.look(moment_s)
         if failure is None:
@@ -193,7 +193,7 @@ class Monitor:
         systemd.notify(f"STATUS={self.telling.summary(self.looking, self.checking)}")
 
     def take(self) -> None:
-        """What was seen of the links is for the checking, and for those who are told of transitions."""
+        """Hands what the look has seen to the checking, and to those who are told of transitions."""
         moment_s = now_s()
         if self.checking.take(self.looking.sights, moment_s):
             if self.looking.sights:

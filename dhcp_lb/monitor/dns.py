@@ -1,4 +1,4 @@
-"""Pure: questions to a name server, and what is taken for its answer (RFC 1035, 4)."""
+"""Pure: questions to a name server, and which messages count as its answer (RFC 1035, 4)."""
 
 from ..address import IPV4, IPV6
 from ..record import NamedTuple
@@ -29,22 +29,23 @@ class Reply(NamedTuple):
 
     code: int  # RCODE
     addresses: tuple[str, ...] = ()  # of the family that was asked for
-    keep_s: int = 0  # the shortest time of those
+    keep_s: int = 0  # the shortest lifetime of these addresses
 
 
 def question(name: str, kind: int) -> bytes:
-    """What is asked; a name of "" is the root's."""
+    """The question section for a name and a record type (A, NS, AAAA). The name "" is the root."""
     labels = [label.encode() for label in name.split(".")] if name else []
     return b"".join([bytes([len(label)]) + label for label in labels]) + bytes([0, 0, kind, 0, IN])
 
 
 def query(number: int, asked: bytes) -> bytes:
-    """The message that asks it; `number` is of 16 bits."""
+    """The message with the question `asked`. `number` has 16 bits."""
     return HEADER.pack(number, RD, 1, 0, 0, 0) + asked
 
 
 def reply(data: bytes, number: int, asked: bytes) -> Reply | None:
-    """What the message answers; None if it is no answer to this question. Some servers say nothing but an error."""
+    """What the message answers; None if it is not an answer to this question. Some servers send nothing but a header
+    with an error."""
     try:
         found, flags, questions, answers, _, _ = HEADER.unpack_from(data)
         code = flags & RCODE
@@ -58,7 +59,8 @@ def reply(data: bytes, number: int, asked: bytes) -> Reply | None:
 
 
 def _addresses(data: bytes, start: int, count: int, asked: int) -> tuple[tuple[str, ...], int]:
-    """Those among the next records that have this type, as far as they make sense."""
+    """The addresses in the next `count` records that have the type `asked`, up to the first malformed record; and
+    their shortest lifetime."""
     if asked not in LENGTHS:
         return (), 0
     family, size = LENGTHS[asked]
@@ -75,7 +77,7 @@ def _addresses(data: bytes, start: int, count: int, asked: int) -> tuple[tuple[s
                 keep_s = min(keep_s, seconds)
             start += length
     except (IndexError, struct_error):
-        pass  # cut off: what was whole counts
+        pass  # the message is cut off: the complete records count
     return tuple(found), keep_s if found else 0
 
 

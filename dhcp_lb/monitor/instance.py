@@ -1,4 +1,4 @@
-"""There is one monitor, and others can tell it that the configuration is another."""
+"""Makes sure that there is only one monitor, and tells it that the configuration may have changed."""
 
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from posix import O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, close, ftruncate, getpid, kill, open, read, write
@@ -13,7 +13,7 @@ else:
 
 
 def claim(store: Store) -> None:
-    """This process is the monitor until it ends; BlockingIOError if there is one already."""
+    """Makes this process the monitor until it ends. BlockingIOError if there is one already."""
     descriptor = open(_path(store), O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600)
     flock(descriptor, LOCK_EX | LOCK_NB)
     ftruncate(descriptor, 0)
@@ -21,13 +21,13 @@ def claim(store: Store) -> None:
 
 
 def nudge(store: Store) -> None:
-    """Has the monitor, if there is one, read the configuration again."""
+    """Makes the monitor read the configuration again, if there is one."""
     try:
         descriptor = open(_path(store), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     except OSError:
         return
     try:
-        flock(descriptor, LOCK_SH | LOCK_NB)  # nobody holds it: what is in the file is of one that has ended
+        flock(descriptor, LOCK_SH | LOCK_NB)  # if that works, the file is that of a monitor that has ended
     except BlockingIOError:
         pid = read(descriptor, 20).strip()
         if pid.isdigit():

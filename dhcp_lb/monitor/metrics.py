@@ -1,4 +1,4 @@
-"""A text file for prometheus-node-exporter, rewritten every quarter of a minute and at each change."""
+"""A text file for prometheus-node-exporter. It is written again every 15 seconds and at each change."""
 
 from posix import F_OK, access
 
@@ -10,12 +10,12 @@ from ..store import replace
 from .health import UP, verdict
 from .side import Side
 
-DIRECTORY = METRICS_DIRECTORIES[0]  # of Debian's package: it reads each *.prom there
+DIRECTORY = METRICS_DIRECTORIES[0]  # Debian's package reads each *.prom there
 FILE = f"{DIRECTORY}/dhcp-lb.prom"
 
 
 class Measured(NamedTuple):
-    """What is told of a link."""
+    """The values of one link."""
 
     interface: str
     table: int
@@ -26,12 +26,12 @@ class Measured(NamedTuple):
     state: str
     carrier: bool
     works: bool  # its provider answers, as far as anybody knows
-    share: float  # of the new connections, as they should be dealt out
-    changes: int  # of the state, since the monitor has begun
-    asked: int  # probes
-    answered: int
-    took_s: float  # for the last answer; negative = there is none
-    lost: float  # of the last probes, 0 to 1
+    share: float  # of the new connections, 0 to 1, as they should be shared
+    changes: int  # of the state, since the monitor began
+    asked: int  # probes sent
+    answered: int  # probes answered
+    took_s: float  # how long the last answer took; negative = there is none
+    lost: float  # share of the last probes that nobody has answered, 0 to 1
 
 
 TYPE_CHECKING = False
@@ -58,12 +58,13 @@ FAMILIES: "tuple[tuple[str, str, str, Callable[[Measured], float | str]], ...]" 
 
 OF_IPV6 = ("link_up", "link_healthy", "link_share_ratio", "link_state_changes_total", "probes_total", "answers_total",
            "probe_rtt_seconds", "probe_loss_ratio")
-"""Those that may be others in IPv6 than in IPv4. There they have `ipv6_` before their names, and are of the links that
-have any."""
+"""The metrics that may differ in IPv6. There, they have `ipv6_` before their names, for the links that have any
+IPv6."""
 
 
 def shares(uplinks: tuple[Uplink, ...], carriers: dict[str, bool]) -> dict[str, float]:
-    """Interface → its part of the new connections. Those of the lowest tier that has a carrier share them."""
+    """Interface → its share of the new connections, 0 to 1. The links of the lowest tier with a carrier share them.
+    `carriers`: interface → whether it has one."""
     ready = [uplink.link for uplink in uplinks if uplink.balanced and carriers.get(uplink.link.interface)]
     tier = min([link.tier for link in ready], default=0)
     weights = {link.interface: link.weight for link in ready if link.tier == tier}
@@ -71,7 +72,7 @@ def shares(uplinks: tuple[Uplink, ...], carriers: dict[str, bool]) -> dict[str, 
 
 
 def measured(side: Side, carriers: dict[str, bool]) -> list[Measured]:
-    """What is told of the links of a family."""
+    """The values of the links in a family. `carriers`: interface → whether it has one."""
     parts = shares(side.uplinks, carriers)
     links = []
     for uplink in side.uplinks:
@@ -85,21 +86,23 @@ def measured(side: Side, carriers: dict[str, bool]) -> list[Measured]:
 
 
 def path(setting: str) -> str:
-    """Where the file is to be; "" = nowhere. `setting` is that of the configuration, "" if there is none."""
+    """The path of the file; "" = no file. `setting`: the value of `metrics` in the configuration, "" if it has
+    none."""
     if setting == NONE_AT_ALL or not setting and not access(DIRECTORY, F_OK):
         return ""
     return setting or FILE
 
 
 def write(file: str, content: str) -> None:
-    """A reader meanwhile has the old one or the new one. The exporter reads no file of the name beside it."""
+    """Writes the file. A reader sees the old or the new one, and the exporter does not read the temporary file.
+    OSError if that fails."""
     replace(file, content.encode(), f"{file}.new", 0o644)
 
 
 def text(version: str, links: list[Measured], states: tuple[str, ...], in_order: bool, looked_s: float,
          six: list[Measured]) -> str:
-    """The file: see metric_file(5) of the exporter. `looked_s` is the time of the last look, since 1970. `six`: the
-    links in IPv6."""
+    """The text of the file, in Prometheus' text format. `looked_s`: the time of the last look, in seconds since 1970.
+    `six`: the links in IPv6."""
     lines = _of_links("", "", links, states)
     if six:
         lines += _of_links("ipv6_", " In IPv6.", six, states, OF_IPV6)
@@ -115,7 +118,8 @@ def text(version: str, links: list[Measured], states: tuple[str, ...], in_order:
 
 def _of_links(prefix: str, where: str, links: list[Measured], states: tuple[str, ...],
               names: tuple[str, ...] = ()) -> list[str]:
-    """Those of one family, with its prefix and its words; of these names, if there are any."""
+    """The lines of one family. `prefix` comes before the names of the metrics, and `where` after their help. `names`:
+    the metrics that the family has; () = all."""
     lines = []
     for name, kind, words, value in FAMILIES:
         if not names or name in names:

@@ -1,5 +1,5 @@
-"""Whether a gateway answers the kernel's own ARP, or neighbour discovery: no packet is ours, so none can have a wrong
-sender."""
+"""Whether a gateway answers the kernel's own ARP or neighbour discovery. The packets are the kernel's, so they cannot
+have a wrong sender."""
 
 from _socket import SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, socket
 from errno import EOPNOTSUPP
@@ -22,12 +22,13 @@ NDA_DST = 1
 NTF_USE = 0x01
 NUD_REACHABLE, NUD_PROBE, NUD_NOARP, NUD_PERMANENT = 0x02, 0x10, 0x40, 0x80  # linux/neighbour.h
 NEIGHBOUR = Struct("=B3xiHBB")  # struct ndmsg: family, interface, state, flags, type
-STATE = 16 + 8  # where it is in a message
-BYTES = {IPV4.number: 4, IPV6.number: 16}  # of an address; a bridge's entries have another family
+STATE = 16 + 8  # the place of the state in a message
+BYTES = {IPV4.number: 4, IPV6.number: 16}  # length of an address; a bridge's entries have another family
 
 
 class Neighbours:
-    """Asks, and hears. `socket` is ready when a neighbour has answered its kernel's question, whoever put it."""
+    """Makes the kernel ask, and hears of answers. `socket` is ready when a neighbour has answered the kernel, whoever
+    caused the question."""
 
     def __init__(self) -> None:
         self.asker = Netlink(NETLINK_ROUTE)
@@ -39,8 +40,8 @@ class Neighbours:
         self.socket.bind((0, RTMGRP_NEIGH))
 
     def ask(self, ifindex: int, gateway: str) -> int:
-        """Has the kernel ask; an errno, 0 = it does. One that never asks for this neighbour is EOPNOTSUPP: the device
-        has no ARP, or an administrator has written the entry down, which must stay."""
+        """Makes the kernel ask. Returns 0, or the errno of a refusal. EOPNOTSUPP: the kernel never asks for this
+        neighbour, because the device has no ARP, or an administrator has set the entry, which must stay."""
         family = FAMILIES[address.family(gateway)]
         to = attribute(NDA_DST, family.packed(gateway))
         try:
@@ -50,7 +51,7 @@ class Neighbours:
             self.asker.ask(RTM_NEWNEIGH, NLM_F_ACK, NEIGHBOUR.pack(family.number, ifindex, NUD_PROBE, 0, 0) + to)
             return 0
         except OSError:
-            pass  # it does not know the neighbour's hardware address, so that it cannot ask whether it still holds
+            pass  # the kernel does not know the neighbour's hardware address, which it could confirm
         try:
             self.asker.ask(RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE,
                            NEIGHBOUR.pack(family.number, ifindex, 0, NTF_USE, 0) + to)
@@ -59,12 +60,12 @@ class Neighbours:
             return error.errno or EOPNOTSUPP
 
     def heard(self) -> list[tuple[int, str]]:
-        """Interface index and address of those who have answered."""
+        """Interface index and address of each neighbour that has answered."""
         found: list[tuple[int, str]] = []
         while True:
             try:
                 data = self.socket.recv(RECEIVE)
-            except OSError:  # nothing more, or more than there was room for: it is asked again
+            except OSError:  # nothing more; or some were lost for want of room, and the next probe asks again
                 return found
             for kind, _, _, body in messages(data):
                 if kind == RTM_NEWNEIGH and len(body) >= NEIGHBOUR.size:
@@ -74,6 +75,6 @@ class Neighbours:
                         found.append((ifindex, FAMILIES[family].text(to)))
 
     def close(self) -> None:
-        """Ends it."""
+        """Closes the sockets."""
         self.asker.socket.close()
         self.socket.close()

@@ -1,4 +1,4 @@
-"""Pure: what was and what is → what the log and the scripts in notify.d are told."""
+"""Pure: how the links were and how they are → the notices for the log and for the scripts in notify.d."""
 
 from ..model import ON_DEVICE
 from ..record import NamedTuple
@@ -7,7 +7,7 @@ from ..routing import NO_ADDRESS, NO_LEASE, UP, Uplink
 LINK_UP, LINK_DOWN, ADDRESS, TIER, ALL_DOWN = "link-up", "link-down", "address", "tier", "all-down"
 PREFIX = "prefix"  # of IPv6
 WORKS = UP, NO_ADDRESS  # in IPv6: a link without an address of its own carries the LAN's
-BEGIN = "begin"  # for the log alone: how the links are as the monitor begins
+BEGIN = "begin"  # for the log alone: how the links are when the monitor begins
 NOT_CONFIGURED = "not configured"  # the state of a link that has just come or gone
 MESSAGE_IDS = {  # of the entries in systemd's journal
     LINK_UP: "79a44dc46eb34e40956ac433a61dca66", LINK_DOWN: "f03c1ab250d0455cbda11fc181450aa6",
@@ -17,7 +17,7 @@ MESSAGE_IDS = {  # of the entries in systemd's journal
 
 
 class Standing(NamedTuple):
-    """What of a link is told when it changes."""
+    """The facts of a link that notices are about, in IPv4."""
 
     state: str
     reason: str
@@ -28,23 +28,23 @@ class Standing(NamedTuple):
 
 
 class Standing6(NamedTuple):
-    """The same of its IPv6."""
+    """The facts of a link that notices are about, in IPv6."""
 
     state: str
     reason: str
-    prefixes: tuple[str, ...]  # delegated by it, or named by prefix6=
+    prefixes: tuple[str, ...]  # delegated by its provider, or named by prefix6=
     table: int
     tier: int
 
 
 def standings6(uplinks: tuple[Uplink, ...]) -> dict[str, Standing6]:
-    """By interface."""
+    """Interface → the facts of its link in IPv6."""
     return {link.interface: Standing6(state, reason, lease.prefixes, link.table, link.tier)
             for link, lease, _, state, reason, *_ in uplinks}
 
 
 def standings(uplinks: tuple[Uplink, ...]) -> dict[str, Standing]:
-    """By interface."""
+    """Interface → the facts of its link in IPv4."""
     found = {}
     for link, lease, _, state, reason, *_ in uplinks:
         gateway = "" if lease.gateway == ON_DEVICE else lease.gateway
@@ -53,8 +53,8 @@ def standings(uplinks: tuple[Uplink, ...]) -> dict[str, Standing]:
 
 
 def notices(before: dict[str, Standing], now: dict[str, Standing]) -> list[dict[str, str]]:
-    """One notice for each transition, with the variables of a script without their prefix DHCP_LB_. A link that comes
-    into the configuration, or leaves it, is told of if it works, or did."""
+    """One notice for each transition: the variables of a script, without their prefix DHCP_LB_. A link that is added
+    to the configuration has a notice if it works, and a removed one if it did."""
     found: list[dict[str, str]] = []
     for name in sorted({*before, *now}):
         was, is_now = before.get(name), now.get(name)
@@ -72,8 +72,8 @@ def notices(before: dict[str, Standing], now: dict[str, Standing]) -> list[dict[
 
 
 def notices6(before: dict[str, Standing6], now: dict[str, Standing6]) -> list[dict[str, str]]:
-    """One notice for each link whose IPv6 works from now on, or does not, or which has other prefixes. PREFIXES6 are
-    those that the LAN may use, so of a dead link there are none."""
+    """One notice for each link whose IPv6 has begun or ceased to work, or whose prefixes have changed. PREFIXES6 are
+    those that the LAN may use, so a dead link has none."""
     found = []
     for name in sorted({*before, *now}):
         was, is_now = before.get(name), now.get(name)
@@ -93,8 +93,8 @@ def _usable(one: Standing6 | None) -> str:
 
 
 def beginning(now: dict[str, Standing], six: dict[str, Standing6]) -> dict[str, str]:
-    """What the log is told first: STATES has a line `INTERFACE STATE` for each link, STATES6 for each that has any
-    IPv6."""
+    """The first notice, for the log: STATES has a line `INTERFACE STATE` for each link, STATES6 one for each link that
+    has any IPv6."""
     return {"EVENT": BEGIN, "STATES": "\n".join([f"{name} {one.state}" for name, one in sorted(now.items())]),
             "STATES6": "\n".join([f"{name} {one.state}" for name, one in sorted(six.items())])}
 
@@ -121,7 +121,7 @@ def words(notice: dict[str, str]) -> str:
 
 
 def serving(links: dict[str, Standing]) -> int:
-    """The tier that serves; 0 if no link works."""
+    """The lowest tier with a link that works, which serves; 0 if no link works."""
     return min([one.tier for one in links.values() if one.state == UP], default=0)
 
 

@@ -1,7 +1,7 @@
-"""Telling the scripts in notify.d. The monitor hands its notices over and never waits: to a service of systemd's that
-runs outside of the monitor's sandbox, or, without systemd, to a process of its own.
+"""Runs the scripts in notify.d. The monitor hands its notices over and never waits: to a service of systemd's that
+runs outside of the monitor's sandbox, or, without systemd, to a new process.
 
-`run()` is that service and that process."""
+`run()` is the main function of that service and of that process."""
 
 import contextlib
 import fcntl
@@ -28,23 +28,26 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 
 def run() -> int:
-    """Tells the scripts what waits in the socket of systemd's, or on standard input. The exit status."""
+    """Runs the scripts for each notice that waits in systemd's socket or on standard input. Returns the exit
+    status."""
     descriptor = systemd.handed()
     if descriptor < 0:
         lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)  # after those that were started before
+        fcntl.flock(lock, fcntl.LOCK_EX)  # waits for the processes that were started before this one
     for line in _from_socket(descriptor) if descriptor >= 0 else sys.stdin.buffer:
         try:
             told = {f"DHCP_LB_{name}": value for name, value in decode(line).items()}
         except ValueError:
-            log("a notice that makes no sense is left out")
+            log("a notice for the scripts in notify.d is not in the form NAME=VALUE, and is left out")
         else:
             tell(told)
     return 0
 
 
 def tell(told: dict[str, str]) -> None:
-    """Runs the scripts, one after the other, with these variables and with the status as JSON on standard input."""
+    """Runs the scripts, one after the other, with these variables in the environment and the status as JSON on
+    standard input. A script that fails or takes more than TIMEOUT_S is logged; after it, its process group is
+    killed."""
     paths = list(scripts())
     if not paths:
         return
@@ -55,14 +58,14 @@ def tell(told: dict[str, str]) -> None:
             script = subprocess.Popen([path], env=environ, cwd="/", stdin=subprocess.PIPE, start_new_session=True,
                                       stdout=subprocess.DEVNULL)
         except OSError as error:
-            log(f"{path}: {error.strerror}")
+            log(f"{path} is not run: {error.strerror}")
             continue
         try:
             script.communicate(status, TIMEOUT_S)
             if script.returncode:
                 log(f"{path} ended with status {script.returncode} at {told.get('DHCP_LB_EVENT', '')}")
         except subprocess.TimeoutExpired:
-            log(f"{path} took more than {TIMEOUT_S:.0f} s and is ended")
+            log(f"{path} took more than {TIMEOUT_S:.0f} s at {told.get('DHCP_LB_EVENT', '')} and is killed")
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(script.pid, signal.SIGKILL)
@@ -70,7 +73,8 @@ def tell(told: dict[str, str]) -> None:
 
 
 def scripts() -> Iterator[Path]:
-    """Those that are to be run, by name. One that somebody else than root could have written is none."""
+    """The scripts that must run, in the order of their names. A script that another user than root could have written
+    is logged and left out."""
     found: dict[str, Path] = {}
     for directory in map(Path, DIRECTORIES):
         if directory.is_dir():
@@ -82,9 +86,9 @@ def scripts() -> Iterator[Path]:
             there = path.stat()
             safe = all([one.st_uid == 0 and not one.st_mode & 0o022 for one in (there, path.parent.stat())])
         except OSError:
-            continue  # it has gone, or leads nowhere
+            continue  # it has gone, or is a symbolic link to nothing
         if not stat.S_ISREG(there.st_mode) or not there.st_mode & 0o111:
-            continue  # /dev/null, for one of /usr/lib that is not wanted
+            continue  # for instance a link to /dev/null, which masks a script in /usr/lib
         if safe:
             yield path
         else:
@@ -92,7 +96,7 @@ def scripts() -> Iterator[Path]:
 
 
 def _from_socket(descriptor: int) -> Iterator[bytes]:
-    """All that waits there."""
+    """All datagrams that wait in the socket."""
     os.set_blocking(descriptor, False)
     while True:
         try:

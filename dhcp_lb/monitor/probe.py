@@ -1,9 +1,9 @@
-"""The sockets that probes leave by, and what is taken for an answer.
+"""The sockets that probes leave by, and what counts as an answer.
 
-Every packet names the device and the address that it leaves by. One raw socket and one of UDP for each family serve
-all links (IP_PKTINFO, ip(7); IPV6_PKTINFO, ipv6(7)); a TCP connection has a socket of its own. Those of IPv6 are there
-from the first probe on. An answer counts if it comes from whom was asked, by the link that was asked, to the address
-that asked, with what only that probe said."""
+Every packet names the device and the address that it leaves by. One raw socket and one UDP socket for each family
+serve all links (IP_PKTINFO, ip(7); IPV6_PKTINFO, ipv6(7)); a TCP connection has a socket of its own. The IPv6 sockets
+are opened for the first probe. An answer counts if it comes from the host that was asked, by the link that was asked,
+to the address that asked, and contains what only that probe has said."""
 
 from _socket import (AF_INET, IPPROTO_IPV6, SO_ERROR, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW, SOCK_STREAM,
                      SOL_SOCKET, socket)
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 SO_BINDTOIFINDEX = 62  # asm-generic/socket.h
 IPV6_V6ONLY = 26  # uapi/linux/in6.h
 
-KEEP_S = 10.0  # an answer that comes later is no answer
-MIN_NAME_S, MAX_NAME_S = 30, 3600  # for which a host's address is taken for known
-MAX_STREAMS = 8  # connections that are under way to one target by one link; the kernel repeats each one's SYN itself
+KEEP_S = 10.0  # an answer that comes later does not count
+MIN_NAME_S, MAX_NAME_S = 30, 3600  # bounds of the time for which a host's address counts as known
+MAX_STREAMS = 8  # connections that are being tried to one target by one link; the kernel repeats the SYN of each
 MAX_RECEIVED = 512  # packets in one go: a flood must not keep the probes from leaving
 
 NOT_ASKED = frozenset([EPERM, EACCES, EAGAIN, EBUSY, EMFILE, ENFILE, ENOBUFS, ENOMEM, EOPNOTSUPP])
-"""Nothing was asked, for a reason that is this machine's: a firewall of its own, say. Any other errno is silence, like
-ENETUNREACH: the link led nowhere."""
+"""Errnos for which nobody was asked, because of this machine: a firewall of its own, for instance. Every other errno,
+such as ENETUNREACH, counts as silence: the link led nowhere."""
 
 
 class Sent(NamedTuple):
@@ -46,7 +46,7 @@ class Sent(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came of a probe."""
+    """An answer to a probe."""
 
     interface: str
     family: int
@@ -63,31 +63,32 @@ class Stream:
 
 
 class Prober:
-    """All probes of all links. `fileno()` is ready when `answers()` may have some."""
+    """Sends the probes of all links, and receives the answers. `fileno()` is ready when `answers()` may have some.
+    Times are CLOCK_BOOTTIME."""
 
     def __init__(self) -> None:
         """PermissionError without CAP_NET_RAW."""
         self.poll = epoll()
         self.magic = urandom(4)
         self.icmp = {AF_INET: self._open_icmp(WIRES[AF_INET])}  # by family
-        self.udp: dict[int, list[tuple[socket, float]]] = {}  # by family, each since when; the last one sends
+        self.udp: dict[int, list[tuple[socket, float]]] = {}  # by family, with the time of opening; the last one sends
         self.neighbours: Neighbours | None = None
-        self.pings: dict[object, Sent] = {}  # by what the packet holds
+        self.pings: dict[object, Sent] = {}  # by the packet's content
         self.queries: dict[object, Sent] = {}  # by server and number
         self.gateways: dict[object, Sent] = {}  # by interface and address
         self.streams: dict[int, Stream] = {}  # by descriptor
-        self.identities: dict[tuple[str, int], bytes] = {}  # of the echoes by each way
-        # Way and host → address, and until when.
+        self.identities: dict[tuple[str, int], bytes] = {}  # way → the identity of its echo requests
+        # Way and host → the host's address, and until when it counts as known.
         self.names: dict[tuple[tuple[str, int], str], tuple[str, float]] = {}
         self.number = 0
         self.now_s = 0.0
 
     def fileno(self) -> int:
-        """To wait for."""
+        """The descriptor to wait for."""
         return self.poll.fileno()
 
     def close(self) -> None:
-        """Ends all of it."""
+        """Closes all sockets."""
         for stream in self.streams.values():
             stream.socket.close()
         for one in [*self.icmp.values(), *[one for several in self.udp.values() for one, _ in several]]:
@@ -97,7 +98,7 @@ class Prober:
         self.poll.close()
 
     def ask(self, way: Way, ask: Ask, now_s: float) -> int:
-        """Sends a probe; 0, or the errno for which it could not leave."""
+        """Sends a probe. Returns 0, or the errno that kept it from leaving."""
         sent = Sent(way, ask, now_s)
         try:
             if ask.kind == PING:
@@ -116,14 +117,14 @@ class Prober:
         return 0
 
     def renew(self, way: Way, now_s: float) -> None:
-        """From now on the link's probes look like others than before, so that an entry in a firewall or a router that
-        has gone stale does not keep them from being answered."""
+        """From now on the link's probes look different, so a stale entry in a firewall or a router does not keep them
+        from being answered."""
         self.identities.pop(way.key, None)
         if (sockets := self.udp.get(way.family)) and now_s - sockets[-1][1] >= KEEP_S:
             self._open_udp(way.family, now_s)
 
     def forget(self, interface: str, family: int) -> None:
-        """The link is another one now: what it was asked and told before does not count."""
+        """Forgets the probes by a link whose way has changed, and the addresses that its name servers gave."""
         key = interface, family
         self.identities.pop(key, None)
         for outstanding in self.pings, self.queries, self.gateways:
@@ -135,7 +136,7 @@ class Prober:
             del self.names[name]
 
     def answers(self, now_s: float) -> list[Answer]:
-        """What has been answered since the last time."""
+        """The answers since the last call."""
         found: list[Sent] = []
         self.now_s = now_s
         for descriptor, _ in self.poll.poll(0):
@@ -158,10 +159,11 @@ class Prober:
         return one
 
     def _open_icmp(self, wire: Wire) -> socket:
-        """A raw socket that lets through our own echoes' replies, and who says that nobody is at a port."""
+        """A raw socket with a filter. It receives the replies to our own echo requests, and errors that say that
+        nobody is at a port."""
         one = self._socket(wire, SOCK_RAW, wire.protocol)
         bpf.attach(one, [
-            # Where the message begins: behind the header of IP, which a socket of IPv6 does not show.
+            # X is the beginning of the message: behind the IP header, which an IPv6 socket does not show.
             (bpf.LOAD_IP_HEADER_LENGTH, 0, 0, 0) if wire.family == AF_INET else (bpf.LOAD_X, 0, 0, 0),
             (bpf.LOAD_BYTE_X, 0, 0, 0), (bpf.EQUAL, 0, 2, wire.reply),
             (bpf.LOAD_WORD_X, 0, 0, ICMP.size), (bpf.EQUAL, 4, 5, int.from_bytes(self.magic, "big")),
@@ -192,7 +194,7 @@ class Prober:
         family = sent.way.family
         sockets = self.udp.get(family)
         sender = sockets[-1][0] if sockets else self._open_udp(family, sent.at_s)
-        if family not in self.icmp:  # it hears that there is no name server
+        if family not in self.icmp:  # this socket hears the error if there is no name server
             self.icmp[family] = self._open_icmp(WIRES[family])
         number = int.from_bytes(urandom(2), "big")
         self.queries[server, number] = sent._replace(asked=asked, resolves=resolves)
@@ -206,8 +208,8 @@ class Prober:
         return self.neighbours.ask(sent.way.ifindex, sent.ask.address)
 
     def _by_name(self, sent: Sent) -> int:
-        """An HTTP target whose address the link's own name servers know. When the time of an address is over they are
-        asked again, and the address is used as long as they do not answer."""
+        """Probes an HTTP target that is a name. The link's own name servers are asked for its address. When the time
+        of that address is over, they are asked again; until they answer, the old address is used."""
         host, until_s = self.names.get((sent.way.key, sent.ask.name), ("", 0.0))
         if sent.at_s >= until_s:
             servers = usable(sent.way)
@@ -222,7 +224,7 @@ class Prober:
     def _connect(self, sent: Sent, host: str) -> None:
         way, ask = sent.way, sent.ask
         if sum([stream.sent[:2] == sent[:2] for stream in self.streams.values()]) >= MAX_STREAMS:
-            raise OSError(EBUSY, "as many are under way as may be")
+            raise OSError(EBUSY, "too many connections are being tried")
         connection = socket(way.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         try:
             connection.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, way.ifindex)
@@ -260,7 +262,7 @@ class Prober:
         for _ in range(MAX_RECEIVED):
             try:
                 data, messages, _, sender = receiver.recvmsg(RECEIVE, CONTROL_SPACE)
-            except OSError:  # nothing more; or an error of a packet that was sent, which is silence
+            except OSError:  # nothing more; or the error of a packet that was sent, which counts as silence
                 break
             for level, kind, value in messages:
                 if (level, kind) == (wire.level, wire.names):
@@ -284,8 +286,8 @@ class Prober:
         return None
 
     def _refused(self, wire: Wire, inner: bytes, sender: str, ifindex: int, local: str) -> Sent | None:
-        """The probe whose packet, or the begin of it, is `inner`: the server's machine answers, though nobody there is
-        a name server. That the path works is what a question for the root is for."""
+        """The probe whose packet an ICMP error quotes in `inner`: the server's machine has answered, although there is
+        no name server on it. A question for the root only asks whether the path works, and it does."""
         packet = udp(wire, inner)
         if not packet or len(packet[2]) < UDP.size + 2:
             return None
@@ -315,20 +317,20 @@ class Prober:
         return sent if known else None
 
     def _resolved(self, sent: Sent, reply: dns.Reply) -> None:
-        """An HTTP target's host has an address: the probe goes there."""
+        """Notes the address of an HTTP target's host, and sends the probe there."""
         for host in [host for host in reply.addresses if reachable(host)]:
             try:
                 name = sent.way.key, sent.ask.name
                 known = name in self.names
                 self.names[name] = host, self.now_s + min(max(reply.keep_s, MIN_NAME_S), MAX_NAME_S)
-                if not known:  # else it went to the address that was known
+                if not known:  # otherwise the probe has gone to the address that was known
                     self._connect(sent, host)
                 return
             except OSError:
                 pass
 
     def _progress(self, descriptor: int) -> list[Sent]:
-        """A connection has got on: it is there, or the answer to its request."""
+        """Deals with a connection that is established, or whose answer has come."""
         stream = self.streams[descriptor]
         try:
             if errno := stream.socket.getsockopt(SOL_SOCKET, SO_ERROR):
@@ -345,7 +347,7 @@ class Prober:
                 if data and len(stream.received) < len("HTTP/1.0 200"):
                     return []
                 works = _is_success(stream.received)
-        except OSError:  # refused, or reset: nobody who says that this link works
+        except OSError:  # refused or reset: that does not show that the link works
             works = False
         self._close(descriptor)
         return [stream.sent] if works else []
@@ -355,7 +357,7 @@ class Prober:
         self.streams.pop(descriptor).socket.close()
 
     def _expire(self, now_s: float) -> None:
-        """What is old is no more waited for. Each of these has the oldest first."""
+        """Forgets old probes. Each of these dicts has the oldest probe first."""
         for outstanding in self.pings, self.queries, self.gateways:
             old = []
             for key, sent in outstanding.items():
@@ -374,7 +376,7 @@ class Prober:
 
 
 def counts(errno: int) -> bool:
-    """Whether a probe for which `ask` returned this was one that could be answered."""
+    """Whether a probe for which `ask` has returned this errno counts as one that could be answered."""
     return errno not in NOT_ASKED
 
 
@@ -384,8 +386,8 @@ def _send(sender: socket, data: bytes, way: Way, to: str, port: int) -> None:
     if way.family == AF_INET:
         sender.sendmsg(*message)
         return
-    # A packet of IPv6 that has a source follows a route by another device, a VPN's say, whatever device it names,
-    # unless its socket is bound to that (net/ipv6/route.c, ip6_route_output_flags). It is so for this one packet.
+    # An IPv6 packet with a source follows a route by another device, such as a VPN's, whatever device it names, unless
+    # its socket is bound to the device (net/ipv6/route.c, ip6_route_output_flags). So it is bound for this one packet.
     sender.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, way.ifindex)
     try:
         sender.sendmsg(*message)
@@ -398,5 +400,5 @@ def _came_back(sent: Sent, asked: str, sender: str, ifindex: int, local: str) ->
 
 
 def _is_success(data: bytes) -> bool:
-    """Whether an HTTP answer begins like one of 200 to 299; a redirect is a portal's."""
+    """Whether an HTTP answer has a status of 200 to 299. A redirect does not count: it comes from a portal."""
     return data[:7] == b"HTTP/1." and data[8:10] == b" 2" and data[10:12].isdigit() and len(data) >= 12

@@ -1,4 +1,4 @@
-"""Pure: the links of one family, as far as one of them says something of the others."""
+"""Pure: the links of one family, and what one of them means for the others."""
 
 from ..address import IPV6
 from ..config import MAX_TIER
@@ -8,13 +8,13 @@ from . import health as machine
 from .health import UP, verdict
 from .watch import Watch, works
 
-MANY_UNANSWERED = 2  # of a link that serves: those that wait in their tiers are probed as often as it is
-FIRST_S = 2.0  # within which each link is asked for the first time
-SOLICITED_S = 1.0  # after which it is, in IPv6: a router says within half of that who its name servers are
+MANY_UNANSWERED = 2  # so many of a link that serves, and the links of the waiting tiers are probed as often
+FIRST_S = 2.0  # within this time, each link is asked for the first time
+SOLICITED_S = 1.0  # later in IPv6: a router names its name servers within half of this time
 
 
 class Side:
-    """What the monitor knows of a family."""
+    """What the monitor knows of the links in one family."""
 
     def __init__(self, family: int) -> None:
         self.family = family
@@ -23,40 +23,40 @@ class Side:
         self.watches: dict[str, Watch] = {}
         self.verdicts: dict[str, str] = {}
         self.published: set[str] = set()  # the links in the last publication
-        self.hurrying: set[str] = set()  # those that serve and are silent
-        self.hurry = False  # whether there were any
-        self.working: set[str] = set()  # those that new connections can go by
+        self.hurrying: set[str] = set()  # the links that serve and are silent
+        self.hurry = False  # whether there were any at the last conclusion
+        self.working: set[str] = set()  # the links that new connections can go by
         self.serving = 1  # the tier that serves
-        self.dark_s = 0.0  # when no link worked last
+        self.dark_s = 0.0  # the last moment at which no link worked
 
     def ask_s(self, watch: Watch) -> float:
-        """When this link is asked next."""
+        """When the next probe by this link is due."""
         standby = watch.link.tier > self.serving and not self.hurrying
         return machine.due_s(watch.health, watch.pace, len(watch.asks), standby)
 
     def plan(self, watch: Watch) -> None:
-        """Notes when this link is due."""
+        """Notes when this link must be asked or judged."""
         watch.due_s = min(self.ask_s(watch), machine.judged_s(watch.health, watch.pace)) if watch.probed else (
             machine.NEVER)
 
     def alone(self, watch: Watch, moment_s: float) -> bool:
-        """Whether no other link works; one that comes back soon after none worked is not held up, either."""
+        """Whether no other link works, or none did a moment ago. Such a link is up at its first answer."""
         return not self.working or moment_s - self.dark_s <= watch.link.down_s
 
     def forget(self, name: str) -> None:
-        """It is no link any more."""
+        """Forgets a link that is no longer configured."""
         del self.watches[name]
         self.verdicts.pop(name, None)
         self.working.discard(name)
         self.hurrying.discard(name)
 
     def survey(self) -> None:
-        """Sees anew which links work."""
+        """Works out again which links work, and which tier serves."""
         self.working = {name for name, watch in self.watches.items() if works(watch)}
         self.serving = self._serving_tier()
 
     def spread(self, moment_s: float) -> None:
-        """Has the links that nobody has been asked by yet asked soon, but not all at the same moment."""
+        """Plans the first probe of each new link: soon, but not of all links at the same moment."""
         for place, watch in enumerate(self.watches.values()):
             if not watch.health.asked_s and watch.probed:
                 first_s = min(watch.link.interval_s, FIRST_S) * place / len(self.watches)
@@ -64,8 +64,8 @@ class Side:
                 watch.health = watch.health._replace(asked_s=moment_s + first_s - self.ask_s(watch))
 
     def conclude(self, touched: set[Watch], moment_s: float) -> list[tuple[Watch, str, str]]:
-        """Those of the links of which something is known since the last conclusion whose verdict is another one, what
-        it was and what it is. Plans them, and all others if one of them says something of those."""
+        """The `touched` links whose verdict has changed, each with its earlier and its present verdict. Plans the next
+        probes of the touched links; of all links, if a verdict has changed or a silence has begun or ended."""
         others: list[tuple[Watch, str, str]] = []
         ours = [watch for watch in touched if self.watches.get(watch.link.interface) is watch]
         for watch in ours:
@@ -92,9 +92,9 @@ class Side:
         return sorted(others, key=lambda other: other[0].link.interface)
 
     def checked(self) -> dict[str, Checked]:
-        """What is said of the links by which anybody is asked."""
+        """Interface → what is known of its link, for the links by which anybody is asked."""
         return {name: watch.checked() for name, watch in self.watches.items() if watch.asks}
 
     def _serving_tier(self) -> int:
-        """The lowest one with a link that works."""
+        """The lowest tier with a link that works."""
         return min([self.watches[name].link.tier for name in self.working], default=MAX_TIER)

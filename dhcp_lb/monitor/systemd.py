@@ -1,5 +1,5 @@
-"""What systemd hands to a service, and what it wants to hear (sd_listen_fds(3), sd_notify(3)). Without systemd nobody
-hands or hears anything."""
+"""What systemd hands to a service, and what a service tells systemd (sd_listen_fds(3), sd_notify(3)). Without systemd,
+these functions do nothing."""
 
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket
 from posix import environ, getpid
@@ -14,14 +14,14 @@ def handed() -> int:
 
 
 def watchdog_s() -> float:
-    """How often systemd wants to hear WATCHDOG=1 at least; 0 = it does not wait for it."""
+    """The time in seconds within which systemd expects the next WATCHDOG=1; 0 = it expects none."""
     text = environ.get(b"WATCHDOG_USEC", b"")
     return int(text) / 1e6 if text.isdigit() else 0.0
 
 
 def notify(state: str) -> bool:
-    """Tells the service manager, if there is one that listens: lines of `NAME=VALUE`. False: it has not read yet what
-    it was told before, and there is no room for more."""
+    """Sends lines `NAME=VALUE` to the service manager, if there is one. False: it has not read the earlier ones, and
+    there is no room for more."""
     path = environ.get(b"NOTIFY_SOCKET", b"")
     if not path:
         return True
@@ -32,7 +32,7 @@ def notify(state: str) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        pass  # it does not listen any more
+        pass  # the service manager no longer listens
     finally:
         one.close()
     return True

@@ -1,5 +1,4 @@
-"""How the links are, for all who do not ask the monitor itself: the log and the scripts in notify.d, `status --brief`,
-the metrics, systemctl."""
+"""Tells others how the links are: the log, the scripts in notify.d, `status --brief`, the metrics, and systemctl."""
 
 from time import time
 
@@ -18,7 +17,7 @@ from .notices import Standing, Standing6, beginning, notices, notices6, standing
 
 
 class Telling:
-    """Tells others how the links are; what is news, and what is wrong, once."""
+    """Tells others how the links are. Transitions and failures are told once."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -28,7 +27,7 @@ class Telling:
         self.failure = ""  # what went wrong; "" = nothing
 
     def complain(self, words: str) -> bool:
-        """Tells what went wrong, once; "" = nothing does any more. Whether that is news."""
+        """Logs once what went wrong; "" = nothing is wrong any more. Whether that is news."""
         news = words != self.failure
         for line in words.split("\n") if words and news else ():
             log(line)
@@ -36,14 +35,14 @@ class Telling:
         return news
 
     def transitions(self, four: tuple[Uplink, ...], six: tuple[Uplink, ...]) -> None:
-        """Tells the log and the scripts of each transition; the first time, the log how the links are."""
+        """Tells the log and the scripts of each transition. The first time, it tells the log how the links are."""
         before, before6 = self.standings, self.standings6
         self.standings, self.standings6 = standings(four), standings6(six)
         self.handover([*notices(before, self.standings), *notices6(before6, self.standings6)] if before is not None
                       else [beginning(self.standings, self.standings6)])
 
     def announce(self, looking: Looking, checking: Checking) -> None:
-        """Has `status --brief` know of other users."""
+        """Writes the file from which `status --brief` answers users other than root."""
         found = MISTAKES
         if not looking.mistaken:
             four, six = checking.uplinks()
@@ -52,10 +51,10 @@ class Telling:
         try:
             announce(self.store, found, int(now_s()))
         except OSError as error:
-            self.complain(f"{error.filename}: {error.strerror}: nobody but root sees how the links are")
+            self.complain(f"{error.filename}: {error.strerror}: `status --brief` knows nothing for users but root")
 
     def expose(self, looking: Looking, checking: Checking) -> None:
-        """Writes the metrics, if somebody reads them."""
+        """Writes the metrics, if the configuration wants them or the exporter is installed."""
         if not (file := metrics.path(looking.config.settings.metrics)):
             return
         carriers = {name: one.carrier for sight in looking.sights[:1] for name, one in sight.interfaces.items()}
@@ -64,10 +63,10 @@ class Telling:
         try:
             metrics.write(file, metrics.text(VERSION, four, STATES, in_order, good_s, six))
         except OSError as error:
-            self.complain(f"{error.filename}: {error.strerror}: there are no metrics")
+            self.complain(f"{error.filename}: {error.strerror}: the metrics are not written")
 
     def summary(self, looking: Looking, checking: Checking) -> str:
-        """What systemctl shows."""
+        """The line that `systemctl status` shows."""
         if self.failure:
             return self.failure.replace("\n", "; ")
         four = checking.sides[IPV4.number].watches

@@ -8,30 +8,30 @@ from .asks import ROOT, Ask, Way, asks
 from .health import ANSWERING, DEAD, NEVER, RETURNING, UP, Health, Pace, asking, carrier_lost, undecided, verdict
 
 BY_DEFAULT = (Target(LEASE),)
-PAUSE_S = 5.0  # for which TCP waits for a cable
-WINDOW_S = 60.0  # losses are counted over the last one or two of these
+PAUSE_S = 5.0  # how long TCP waits for a cable
+WINDOW_S = 60.0  # losses are counted over the last one or two windows of this length
 
 
 class Watch:
-    """A link, and the probes by it."""
+    """One link in one family, and the probes by it."""
 
     def __init__(self, link: Link, family: int = IPV4.number) -> None:
         self.link, self.family = link, family
         self.pace = _pace(link)
-        self.way: Way | None = None  # None: no packet can be sent by it, or none is to be
+        self.way: Way | None = None  # None: no probe can leave by this link, or none may
         self.asks: tuple[Ask, ...] = ()
         self.health = Health()
         self.carrier = False
         self.lost_s = 0.0  # when the carrier went; 0 = it is there
-        self.gone = False  # it went so long ago that no connection is to wait for it
-        self.serves = False  # new connections are to go there, if its provider works
-        self.took_s = -1.0
-        self.asked = self.answered = 0  # probes, since the monitor has begun
+        self.gone = False  # the carrier went so long ago that no connection waits for it any longer
+        self.serves = False  # new connections go by this link, if its provider works
+        self.took_s = -1.0  # how long the last answer took; negative = there is none
+        self.asked = self.answered = 0  # probes, since the monitor began
         self.state = ""  # of the link, as routing.py has it
-        self.changes = -1  # of that; the first one is none
-        self.windows = [(0.0, 0, 0)]  # when it began, probes sent, probes answered: this one, and the one before
-        self.told: set[tuple[Ask, int]] = set()  # who could not be asked, and the errno: it is in the log
-        self.due_s = NEVER  # when it is to be asked, or judged
+        self.changes = -1  # of the state; the first one does not count
+        self.windows = [(0.0, 0, 0)]  # begin, probes sent, probes answered: of this window and the one before
+        self.told: set[tuple[Ask, int]] = set()  # who could not be asked, and the errno, as the log says
+        self.due_s = NEVER  # when the link must be asked or judged
 
     @property
     def probed(self) -> bool:
@@ -39,8 +39,8 @@ class Watch:
         return self.carrier and bool(self.way and self.asks)
 
     def stands(self, uplink: Uplink, interface: Interface | None, servers: tuple[str, ...]) -> bool:
-        """Takes what was seen of the link, and the name servers of its provider. True: it is another link than before,
-        and what was asked does not count."""
+        """Takes over what a look has seen of the link, and the name servers of its provider. True: the link's way has
+        changed, so earlier probes do not count."""
         routed = uplink.state in ROUTED
         lease, before = uplink.lease, self.way
         self.link, self.pace = uplink.link, _pace(uplink.link)
@@ -60,11 +60,11 @@ class Watch:
             self.asks = who
             self.health = asking(self.health, who)
         if routed and not (who and self.way):
-            self.health = Health()  # nobody is asked any more, so nobody can say that it works again
+            self.health = Health()  # nobody is asked any more, so nobody could say that the link works again
         return another
 
     def carries(self, now_s: float) -> bool:
-        """Notes since when there is no carrier. True: it is back after a pause that was over."""
+        """Notes since when there is no carrier. True: the carrier is back after the pause had ended."""
         if not self.carrier:
             self.lost_s = self.lost_s or now_s
             return False
@@ -72,11 +72,11 @@ class Watch:
         return back
 
     def pause_ends_s(self) -> float:
-        """When its connections are not to wait any longer; NEVER if they do not wait."""
+        """When its connections stop waiting; NEVER if they do not wait."""
         return self.lost_s + PAUSE_S if self.lost_s and not self.gone else NEVER
 
     def adopt(self, checked: Checked) -> None:
-        """Takes over what a monitor before this one has found out of this link, if it is still the same one."""
+        """Takes over what the monitor before this one has found out, if the link still has the same address."""
         if not self.way or checked.source != self.way.source or not self.asks:
             return
         reach = checked.hold.reach if checked.hold else ""
@@ -86,7 +86,7 @@ class Watch:
         self.took_s = checked.took_ms / 1000
 
     def count(self, now_s: float, sent: int, answered: int) -> None:
-        """Keeps how many probes were sent, and answered."""
+        """Counts probes that were sent, and probes that were answered."""
         self.asked += sent
         self.answered += answered
         began_s, asked, replied = self.windows[0]
@@ -96,13 +96,14 @@ class Watch:
             self.windows[0] = (began_s, asked + sent, replied + answered)
 
     def lost(self) -> int:
-        """Of a hundred probes. The last one may still be answered."""
+        """The percentage of the last probes that nobody has answered. A probe that may still be answered does not
+        count."""
         asked = sum([window[1] for window in self.windows]) - (self.health.unanswered > 0)
         replied = sum([window[2] for window in self.windows])
         return max(0, 100 * (asked - replied) // asked) if asked > 0 else 0
 
     def checked(self) -> Checked:
-        """What is said of the link."""
+        """What is known of the link, for the store."""
         hold, said = None, verdict(self.health)
         whom = by(self.asks, self.way) if self.way else ""
         if said in (DEAD, ANSWERING):
@@ -123,7 +124,7 @@ def _pace(link: Link) -> Pace:
 
 
 def by(whom: tuple[Ask, ...], way: Way) -> str:
-    """Those who are asked, in words."""
+    """Those who are asked, in words; each once."""
     words: list[str] = []
     for ask in whom:
         if ask.kind == GATEWAY or ask.kind == DNS and ask.address == way.gateway:

@@ -1,4 +1,4 @@
-"""Pure: what differs between IPv4 and IPv6 in a probe's packet, and in what comes back.
+"""Pure: what differs between IPv4 and IPv6 in the packet of a probe and in its answer.
 
 Numbers are from uapi/linux: in.h, in6.h, icmp.h, icmpv6.h."""
 
@@ -17,28 +17,28 @@ else:
     from _struct import Struct
 
 IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO = 8, 49, 50
-PKTINFO = Struct("=i4s4s")  # struct in_pktinfo: interface, the address of ours, that in the packet
-PKTINFO6 = Struct("=16si")  # struct in6_pktinfo: the address of ours, interface
+PKTINFO = Struct("=i4s4s")  # struct in_pktinfo: interface, this machine's address, the header's destination
+PKTINFO6 = Struct("=16si")  # struct in6_pktinfo: this machine's address, interface
 ICMP = Struct("!BBHHH")  # type, code, checksum, identity, number
 UDP = Struct("!HHHH")
 RECEIVE, CONTROL_SPACE = 2048, 256  # bytes of a packet, and of the control messages beside it
-HEADER, HEADER6 = 20, 40  # bytes of a header of IP, at least
-SOURCE, DESTINATION, PROTOCOL = 12, 16, 9  # where they are in it
+HEADER, HEADER6 = 20, 40  # the smallest length of an IP header, in bytes
+SOURCE, DESTINATION, PROTOCOL = 12, 16, 9  # their places in the header
 SOURCE6, DESTINATION6, PROTOCOL6 = 8, 24, 6
 
 
 class Wire(NamedTuple):
-    """A family, as far as it is numbers."""
+    """The numbers of a family."""
 
     family: int
     protocol: int  # of its ICMP
     level: int  # of its socket options
-    tells: int  # the option by which the device and the address of each packet are told
-    names: int  # the kind of a control message that has both
-    echo: int  # types, RFC 792 and RFC 4443
+    tells: int  # the socket option that asks for the device and the address of each packet
+    names: int  # the type of the control message that has both
+    echo: int  # ICMP types: RFC 792 and RFC 4443
     reply: int
     unreachable: int
-    no_port: int  # the code of that
+    no_port: int  # the code of an `unreachable` because of its port
 
 
 WIRES = {AF_INET: Wire(AF_INET, IPPROTO_ICMP, IPPROTO_IP, IP_PKTINFO, IP_PKTINFO, 8, 0, 3, 3),
@@ -46,14 +46,14 @@ WIRES = {AF_INET: Wire(AF_INET, IPPROTO_ICMP, IPPROTO_IP, IP_PKTINFO, IP_PKTINFO
 
 
 def control(wire: Wire, way: Way) -> bytes:
-    """The control message that has a packet leave by this way."""
+    """The control message that makes a packet leave by this way."""
     if wire.family == AF_INET:
         return PKTINFO.pack(way.ifindex, inet_aton(way.source), INADDR_ANY.to_bytes(4, "big"))
     return PKTINFO6.pack(IPV6.packed(way.source), way.ifindex)
 
 
 def came(wire: Wire, value: bytes) -> tuple[int, str]:
-    """The interface and the address of ours that a packet came to, in its control message."""
+    """The interface index and this machine's address that a packet came to, from its control message."""
     if wire.family == AF_INET:
         ifindex, local, _ = PKTINFO.unpack_from(value)
         return ifindex, inet_ntoa(local)
@@ -62,25 +62,26 @@ def came(wire: Wire, value: bytes) -> tuple[int, str]:
 
 
 def peer(way: Way, to: str, port: int) -> "tuple[str, int] | tuple[str, int, int, int]":
-    """Whom a packet goes to, as a socket takes it. An address of the link means another host on each link."""
+    """The destination of a packet, in the form of a socket's address. A link-local address means another host on each
+    link, so it has the interface."""
     if way.family == AF_INET:
         return to, port
     return to, port, 0, way.ifindex if address.within(to, "fe80::/10") else 0
 
 
 def echo(wire: Wire, content: bytes) -> bytes:
-    """An echo request with this behind its checksum, which in IPv6 the kernel fills in."""
+    """An echo request with this content behind its checksum. In IPv6 the kernel fills in the checksum."""
     checksum = _checksum(bytes([wire.echo, 0]) + content) if wire.family == AF_INET else 0
     return bytes([wire.echo, 0]) + checksum.to_bytes(2, "big") + content
 
 
 def icmp(wire: Wire, data: bytes) -> bytes:
-    """The message of ICMP in what a raw socket receives: that of IPv4 has the header of IP, too (raw(7))."""
+    """The ICMP message in the data from a raw socket. In IPv4 the data begin with the IP header (raw(7))."""
     return data[(data[0] & 0x0f) * 4:] if wire.family == AF_INET else data
 
 
 def udp(wire: Wire, data: bytes) -> tuple[str, str, bytes] | None:
-    """Source, destination and content of a packet of UDP that somebody sends back; None if it is another one."""
+    """Source, destination and content of a UDP packet that an ICMP error quotes; None if it quotes something else."""
     if wire.family == AF_INET:
         start = (data[0] & 0x0f) * 4 if data else 0
         if start < HEADER or len(data) < start or data[PROTOCOL] != IPPROTO_UDP:
@@ -92,7 +93,7 @@ def udp(wire: Wire, data: bytes) -> tuple[str, str, bytes] | None:
 
 
 def _checksum(data: bytes) -> int:
-    """RFC 1071, of an even number of bytes."""
+    """The Internet checksum (RFC 1071) of an even number of bytes."""
     total = sum([int.from_bytes(data[at:at + 2], "big") for at in range(0, len(data), 2)])
     total = (total & 0xffff) + (total >> 16)
     return ~(total + (total >> 16)) & 0xffff
