@@ -132,7 +132,7 @@ def test_a_rule_whose_conditions_hold_is(condition: dict[str, Any]) -> None:
 def test_reasons_go_by_the_owner_of_a_rule_and_not_by_its_pref() -> None:
     theirs = Rule(32765, 211)
     lines = explanation(ANY, BOTH._replace(table=211), theirs, NAMES, INTERFACES, {}, ours=OURS)
-    assert lines[2] == "         because a rule of somebody else's says so"
+    assert lines[2] == "         because a rule of another program's says so"
 
 
 def test_a_policy_is_told_by_its_line() -> None:
@@ -182,7 +182,7 @@ def test_why_there_is_no_way() -> None:
         "there is no way to 203.0.113.1 from 10.0.0.50 that comes in by lan0: line 7 of /etc/dhcp-lb says so, and "
         "none of its links takes new connections (rule pref 21003 from 10.0.0.0/24 unreachable)")
     assert no_way(ANY, 101, "Network is unreachable", ONLY) == (
-        "there is no way to 203.0.113.1: a rule of somebody else's says so (rule pref 21003 from 10.0.0.0/24 "
+        "there is no way to 203.0.113.1: a rule of another program's says so (rule pref 21003 from 10.0.0.0/24 "
         "unreachable)")
     assert no_way(ANY, 101, "Network is unreachable", None) == (
         "the kernel has no route to 203.0.113.1: Network is unreachable")

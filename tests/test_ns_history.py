@@ -109,8 +109,8 @@ def fails(*arguments: str) -> str:
 @box.boxed
 def test_without_a_journal_it_says_what_to_do() -> None:
     Path("/etc/machine-id").write_text("0" * 31 + "1\n")
-    assert fails() == ("1 dhcp-lb: the journal has no word of the monitor's: it must have run, and you must be root "
-                       "or in the group adm to see its words\n")
+    assert fails() == ("1 dhcp-lb: the journal has no entry of the monitor's: the monitor must have run, and "
+                       "you must be root or in the group adm to see its entries\n")
     Path("/usr/bin/journalctl").unlink()
     assert fails().startswith("1 dhcp-lb: there is no journalctl, so nothing keeps the past: ")
 

@@ -313,7 +313,7 @@ def test_drain_that_cannot_know_what_is_left_says_so(lab: Lab) -> None:
     lab.router.ifup("eth0", "eth1")
     done = lab.router.try_run("dhcp-lb", "drain", "eth1", "--wait")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == ("dhcp-lb: eth1 gets no new connections, but which ones it has is not known: connections "
+    assert done.stderr == ("dhcp-lb: eth1 gets no new connections, but nobody knows which ones it has: connections "
                            "are not pinned\n")
     assert lab.connect(lab.lan, 50) == {"eth0": 50}
 
@@ -324,7 +324,7 @@ def test_who_waits_for_a_drain_is_told_that_the_link_is_back(lab: Lab) -> None:
         lab.router.sh("dhcp-lb drain eth1 --wait >/run/said 2>&1 & while ! grep -q left /run/said; do sleep 0.1; done")
         lab.router.dhcp_lb("enable", "eth1")
         wait_for("the end of the drain", lambda: "any more" in lab.router.path("/run/said").read_text())
-    assert lab.router.path("/run/said").read_text().endswith("dhcp-lb: eth1: is not drained any more\n")
+    assert lab.router.path("/run/said").read_text().endswith("dhcp-lb: eth1: somebody has ended the drain\n")
 
 
 def test_check_names_all_that_is_in_the_way(lab: Lab) -> None:

@@ -268,7 +268,7 @@ def test_where_it_cannot_be_translated_a_source_is_told(lines: str) -> None:
 def test_a_prefix_that_only_a_client_tells_of_is_not_translated() -> None:
     with providers("eth0 t0 200 1\neth1 t1 201 2 prefix6=2001:db8:b::/48\ntranslate6 = failover\n") as world:
         assert verb("check").splitlines() == [
-            f"{CONFIG}:1: eth0 has no prefix6=, so translate6 = failover does not know what has an address of its "
+            f"{CONFIG}:1: eth0 has no prefix6=, so translate6 = failover does not know which addresses are its "
             "provider's", *verb("check").splitlines()[1:]]
         apply()
         told("BOUND6", "eth0", "2001:db8:a:f00::/56")

@@ -190,7 +190,7 @@ def test_a_warning_is_about_what_there_is_to_do() -> None:
     box.CONFIG.write_text(good)
     verb("flush")
     [said] = warnings()
-    assert said.startswith("`dhcp-lb flush` has taken the routing away")
+    assert said.startswith("`dhcp-lb flush` has removed the routing")
     verb("apply")
     assert [one[:10] for one in warnings()] == ["no monitor"]
 

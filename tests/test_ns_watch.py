@@ -159,4 +159,4 @@ def test_on_a_terminal_the_table_is_redrawn_in_its_place_also_for_another_size()
 @boxed
 def test_one_line_is_not_watched() -> None:
     done = subprocess.run([box.PROGRAM, "status", "--watch", "--brief"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (2, "dhcp-lb: --brief goes without --watch\n")
+    assert (done.returncode, done.stderr) == (2, "dhcp-lb: --brief with --watch: must be only one of the two\n")

@@ -88,12 +88,12 @@ def test_with_mistakes_it_is_what_there_is() -> None:
     report = status(text=CONFIG.replace(b" 201 2", b" 201 0"))._replace(mistakes=("F:2: weight 0",))
     assert as_text(report).splitlines()[1].startswith("eth0  up ")
     assert as_text(report).endswith(
-        "The kernel's routing as it is; nothing is changed until the configuration is corrected.\n")
+        "This is the kernel's routing. Nothing is changed until the configuration is corrected.\n")
     found = as_json(report)
     assert (found["mistakes"], found["in_order"], len(found["links"])) == (["F:2: weight 0"], None, 1)
     nothing = status(text=b"")._replace(mistakes=("F: Permission denied",))
     assert as_text(nothing) == (
-        "The kernel's routing as it is; nothing is changed until the configuration is corrected.\n")
+        "This is the kernel's routing. Nothing is changed until the configuration is corrected.\n")
 
 
 def test_what_the_monitor_found_out() -> None:
@@ -141,7 +141,7 @@ def test_other_users_do_not_see_the_leases() -> None:
     found = as_text(status(known=False))
     assert " old" not in found
     assert found.endswith(
-        "This is the kernel's routing. Only root sees the leases, and whether it is as it should be.\n")
+        "This is the kernel's routing. Only root sees the leases, and whether the routing is as it should be.\n")
 
 
 def test_colour_for_a_terminal() -> None:

@@ -1,8 +1,8 @@
 """The text of /etc/dhcp-lb and debconf's answers → the new text.
 
 The administrator owns the file. A line that already says the same as the answers stays byte for byte. So does
-everything that debconf does not know: comments, options, settings, policy, and links whose interface has a name that
-debconf cannot express.
+everything that debconf does not know: comments, options, settings, policy lines, and links whose interface has a name
+that debconf cannot express.
 """
 
 import re
@@ -12,9 +12,9 @@ EXPRESSIBLE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.@+-]*")  # the names that deb
 
 
 def edit(text: bytes, answers: Mapping[bytes, tuple[bytes, bytes]], check: bytes = b"") -> bytes:
-    """`text` with the links of `answers`, interface → (table id, weight), and no other link that debconf can
-    express. A new link goes behind the last link line. `check` is the value of the setting of that name; with b"" its
-    line is left alone."""
+    """`text` with the links of `answers` (interface → table id, weight), and no other link that debconf can express. A
+    new link goes behind the last link line. `check` is the value of the setting of that name; with b"" its line
+    is left alone."""
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith(b"\n"):
         lines[-1] += b"\n"
@@ -39,7 +39,7 @@ def edit(text: bytes, answers: Mapping[bytes, tuple[bytes, bytes]], check: bytes
 
 
 def _checked(lines: list[bytes], check: bytes) -> list[bytes]:
-    """The lines with this value of `check`. A line that sets it already stays where it is, and so does its comment."""
+    """The lines with this value of `check`. If a line sets it already, that line keeps its place and its comment."""
     if not check:
         return lines
     places = [place for place, line in enumerate(lines) if _fields(line)[:2] == [b"check", b"="]]

@@ -1,4 +1,4 @@
-"""The Debian package's maintainer scripts call these, beside the command line:
+"""What the Debian package's maintainer scripts call beside the verbs:
 
     python3 -ISB scripts.py edit FILE CHECK [INTERFACE TABLE-ID WEIGHT]... >NEW   debconf's answers brought in
     python3 -ISB scripts.py names                                                 table names reserved for ip(8)
@@ -27,19 +27,22 @@ from dhcp_lb.store import Store  # noqa: E402
 
 
 def main(arguments: Sequence[str]) -> None:
+    """Does what the arguments say; the module's docstring has them. SystemExit with a message if it fails."""
     verb, *words = arguments
     verbs: dict[str, Callable[..., None]] = {"edit": edit_file, "names": reserve_names, "hand-back": hand_back}
     verbs[verb](*words)
 
 
 def edit_file(path: str, check: str, *words: str) -> None:
+    """Prints the file with debconf's answers: INTERFACE TABLE-ID WEIGHT for each link."""
     values = [word.encode() for word in words]
     answers = {values[at]: (values[at + 1], values[at + 2]) for at in range(0, len(values), 3)}
     sys.stdout.buffer.write(edit(Path(path).read_bytes(), answers, check.encode()))
 
 
 def reserve_names() -> None:
-    """Writes the names of the configured links' tables, unless one of them is in use."""
+    """Writes the names of the configured links' tables for ip(8). SystemExit with a message if one of them is in
+    use."""
     config = read_config()
     if errors := config.errors + clashes(config, known()):
         sys.exit("".join(f"dhcp-lb: {error}\n" for error in errors))
@@ -50,8 +53,8 @@ def reserve_names() -> None:
 
 
 def hand_back() -> None:
-    """Runs before `flush`. From then on table main counts. It may have lost its default route with its link, or have
-    one through a link that does not work now."""
+    """Gives table main a default route, before `flush`: from then on, main counts. It may have lost its default route
+    together with its link, or have one through a link that does not work now."""
     config = read_config()
     kernel = Rtnetlink()
     view = judged(look(kernel, config, Store().load(config.interfaces, now_s())))
@@ -60,7 +63,8 @@ def hand_back() -> None:
 
 
 def handed_back(uplinks: tuple[Uplink, ...], defaults: list[Route]) -> Nexthop | None:
-    """Pure: the default route that main gets. None if main has one that does not go through a link that is out."""
+    """Pure: the nexthop of the default route that main gets. None if no link works, or if main has a default that does
+    not go through a link that is out."""
     working = [uplink for uplink in uplinks if uplink.state in (UP, DRAINING)]
     out = {uplink.ifindex for uplink in uplinks} - {uplink.ifindex for uplink in working}
     if not working or any(nexthop.oif not in out for route in defaults for nexthop in route.nexthops):

@@ -1,4 +1,4 @@
-"""The verb `check`: mistakes in a configuration, and what may be one."""
+"""The verb `check`: the mistakes in a configuration, and hints and warnings about it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEARNERS = {"/etc/frr/daemons": "FRR", "/etc/bird/bird.conf": "BIRD", "/etc/bird
 
 
 def check(options: Namespace) -> None:
-    """Prints every mistake, or what may be one, what is in the way of pins, and the number of links."""
+    """Prints hints and warnings, and the number of links. Invalid with every mistake, if there are any."""
     path = options.file
     config = configuration(path)
     kernel = Rtnetlink()
@@ -32,17 +32,17 @@ def check(options: Namespace) -> None:
 
 
 def _learners(config: Config) -> list[str]:
-    """Routing daemons that may take our defaults in main for routes to learn, if nobody has said that these are to be
-    there. FRR's zebra reads the upper byte of a metric as the distance, so ours would beat its own."""
+    """Warnings for routing daemons that may learn our defaults in main, unless the configuration says `main-default`.
+    FRR's zebra reads the upper byte of a metric as the distance, so ours would beat its own routes."""
     if config.settings.main_default or not config.links:
         return []
-    return [f"{daemon} is on this machine ({path}), and may learn the default routes that dhcp-lb adds to main: say "
+    return [f"{daemon} is on this machine ({path}), and may learn the default routes that dhcp-lb adds to main: set "
             "`main-default = no`, or `main-default = yes` if it does not learn the kernel's routes"
             for path, daemon in LEARNERS.items() if os.path.exists(path)]
 
 
 def _hints(config: Config, kernel: Rtnetlink, there: dict[str, Interface]) -> list[str]:
-    """What may be a slip in these lines, `LINE: what`, and is none where a device is unplugged at the moment."""
+    """Hints, `LINE: what`, about what may be a slip. It is not if a device is unplugged at the moment."""
     hints = []
     for link in config.links:
         name, line = link.interface, config.lines[link.table]
@@ -53,6 +53,6 @@ def _hints(config: Config, kernel: Rtnetlink, there: dict[str, Interface]) -> li
         elif name not in there:
             hints.append(f"{line}: there is no interface {name} on this machine now")
         if config.settings.translate6 == FAILOVER and link.ipv6 and not link.prefixes6:
-            hints.append(f"{line}: {name} has no prefix6=, so translate6 = {FAILOVER} does not know what has an "
-                         "address of its provider's")
+            hints.append(f"{line}: {name} has no prefix6=, so translate6 = {FAILOVER} does not know which addresses "
+                         "are its provider's")
     return hints

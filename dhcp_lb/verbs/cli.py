@@ -1,4 +1,4 @@
-"""The verbs. Exit status: 0 done, 1 it failed, 2 usage or configuration. `status --brief` has its own."""
+"""The verbs. Exit status: 0 done, 1 failed, 2 wrong usage or configuration. `status --brief` has its own ones."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ the client's hook. dhcp-lb(8) explains the verbs, dhcp-lb(5) the links in
 
 
 def cli(arguments: list[str]) -> int:
-    """Runs a verb and returns the exit status; messages go to stderr."""
+    """Runs a verb and returns the exit status. Error messages go to stderr."""
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # None if the caller has closed it
     for stream in sys.stdout, sys.stderr:
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")  # the name of an interface may have any bytes
+            stream.reconfigure(errors="surrogateescape")  # an interface's name may have any bytes
     os.umask(0o077)
     number = _run(arguments)
     try:
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python complains when it flushes again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python's flush at the end fails, too
         if not number and not isinstance(error, BrokenPipeError):
             fail(in_words(error), FAILED)
         number = number or FAILED
@@ -98,7 +98,7 @@ def _parser() -> ArgumentParser:
                        help="go on, and show it again when something changes; with --json one object a line")
     forms.add_argument("--brief", action="store_true",
                        help="one line; exit status 0: all links work, 1: not all, 2: none, or not in order, "
-                            "3: it is not known")
+                            "3: not known")
     verb("plan", plan, "print the commands of ip(8) and sysctl(8) that do what apply would do").add_argument(
         "file", nargs="?", default=PATH, metavar="FILE", help=f"as if this were {PATH}")
     verb("apply", apply, "bring the kernel's routing in line now, as after an edit of /etc/dhcp-lb")
@@ -127,9 +127,11 @@ def _parser() -> ArgumentParser:
         if name == "drain":
             child.set_defaults(run=drain)
             child.add_argument("--wait", nargs="?", type=seconds, const=math.inf, metavar="SECONDS",
-                               help="wait until its connections have ended, or so long; say each second what is left")
+                               help="wait until its connections have ended, at most SECONDS; print each second how "
+                                    "many are left")
             child.add_argument("--cut", action="store_true",
-                               help="then end what is left, without --wait at once, and disable the link")
+                               help="then disable the link, which ends the connections that are left; without --wait "
+                                    "at once")
     verb("history", history, "show when links did not work, and why, from systemd's journal").add_argument(
         "link", nargs="?", default="", metavar="LINK", help="this one alone")
     verb("monitor", monitor, "watch the kernel and the providers, in the foreground; a service of systemd's does it")
@@ -156,7 +158,7 @@ def plan(options: Namespace) -> None:
 
 
 def apply(_: Namespace) -> None:
-    """Brings the kernel's routing in line now."""
+    """Brings the kernel's routing in line now, and tells the monitor."""
     config = valid(read_config())
     take_up(config, Store(), config.interfaces)
     reconcile(config, Store(), News(edited=True))
@@ -165,7 +167,7 @@ def apply(_: Namespace) -> None:
 
 
 def _port(protocol: int, text: str) -> tuple[int, int]:
-    """A protocol and a port of it."""
+    """The protocol and the port in `text`. ArgumentTypeError if it is not a port."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535):
         raise ArgumentTypeError(f"{text} must be a port, 1 to 65535")
     return protocol, int(text)
@@ -179,11 +181,11 @@ def _mark(text: str) -> int:
 
 
 def monitor(_: Namespace) -> int:
-    """Until a signal ends it."""
+    """Runs the monitor until a signal ends it, and returns its exit status."""
     from ..monitor.daemon import run
     return run()
 
 
 def remove(_: Namespace) -> None:
-    """Removes everything of ours."""
+    """Removes everything of ours from the kernel, and iproute2's names."""
     flush(Store())

@@ -1,5 +1,5 @@
-"""What counts in the place of ours. All of ours may be as it should be, and something else count. Pure, but for
-`found`, which reads what the rest goes by, and `speak`."""
+"""Finds foreign rules and routes that count instead of ours: all of ours may be as it should be, and yet have no
+effect. Pure, except for `found`, which reads the kernel for the other functions, and `speak`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ ERRORS = {6: "blackhole", 7: "unreachable", 8: "prohibit"}  # RTN_*: uapi/linux/
 
 
 def found(kernel: Rtnetlink, sight: Sight, view: View) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What stands in the way, and what is only to be known, in words. Of main and of each other table that matters
-    only the defaults and the first of their pieces are read, which come first: there may be a million other routes."""
+    """Two tuples of sentences: what stands in the way, and what is only worth knowing. Of each table that matters,
+    only the defaults and the first of their pieces are read, which come first: there may be a million other routes.
+    OSError if the kernel refuses."""
     config = sight.config
     if not view.have.rules:
         return (), ()
@@ -41,12 +42,14 @@ def found(kernel: Rtnetlink, sight: Sight, view: View) -> tuple[tuple[str, ...],
              *(sources(sight, view) if sight.family == IPV4.number else ()),
              *sysctl.unset(kernel, config, sight.interfaces, sight.family),
              *sysctl.warnings(config, sight.family)),
-            # A last resort by a modem, or a management LAN's router, is not to be used. A VPN is.
+            # An unused last resort by a modem is fine, and so is one by a management LAN's router. One by a VPN is
+            # not.
             tuple([words for words, oifs in idle if not oifs & tunnels]))
 
 
 def speak(kernel: Rtnetlink, store: Store, sights: tuple[Sight, ...]) -> bool:
-    """Logs what `found` finds in each family, and leases that are too wide, each once a word. Whether ours counts."""
+    """Logs each new sentence of `found` in each family, and each lease that is too wide. Whether our routing counts.
+    OSError if the kernel refuses."""
     ways: list[str] = []
     notes: list[str] = []
     for sight in sights:
@@ -58,13 +61,13 @@ def speak(kernel: Rtnetlink, store: Store, sights: tuple[Sight, ...]) -> bool:
         for words in store.told((*ways, *notes)):
             log(words)
     except OSError as error:
-        log(f"{error.filename}: {error.strerror}: what stands in the way may be told again")
+        log(f"{error.filename}: {error.strerror}: what stands in the way may be logged again")
     return not ways
 
 
 def in_the_way(config: Config, view: View, others: list[Rule], defaults: list[Route]) -> tuple[str, ...]:
-    """What counts in the place of ours: rules of `others` without a condition, and foreign `defaults` or pieces of
-    them."""
+    """A sentence for each rule or route that counts instead of ours: rules without a condition among `others`, and
+    foreign `defaults` or pieces of them."""
     tables = _tables(config)
     lead_all = {MAIN_TABLE, *[route.table for route in defaults]}
     words = [f"rule {rule_text(rule)} is somebody else's and has no condition: what it leads to comes before what "
@@ -72,7 +75,7 @@ def in_the_way(config: Config, view: View, others: list[Rule], defaults: list[Ro
              if 0 < rule.pref <= PREF_BALANCE and rule.action != NOP
              and (rule.action != LOOKUP or rule.table in lead_all)]
     for route in defaults:
-        piece = "" if is_default(route) else route.destination  # is longer than a default of whatever metric
+        piece = "" if is_default(route) else route.destination  # longer than a default, so its metric is no matter
         if route.table in tables and (piece or route.metric <= _best(view, route.table)):
             words.append(f"table {tables[route.table]} has a {f'route to {piece}' if piece else 'default route'} that "
                          f"is somebody else's and comes first, with metric {route.metric}")
@@ -84,8 +87,9 @@ def in_the_way(config: Config, view: View, others: list[Rule], defaults: list[Ro
 
 def unused(view: View, defaults: list[Route], links: frozenset[int],
            names: dict[int, str]) -> tuple[tuple[str, frozenset[int]], ...]:
-    """Defaults of main by other devices than links (`links`: their indexes) that no connection takes, in words, each
-    with these devices' indexes. `defaults` come by their metrics, and `names` has the devices'."""
+    """A sentence for each default in main that no connection takes, with the indexes of its devices that are not
+    links. `links`: the indexes of the links' interfaces. `defaults` are in the order of their metrics. `names`: index
+    → name."""
     main = [route for route in defaults if route.table == MAIN_TABLE and route.nexthops and is_default(route)]
     counts = any([rule.pref == PREF_MAIN for rule in view.have.rules])
     words = []
@@ -106,14 +110,14 @@ def unused(view: View, defaults: list[Route], links: frozenset[int],
 def _is_lan(kernel: Rtnetlink, oif: int) -> bool:
     try:
         return kernel.has_neighbours(oif)
-    except OSError:  # it has gone meanwhile
+    except OSError:  # the device has gone in the meantime
         return True
 
 
 def sources(sight: Sight, view: View) -> tuple[str, ...]:
-    """Links from which the kernel would send, and translate, with another address than the lease's: a multipath names
-    none, so the kernel takes the first one in whose network the gateway is, or else the first one of the interface
-    (net/ipv4/devinet.c, inet_select_addr)."""
+    """A sentence for each link by which the kernel would send, or translate, with another address than the lease's. A
+    multipath names no source. So the kernel takes the first address whose network contains the gateway, or else the
+    first one of the interface (net/ipv4/devinet.c, inet_select_addr)."""
     words = []
     for uplink in view.uplinks:
         lease, interface = uplink.lease, sight.interfaces.get(uplink.link.interface)
@@ -131,20 +135,21 @@ def sources(sight: Sight, view: View) -> tuple[str, ...]:
 
 
 def short(view: View) -> tuple[str, ...]:
-    """Leases whose net mask says that much of the Internet is on their link. So it is in main, by the client."""
+    """A sentence for each lease whose net mask puts much of the Internet on its link. The client has put that network
+    into main."""
     return tuple([f"{uplink.link.interface} has a lease with a prefix of /{uplink.lease.length}: all of "
                   f"{network(uplink.lease.address, uplink.lease.length)} goes by that link"
                   for uplink in view.uplinks if uplink.lease.address and uplink.lease.length < SHORTEST])
 
 
 def _best(view: View, table: int) -> int:
-    """The metric of our best default there; one that no route has if there is none."""
+    """The metric of our best default in a table; a number above every metric if there is none."""
     return min([route.metric for route in view.have.routes
                 if route.table == table and route.destination == EVERYWHERE], default=1 << 32)
 
 
 def _tables(config: Config) -> dict[int, str]:
-    """The names of the tables that nobody else is to put a default into, by id."""
+    """Id → name, of the tables into which nobody else should put a default."""
     settings = config.settings
     return {**{link.table: link.table_name for link in config.links},
             settings.balance_table: settings.balance_name, settings.server_table: settings.server_name}
@@ -155,9 +160,9 @@ def _is_error(route: Route) -> bool:
 
 
 def _fits_all(rule: Rule) -> bool:
-    """Whether a rule of either family has no condition, and is no jump to a place before ours."""
+    """Whether a rule of either family has no condition, and is not a jump to a place before our rules."""
     rest = rule.rest
-    if rule.action == GOTO and rest[:BODY.size] == bytes(BODY.size):  # otherwise its target is not there
+    if rule.action == GOTO and rest[:BODY.size] == bytes(BODY.size):  # otherwise the jump's target does not exist
         found = attributes(rest, BODY.size)
         rest = b"" if found.keys() == {FRA_GOTO} and U32.unpack(found[FRA_GOTO])[0] > PREF_LAN else rest
     return rule._replace(pref=0, table=0, action=LOOKUP, rest=rest, family=Rule(0, 0).family) == Rule(0, 0)

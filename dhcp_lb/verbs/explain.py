@@ -18,7 +18,7 @@ RTN_LOCAL, RTN_BROADCAST = b"\2", b"\3"  # the second byte of a route's `rest`: 
 PROHIBIT = 8  # FR_ACT_PROHIBIT: uapi/linux/fib_rules.h
 ENDS = {ENETUNREACH: UNREACHABLE, EINVAL: BLACKHOLE, EACCES: PROHIBIT}  # net/ipv4/fib_rules.c, fib4_rule_action
 ERRORS = {EINVAL: "blackhole", EHOSTUNREACH: "unreachable", EACCES: "prohibit"}  # net/ipv4/fib_semantics.c, fib_props
-ANY = 1  # IPPROTO_ICMP, as no protocol was named: no line of a policy for TCP or UDP is meant
+ANY = 1  # IPPROTO_ICMP, if no protocol was named: then policy lines for TCP or UDP do not fit
 
 REASONS = {
     PREF_LAN: "table main has a route for it that does not lead by a link: the LAN, a VPN or a static route",
@@ -41,43 +41,44 @@ KERNELS = "no rule before it has a route for it; this one is the kernel's own"
 
 
 class Packet(NamedTuple):
-    """What a lookup is for: the first packet of a connection of this machine, or, with `iif`, of another one."""
+    """The packet that a lookup is for: the first one of a connection of this machine, or, with `iif`, of another
+    machine."""
 
     destination: str
-    source: str = ""  # "" = the kernel chooses this machine's
-    oif: str = ""  # the interface that its socket is bound to
-    iif: str = ""  # the interface by which it comes in
-    protocol: int = ANY
+    source: str = ""  # "" = the kernel chooses an address of this machine
+    oif: str = ""  # the interface that the socket is bound to
+    iif: str = ""  # the interface by which the packet comes in
+    protocol: int = ANY  # IPPROTO_*
     port: int = 0  # of the destination
     mark: int = 0
-    uid: int = 0  # whose socket; what is forwarded is root's to the kernel: net/ipv4/route.c
+    uid: int = 0  # the socket's owner; to the kernel, forwarded packets are root's: net/ipv4/route.c
 
 
 def chosen(rules: list[Rule], route: Route, packet: Packet, group: int = 0) -> Rule | None:
-    """The first rule, in the kernel's order, that can have led a lookup to `route`. The kernel names the route, but
-    not the rule. `group`: that of the route's first interface."""
+    """The first rule, in the kernel's order, that can have led a lookup to `route`; None if there is none. The kernel
+    names the route, but not the rule. `group`: the group of the route's first interface."""
     length = int(route.destination.partition("/")[2])
     fitting = [rule for rule in _fitting(rules, packet)
                if rule.action == LOOKUP and rule.table == route.table
                and length > rule.suppress_prefixlength and group != rule.suppress_group]
-    # It is not known whether a rule's further conditions hold.
+    # It is not known whether the further conditions of a rule hold, so a rule without any comes first.
     return next((rule for rule in fitting if not rule.rest), next(iter(fitting), None))
 
 
 def ended(rules: list[Rule], errno: int, packet: Packet) -> Rule | None:
-    """The first rule, in the kernel's order, that can have ended a lookup with this error."""
+    """The first rule, in the kernel's order, that can have ended a lookup with this errno; None if there is none."""
     return next((rule for rule in _fitting(rules, packet)
                  if rule.action == ENDS.get(errno) and not rule.rest), None)
 
 
 def _fitting(rules: list[Rule], packet: Packet) -> Iterator[Rule]:
-    """Those whose conditions hold, as far as they are known."""
+    """The rules whose conditions hold, as far as the conditions are known."""
     for rule in sorted(rules, key=lambda rule: rule.pref):
         if ((not rule.source or bool(packet.source) and address.within(packet.source, rule.source))
                 and (not rule.destination or address.within(packet.destination, rule.destination))
                 and rule.oif in ("", packet.oif) and rule.iif in ("", packet.iif or OWN)
                 and rule.protocol in (0, packet.protocol) and packet.mark & rule.mask == rule.mark
-                and not rule.sports  # the lookup has none
+                and not rule.sports  # the lookup has no source port
                 and all(low <= packet.port <= high for low, high in rule.ports)
                 and all(low <= packet.uid <= high for low, high in rule.users)):
             yield rule
@@ -102,9 +103,9 @@ def named(packet: Packet) -> str:
 def explanation(packet: Packet, route: Route, rule: Rule | None, tables: dict[int, str], interfaces: dict[int, str],
                 parts: dict[int, float], line: int = 0, ours: Routing = Routing(), sources: dict[int, str] = {}
                 ) -> list[str]:
-    """The lines of `explain`. `tables` and `interfaces` map numbers to names, `parts` an interface's index to its
-    share of the new connections. `line`: the number of the policy line that the rule is of; 0 = of none. `ours`: what
-    is dhcp-lb's in the kernel. `sources`: what the packet's becomes by these interfaces."""
+    """The lines of `explain`. `tables` and `interfaces`: number → name. `parts`: interface index → share of the new
+    connections, 0 to 1. `line`: the number of the policy line that has the rule; 0 = none. `ours`: our routing in the
+    kernel. `sources`: interface index → what the packet's source becomes by that interface."""
     connection = f"A connection {named(packet)}"
     name = tables.get(route.table, str(route.table)) if route.table else "local"
     if route.rest[1:2] == RTN_BROADCAST:
@@ -138,11 +139,11 @@ def explanation(packet: Packet, route: Route, rule: Rule | None, tables: dict[in
 
 
 def reason(rule: Rule, line: int, ours: Routing) -> str:
-    """Why this rule is there, by whose it is. The other arguments are those of `explanation`."""
+    """Why this rule takes the packet, or whose rule it is. The other arguments are those of `explanation`."""
     if rule in KERNEL_RULES:
         return KERNELS
     if rule not in ours.rules:
-        return "a rule of somebody else's says so"
+        return "a rule of another program's says so"
     if line:
         return (f"line {line} of {PATH} says so"
                 + (", and none of its links takes new connections" if rule.action == UNREACHABLE else ""))
@@ -151,9 +152,10 @@ def reason(rule: Rule, line: int, ours: Routing) -> str:
 
 def no_way(packet: Packet, errno: int, words: str, rule: Rule | None, line: int = 0,
            ours: Routing = Routing(), forwards: bool = True, refused: bool = False) -> str:
-    """Why the kernel has no route for a packet. `words` are the kernel's, `rule` is the one that ended the lookup.
-    `forwards`: whether this machine forwards what comes in there. `refused`: whether it takes no packet with that
-    source there, for which newer kernels have the errno of a blackhole. The others are those of `explanation`."""
+    """Why the kernel has no route for a packet. `words` are the kernel's, `rule` has ended the lookup. `forwards`:
+    whether this machine forwards packets that come in by the packet's interface. `refused`: whether it may drop
+    packets with that source there; newer kernels then give the errno of a blackhole. The other arguments are those of
+    `explanation`."""
     if rule:
         return f"there is no way {named(packet)}: {reason(rule, line, ours)} (rule {rule_text(rule)})"
     if errno == EHOSTUNREACH and not forwards:  # net/ipv4/route.c, ip_route_input_slow

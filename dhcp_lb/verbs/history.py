@@ -1,4 +1,4 @@
-"""`dhcp-lb history`: the outages of the links, as the monitor has told systemd's journal."""
+"""The verb `history`: the outages of the links, from the monitor's entries in systemd's journal."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FIELDS = ("EVENT", "LINK", "STATE", "REASON", "STATES", "STATES6")
 IN_IPV6 = " (IPv6)"  # behind a link's name
 NO_JOURNALCTL = ("there is no journalctl, so nothing keeps the past: install systemd, read the system log, or have a "
                  "script in /etc/dhcp-lb-notify.d write it down")
-NOTHING = ("the journal has no word of the monitor's: it must have run, and you must be root or in the group adm to "
-           "see its words")
+NOTHING = ("the journal has no entry of the monitor's: the monitor must have run, and you must be root or in the "
+           "group adm to see its entries")
 
 
 class Entry(NamedTuple):
-    """What the monitor has told."""
+    """An entry of the monitor's in the journal."""
 
     time_s: float  # since 1970
     event: str
@@ -39,14 +39,15 @@ class Entry(NamedTuple):
 class Outage(NamedTuple):
     """A time in which a link did not work, or its IPv6 did not."""
 
-    link: str  # with IN_IPV6 behind it
+    link: str  # if only its IPv6 did not work, with IN_IPV6 behind it
     why: str
     begin_s: float
     end_s: float | None  # None: it has not ended, as far as anybody knows
 
 
 def history(options: Namespace) -> None:
-    """Prints the outages of all links, or of one."""
+    """Prints the outages of all links, or of one. OSError if there is no journal or no entry, Invalid if there is no
+    such link."""
     entries = list(read(_journal()))
     if not entries:
         raise OSError(ENODATA, NOTHING)
@@ -69,7 +70,8 @@ def read(lines: Iterable[str]) -> Iterable[Entry]:
 
 
 def outages(entries: Iterable[Entry]) -> list[Outage]:
-    """Pure: the outages by their beginning. What happened while no monitor ran is dated by the next one."""
+    """Pure: the outages, in the order in which they began. If one began or ended while no monitor ran, its time is the
+    begin of the next monitor."""
     found: list[Outage] = []
     places: dict[str, int] = {}  # link → its outage that has not ended
 
@@ -120,7 +122,7 @@ def as_lines(found: list[Outage], since_s: float, now_s: float) -> list[str]:
 
 
 def _journal() -> list[str]:
-    """Only root's words: anybody may write into the journal."""
+    """The journal's lines. Only root's entries count, because anybody may write into the journal."""
     kinds = [f"MESSAGE_ID={MESSAGE_IDS[event]}" for event in (BEGIN, LINK_DOWN, LINK_UP, PREFIX)]
     try:
         done = subprocess.run(["journalctl", "--output=json", "--all", "--no-pager", "--quiet", "_UID=0", *kinds],
@@ -131,7 +133,8 @@ def _journal() -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """A field's value. Text that is not printable comes as a list of bytes, a field that is there twice as a list."""
+    """A field's value as text. journalctl prints unprintable text as a list of bytes; "" for a field that comes
+    twice."""
     if isinstance(value, list) and all([isinstance(byte, int) for byte in value]):
         return bytes(value).decode("utf-8", "surrogateescape")
     return value if isinstance(value, str) else ""

@@ -1,4 +1,4 @@
-"""disable, drain, enable: the administrator holds a link back, or lets it go."""
+"""The verbs `disable`, `drain` and `enable`: the administrator holds a link, or ends the hold."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from argparse import Namespace
+from errno import EINTR
 
 from ..change import pins_count
 from ..config import PATH, Config, Invalid, read_config
@@ -22,12 +23,13 @@ FAILED = 1
 
 
 def hold(options: Namespace) -> None:
-    """At once."""
+    """Sets or ends the hold at once."""
     _hold(_config(options.link), options.link, options.reach)
 
 
 def drain(options: Namespace) -> int | None:
-    """At once, and then waits for the end of the link's connections, or ends them."""
+    """Drains the link at once. With --wait, waits for the end of its connections; with --cut, ends those that are
+    left. Exit status 1 if some are left in the end, or if they are not known."""
     config = _config(options.link)
     if options.cut and options.wait is None:
         options.reach = OUT
@@ -37,7 +39,7 @@ def drain(options: Namespace) -> int | None:
     mark = marks(config.links, config.settings.marks).get(options.link)
     store = Store()
     if not mark or not pins_count(look(Rtnetlink(), config, store.load(config.interfaces, now_s()))):
-        print(f"dhcp-lb: {options.link} gets no new connections, but which ones it has is not known: connections are "
+        print(f"dhcp-lb: {options.link} gets no new connections, but nobody knows which ones it has: connections are "
               "not pinned", file=sys.stderr)
         return FAILED
     is_empty = _wait(store, config, options.link, mark, options.wait)
@@ -48,7 +50,7 @@ def drain(options: Namespace) -> int | None:
 
 
 def seconds(text: str) -> float:
-    """A time to wait. ValueError if nobody could wait so long, or so short."""
+    """A time to wait, in seconds. ValueError if it is negative, infinite, or not a number."""
     value = float(text)
     if not 0 <= value < math.inf:
         raise ValueError(text)
@@ -81,7 +83,7 @@ def _hold(config: Config, link: str, reach: str) -> None:
 
 
 def _wait(store: Store, config: Config, link: str, mark: int, most_s: float) -> bool:
-    """Says each second what is left. Whether nothing is left in the end."""
+    """Prints each second how many connections are left, for at most `most_s`. Whether none is left in the end."""
     end = time.monotonic() + most_s
     while True:
         left = count(mark, config.settings.marks)
@@ -91,7 +93,7 @@ def _wait(store: Store, config: Config, link: str, mark: int, most_s: float) -> 
         if time.monotonic() >= end:
             return False
         if (held := store.load(config.interfaces, now_s()).held.get(link)) is None or held.reach != NO_NEW:
-            raise InterruptedError(4, "is not drained any more", link)
+            raise InterruptedError(EINTR, "somebody has ended the drain", link)
         time.sleep(1)
 
 

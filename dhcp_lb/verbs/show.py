@@ -27,7 +27,8 @@ NEWLINE, HOME, CLEAR_LINE, CLEAR_BELOW = "\n", "\033[H", "\033[K", "\033[J"  # o
 
 
 def status(options: Namespace) -> int | None:
-    """Shows the links, whether the kernel's routing is as it should be, and what is wrong with the configuration."""
+    """Shows the links, whether the kernel's routing is as it should be, and what is wrong with the configuration.
+    Returns the exit status."""
     if options.watch:
         _watch(options)
         return None
@@ -41,7 +42,7 @@ def status(options: Namespace) -> int | None:
 
 
 def _text(report: Status) -> str:
-    """The table, as the terminal can show it, if it is one."""
+    """The table. If standard output is a terminal, it has colours and fits the width."""
     tty = sys.stdout.isatty()
     block = "█" if tty and (sys.stdout.encoding or "").lower() == "utf-8" else "#"
     return as_text(report, colour=tty and not os.environ.get("NO_COLOR"), block=block,
@@ -49,9 +50,10 @@ def _text(report: Status) -> str:
 
 
 def _watch(options: Namespace) -> None:
-    """The same again and again: on a terminal in its place, otherwise if more than times has changed."""
+    """Shows the same again and again: on a terminal in the same place, otherwise when anything but ages has
+    changed."""
     if options.brief:
-        raise Invalid("--brief goes without --watch")
+        raise Invalid("--brief with --watch: must be only one of the two")
     from .watch import moments
     before = None
     for _ in moments():
@@ -66,7 +68,8 @@ def _watch(options: Namespace) -> None:
 
 
 def _brief() -> tuple[int, str]:
-    """For root, how the links are; other users learn what the monitor has found out."""
+    """The exit status and the line of `status --brief`. Root sees how the links are; other users see what the monitor
+    has written for them."""
     try:
         if os.geteuid():
             return announced(Store(), now_s())
@@ -82,7 +85,7 @@ def _brief() -> tuple[int, str]:
 
 
 def _report() -> Status:
-    """All that `status` tells."""
+    """Everything that `status` shows."""
     config = read_config()
     mistakes = mistakes_in(config)
     (sight, *more), known = see(config)
@@ -93,7 +96,7 @@ def _report() -> Status:
     commands = tuple(sum(due(kernel, sight, view, *views), [])) if known and not mistakes else ()
     stand: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    if not mistakes:  # otherwise not all links are known, and a link's default would be called somebody else's
+    if not mistakes:  # with mistakes, not all links are known, and the default of a link would count as foreign
         stand, notes = found(kernel, sight, view)
         stand += tuple([way for one in six for way in found(kernel, one.sight, one.view)[0]])
         notes = (*stand, *notes)
@@ -102,8 +105,9 @@ def _report() -> Status:
                   *advice.now(kernel, config, sight.state))
     if known and config.links and config.settings.enabled != NO:
         if Store().flushed():
-            notes = (*notes, "`dhcp-lb flush` has taken the routing away: the next event of a client or "
+            notes = (*notes, "`dhcp-lb flush` has removed the routing: the next event of a client or "
                              "`dhcp-lb apply` brings it back")
         elif not sight.state.checked:
-            notes = (*notes, "no monitor is running, so a provider that does not work keeps its share")
+            notes = (*notes, "no monitor is running, so a dead provider's link keeps its share: "
+                             "start dhcp-lb-monitor.service")
     return Status(VERSION, sight, view, commands, notes, now_s(), known, mistakes, not stand, six[0] if six else None)

@@ -1,4 +1,4 @@
-"""What `status` says of IPv6 beyond the links' states."""
+"""What `status` says about IPv6 beside the links' states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FORWARDS, UNLESS_IT_FORWARDS, ALWAYS = "1", "1", "2"
 
 
 def ignored(views: list[View]) -> list[str]:
-    """The links without a gateway of which the kernel ignores what routers advertise."""
+    """A sentence for each link without a gateway whose router advertisements the kernel ignores."""
     found = []
     for uplink in [uplink for view in views for uplink in view.uplinks]:
         name = uplink.link.interface
@@ -24,7 +24,8 @@ def ignored(views: list[View]) -> list[str]:
 
 
 def refused(views: list[View]) -> list[str]:
-    """The prefixes that clients have told and that are not used, and those of the LAN that may be several links'."""
+    """A sentence for each prefix that a client has reported and that is not used, and for each prefix of the LAN that
+    may belong to several links."""
     return [f"{uplink.link.interface}: {line}" for view in views for uplink in view.uplinks
             for line in (*uplink.lease.refused, *uplink.lease.unsure)]
 

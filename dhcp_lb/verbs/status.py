@@ -1,4 +1,4 @@
-"""Pure: what a run saw and wants → text for people, JSON for programs."""
+"""Pure: what a run has seen and wants → text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..routing import DEAD, DISABLED, DRAINING, NO_LEASE, UNUSABLE, UP, Uplink, 
 from ..sight import Sight
 
 SCHEMA = 1  # of the JSON; another number means that a field has changed its meaning
-BAR = 10  # characters for all connections
-NEEDED = 3  # columns that are there however narrow the terminal is
+BAR = 10  # characters of a bar for all connections
+NEEDED = 3  # columns that stay however narrow the terminal is
 HEADINGS6 = ("IPV6", "STATE", "SHARE", "FROM", "GATEWAY", "CHECK", "PREFIXES")
 COLOURS = {UP: "32", UNUSABLE: "31", DEAD: "31"}  # SGR: green, red; every other state is yellow
-HEADINGS = ("LINK", "STATE", "SHARE", "ADDRESS", "GATEWAY", "WEIGHT", "CHECK", "TABLE", "LEASE")  # by worth
+HEADINGS = ("LINK", "STATE", "SHARE", "ADDRESS", "GATEWAY", "WEIGHT", "CHECK", "TABLE", "LEASE")  # the last go first
 
 
 class Six(NamedTuple):
-    """The same of IPv6."""
+    """What `status` shows of IPv6."""
 
     sight: Sight
     view: View
@@ -33,18 +33,19 @@ class Status(NamedTuple):
     view: View
     commands: tuple[str, ...]  # ip(8) commands for what `apply` would do
     warnings: tuple[str, ...]
-    now_s: int
+    now_s: int  # CLOCK_BOOTTIME
     ages_known: bool  # whether the store could be read
-    mistakes: tuple[str, ...] = ()  # of the configuration; then `sight` has the links that are without
-    counts: bool = True  # nothing of somebody else's comes in the place of ours
+    mistakes: tuple[str, ...] = ()  # of the configuration; then `sight` has only the links without a mistake
+    counts: bool = True  # no foreign rule or route counts instead of ours
     six: Six | None = None  # if this machine has IPv6
 
 
 def shares(routing: Routing, balance_table: int, carriers: dict[int, bool]) -> dict[int, float]:
-    """Interface index → its share of the new connections, from 0 to 1, as the kernel deals them out now.
+    """Interface index → its share of the new connections, 0 to 1, as the kernel shares them now. `carriers`: interface
+    index → whether it has one.
 
     The kernel tries the defaults of the balance table in the order of their metrics, and skips nexthops without
-    carrier."""
+    carrier (net/ipv4/fib_semantics.c, fib_select_multipath)."""
     defaults = [route for route in routing.routes
                 if route.table == balance_table and is_default(route) and not route.rest]
     for route in sorted(defaults, key=lambda route: route.metric):
@@ -93,7 +94,7 @@ def as_json(status: Status) -> dict[str, Any]:
 
 
 def timeless(document: dict[str, Any]) -> dict[str, Any]:
-    """What of `as_json` does not change by itself."""
+    """The document of `as_json` without the parts that change by themselves."""
     return {**document, "links": [
         {**link, "lease_age_s": None, "lease_ends_in_s": None,
          "check": _timeless_check(link["check"]),
@@ -106,7 +107,7 @@ def _timeless_check(check: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _ipv6_as_json(status: Status) -> dict[str, dict[str, Any]]:
-    """What each link has of IPv6, by interface; nothing of those that are to be left alone."""
+    """Interface → what its link has in IPv6; without links whose IPv6 is left alone."""
     if not status.six:
         return {}
     interfaces, part = status.six.sight.interfaces, _parts(status, status.six.view)
@@ -123,8 +124,8 @@ def _ipv6_as_json(status: Status) -> dict[str, dict[str, Any]]:
 
 
 def as_text(status: Status, *, colour: bool = False, block: str = "#", width: int = 0) -> str:
-    """The table of `status`, and a verdict; each line ends with a newline. Of the table, the columns that do not fit
-    into `width` characters are left out from the right; 0 = all of them fit."""
+    """The table of `status`, and a verdict; each line ends with a newline. The last columns of the table are left out
+    if it does not fit into `width` characters; 0 = any width fits."""
     if not status.sight.config.links:
         if status.mistakes:
             return "\n".join(_verdict(status)) + "\n"
@@ -133,7 +134,7 @@ def as_text(status: Status, *, colour: bool = False, block: str = "#", width: in
     part = _parts(status, status.view)
     rows = [list(HEADINGS)] + [_row(status, uplink, part.get(uplink.ifindex, 0.0), block)
                                for uplink in status.view.uplinks]
-    if not status.sight.state.checked:  # nobody checks
+    if not status.sight.state.checked:  # no monitor checks the links
         _leave_out(rows, HEADINGS.index("CHECK"))
     lines = _table(rows, [uplink.state for uplink in status.view.uplinks], colour, width)
     reasons = [f"{uplink.link.interface} {uplink.state}: {reason}" for uplink in status.view.uplinks
@@ -159,7 +160,7 @@ def _leave_out(rows: list[list[str]], column: int) -> None:
 
 
 def _table(rows: list[list[str]], states: list[str], colour: bool, width: int) -> list[str]:
-    """The lines of a table, whose first row is its headings."""
+    """The lines of a table. The first row has the headings."""
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     while width and sum(widths) + 2 * len(widths[1:]) > width and len(widths) > NEEDED:
@@ -191,7 +192,8 @@ def _row(status: Status, uplink: Uplink, part: float, block: str) -> list[str]:
 
 
 def _held(status: Status, uplink: Uplink) -> str:
-    """How the administrator holds the link, whatever its state: a link without a lease may be held as well."""
+    """How the administrator holds the link, whatever its state: a link without a lease may be held, too; "" = not at
+    all."""
     hold = status.sight.state.held.get(uplink.link.interface)
     return "" if not hold else DISABLED if hold.reach == OUT else DRAINING
 
@@ -227,7 +229,7 @@ def _lease(status: Status, uplink: Uplink) -> str:
         return "-"
     if ends_in is not None:
         end = f", ends in {span(ends_in)}" if ends_in > 0 else f", ended {span(-ends_in)} ago"
-    else:  # the end of an address without a server is not known: it was set by hand, or read off the kernel
+    else:  # without a server the end is not known: the address was set by hand, or read off the kernel
         end = ", does not end" if uplink.lease.server else ""
     return f"{span(age)} old{end}"
 
@@ -239,13 +241,14 @@ def _gateway(lease: Lease) -> str:
 def _verdict(status: Status) -> list[str]:
     lines = [f"Warning: {warning}" for warning in status.warnings]
     if status.mistakes:
-        return [*lines, "The kernel's routing as it is; nothing is changed until the configuration is corrected."]
+        return [*lines, "This is the kernel's routing. Nothing is changed until the configuration is corrected."]
     if not status.ages_known:
-        return [*lines, "This is the kernel's routing. Only root sees the leases, and whether it is as it should be."]
+        return [*lines, "This is the kernel's routing. Only root sees the leases, and whether the routing is as it "
+                        "should be."]
     if status.sight.config.settings.enabled == NO:
-        lines.append("/etc/dhcp-lb says `enabled = no`: nothing of dhcp-lb is to be in the kernel.")
+        lines.append("/etc/dhcp-lb says `enabled = no`: nothing of dhcp-lb may be in the kernel.")
     if not status.commands and not status.counts:
-        return [*lines, "dhcp-lb's own routing is as it should be, and something else counts."]
+        return [*lines, "dhcp-lb's own routing is as it should be, but something else counts: see the warnings."]
     if not status.commands:
         return [*lines, "The kernel's routing is as it should be."]
     return [*lines, "The kernel's routing is not as it should be. `dhcp-lb apply` would run:",

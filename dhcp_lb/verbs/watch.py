@@ -1,5 +1,5 @@
-"""`status --watch`: when to look again. Nothing is asked by the clock: the kernel tells of its own changes, and by
-inotify(7) of those in the store and in the configuration."""
+"""`status --watch`: when to look again. It does not poll: the kernel notifies of its own changes, and by inotify(7) of
+changes in the store and in the configuration."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ MOST = 1 << 16
 
 
 def moments() -> Iterator[None]:
-    """Now, and whenever something may have changed, or the terminal has another size; until nobody reads standard
-    output any more."""
+    """Yields at once, and whenever something may have changed or the terminal has another size. Ends when nobody reads
+    standard output any more. OSError if the kernel cannot be watched."""
     output = sys.stdout.fileno()
     with _kernel() as kernel, _sizes() as sizes, _Files() as files:
         poll = select.poll()
         for descriptor in kernel.fileno(), sizes.fileno(), files.descriptor:
             poll.register(descriptor, select.POLLIN)
-        poll.register(output, 0)  # to hear of its end alone
+        poll.register(output, 0)  # only to hear of its end
         while True:
             files.watch()
             yield
@@ -80,13 +80,14 @@ class _Files:
         os.close(self.descriptor)
 
     def watch(self) -> None:
-        """Those that are there and may be read. One that has been replaced is another file now."""
+        """Watches those files that exist and may be read. It must be called again after each change, because a file
+        that has been replaced is another file."""
         store = Store().path
         for path, mask in (PATH, OF_A_FILE), (store, IN_A_DIRECTORY), (f"{store}/leases", IN_A_DIRECTORY):
             self.libc.inotify_add_watch(self.descriptor, path.encode(), mask)
 
     def drain(self) -> None:
-        """Takes all that has been told."""
+        """Reads all events, and drops them."""
         with suppress(BlockingIOError):
             while os.read(self.descriptor, MOST):
                 pass

@@ -1,4 +1,4 @@
-"""The verb `explain`: asks the kernel which way a connection takes, and has explain.py say why."""
+"""The verb `explain`: asks the kernel which way a connection takes; explain.py says why."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .status import shares
 
 
 def explain(options: Namespace) -> int | None:
-    """Explains one lookup."""
+    """Explains one lookup. Returns the exit status; Invalid if the arguments are wrong."""
     for name in ("destination", "source") if options.source else ("destination",):
         quad = getattr(options, name)
         try:
@@ -28,7 +28,7 @@ def explain(options: Namespace) -> int | None:
         except ValueError:
             raise Invalid(f"{quad or name} is not an IPv4 or IPv6 address") from None
     if options.iif and not options.source:
-        raise Invalid("--in needs --from: must name the address of the machine that the connection comes from")
+        raise Invalid("--in without --from: must have --from with the address of the machine that connects")
     family = address.family(options.destination)
     if options.source and address.family(options.source) != family:
         raise Invalid(f"{options.destination} from {options.source}: must be both IPv4 or both IPv6")
@@ -71,7 +71,7 @@ def explain(options: Namespace) -> int | None:
 
 
 def _sources(sight: Sight, packet: Packet) -> dict[int, str]:
-    """What a packet's source becomes by each link that translates it, by the links' interface indices."""
+    """Interface index → what a packet's source becomes, for each link that translates it."""
     if not is_translated(sight) or not packet.source:
         return {}
     several = translators(sight.config.links, sight.config.settings)
@@ -80,7 +80,8 @@ def _sources(sight: Sight, packet: Packet) -> dict[int, str]:
 
 
 def _way_in(kernel: Rtnetlink, source: str) -> str:
-    """The interface by which a connection from this address comes in; "" if it is this machine's own."""
+    """The interface by which a connection from this address comes in; "" if the address is this machine's own. Invalid
+    if that is not clear."""
     try:
         back = kernel.lookup(source)
     except OSError as error:
