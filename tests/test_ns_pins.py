@@ -323,7 +323,7 @@ def test_who_waits_for_a_drain_is_told_that_the_link_is_back(lab: Lab) -> None:
     with lab.held(lab.lan, 50):
         lab.router.sh("dhcp-lb drain eth1 --wait >/run/said 2>&1 & while ! grep -q left /run/said; do sleep 0.1; done")
         lab.router.dhcp_lb("enable", "eth1")
-        wait_for("the end of the drain", lambda: "any more" in lab.router.path("/run/said").read_text())
+        wait_for("the end of the drain", lambda: "ended the drain" in lab.router.path("/run/said").read_text())
     assert lab.router.path("/run/said").read_text().endswith("dhcp-lb: eth1: somebody has ended the drain\n")
 
 
