@@ -1,8 +1,8 @@
 """A machine for one test, made in a moment. It is for tests that need many runs of the program and no DHCP client.
 
-`@boxed` runs a test in a process with namespaces of its own (network, mounts, processes). It has its own /run, /etc,
-/usr and /dev, and the program is installed. The links are devices without another end. An exception of the test is
-raised in pytest. All that the test leaves ends with its process. The host does not change."""
+`@boxed` runs a test in a process with namespaces of its own (network, mounts, processes). The box has its own /run,
+/etc, /usr and /dev, and the program is installed. The links are devices without another end. If the test fails in the
+box, it fails in pytest. Everything that the test leaves behind ends with its process. The host does not change."""
 
 import contextlib
 import ctypes
@@ -94,7 +94,7 @@ def boxed(test: Test) -> Test:
 
 
 def _isolated(work: Callable[[], None]) -> str:
-    """Runs the test as PID 1 of new namespaces, and returns what went wrong."""
+    """Runs the test as PID 1 of new namespaces, and returns what went wrong; "" = nothing."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(NAMESPACES):
         raise OSError(ctypes.get_errno(), "unshare")
@@ -137,13 +137,13 @@ class Given(NamedTuple):
 
 
 def given(number: int, host: int = 10, gateway: int = 1) -> Given:
-    """A lease in a network of the link's own, 10.NUMBER.0/24."""
+    """A lease in the link's own network: 10.100.NUMBER.0/24, from 250 on 10.101.…"""
     network = f"10.{100 + number // 250}.{number % 250}"
     return Given(f"{network}.{host}", 24, f"{network}.{gateway}", f"{network}.{gateway}")
 
 
 def run(*argv: str, stdin: str = "", check: bool = True) -> str:
-    """What a command prints."""
+    """Runs a command, and returns what it prints. It must succeed, unless `check` is false."""
     done = subprocess.run(argv, input=stdin, env=ENVIRONMENT, capture_output=True, text=True)
     assert not check or done.returncode == 0, f"{argv}: status {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
@@ -170,12 +170,12 @@ def configure(names: Sequence[str]) -> None:
 
 
 def environment(reason: str, interface: str, lease: Given | None = None) -> dict[str, str]:
-    """The environment of a hook of dhclient."""
+    """The environment in which dhclient calls its hooks, with PATH and locale."""
     return ENVIRONMENT | {"reason": reason, "interface": interface} | (lease.variables() if lease else {})
 
 
 def set_address(interface: str, lease: Given | None) -> None:
-    """Does what dhclient-script does before the hooks: the old address goes, the new one comes."""
+    """Does what dhclient-script does before the hooks: removes the old address, and sets the new one."""
     commands = [f"address flush dev {interface}"]
     if lease:
         commands.append(f"address add {lease.address}/{lease.length} dev {interface}")
@@ -183,7 +183,7 @@ def set_address(interface: str, lease: Given | None) -> None:
 
 
 def event(reason: str, interface: str, lease: Given | None = None, timeout_s: float = 60) -> None:
-    """Runs the hook to its end. Whatever happens, it prints nothing and its status is 0."""
+    """Runs the hook to its end, and asserts that it prints nothing and that its status is 0."""
     done = subprocess.run([PROGRAM], env=environment(reason, interface, lease), capture_output=True, text=True,
                           timeout=timeout_s, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -217,8 +217,8 @@ def kernel() -> Kernel:
 
 
 def state() -> dict[str, bytes]:
-    """Our files on disk, without what differs between any two runs: the ages of leases, and what a run without work
-    leaves: `settled`, and when clients have said the same again."""
+    """Path → content of our files. What differs between any two runs is left out: the content of leases, which have an
+    age, and what a run without work leaves: `settled`, and when clients have said the same again."""
     found = {}
     for place in STORE, Path("/etc/iproute2"):
         for path in sorted(place.rglob("*")):
@@ -229,7 +229,7 @@ def state() -> dict[str, bytes]:
 
 
 def lookup(destination: str = "198.51.100.1", source: str = "", oif: str = "") -> bool:
-    """Whether the kernel finds a route; one message to it, as `ip route get` sends it."""
+    """Whether the kernel finds a route. It is asked by one message, as `ip route get` asks."""
     body = struct.pack("=8BI", socket.AF_INET, 32, 32 if source else 0, 0, 0, 0, 0, 0, 0)
     body += struct.pack("=HH4s", 8, 1, socket.inet_aton(destination))  # RTA_DST
     if source:
@@ -243,7 +243,7 @@ def lookup(destination: str = "198.51.100.1", source: str = "", oif: str = "") -
 
 
 class Syslog:
-    """The system log of the box, from now on. A hook that logs waits for room in it, as on any machine."""
+    """The system log of the box, from now on. It has room for many lines, because a hook waits for room."""
 
     def __init__(self) -> None:
         Path("/proc/sys/net/unix/max_dgram_qlen").write_text("100000")
@@ -263,7 +263,8 @@ class Syslog:
 
 @contextlib.contextmanager
 def watched_lookups(sources: Mapping[str, str] = {}) -> Iterator[list[str]]:
-    """Looks up all the time, in a process of its own. At the end the result has the lookups that found no way."""
+    """Looks up routes all the time, in a process of its own. If a lookup has found no way, the list has a line about
+    it at the end."""
     failures: list[str] = []
     reader, writer = os.pipe()
     child = os.fork()
@@ -307,12 +308,12 @@ def two_links() -> Kernel:
 
 
 def hook(**changes: object) -> "subprocess.CompletedProcess[str]":
-    """Calls the hook of a renewal with a new gateway of eth0 in another way."""
+    """Calls the hook for a renewal of eth0 with a new gateway. `changes`: other arguments of subprocess.run."""
     named: Any = {"env": environment("RENEW", "eth0", given(0, gateway=2)), "stdin": subprocess.DEVNULL, **changes}
     return subprocess.run([PROGRAM], capture_output=True, text=True, timeout=60, **named)
 
 
 def assert_renewed(before: Kernel) -> None:
-    """That renewal is in force: every route by the old gateway goes by the new one."""
+    """Asserts that the renewal of `hook` is in force: every route by the old gateway goes by the new one."""
     ours = [line.replace("via 10.100.0.1 ", "via 10.100.0.2 ") for line in before.ours]
     assert kernel() == Kernel(tuple(sorted(ours)), before.foreign)

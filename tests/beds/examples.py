@@ -1,4 +1,4 @@
-"""Two uplinks as most tests know them: eth0 of provider A (weight 1) and eth1 of provider B (weight 2)."""
+"""The two links of most tests: eth0 of provider A (weight 1) and eth1 of provider B (weight 2)."""
 
 from dhcp_lb.model import ADMINISTRATOR, NO_NEW, OUT, Hold, Interface, Lease, Link, Nexthop, Route, Rule
 
@@ -14,7 +14,7 @@ REACHES = {"disabled": OUT, "draining": NO_NEW}
 
 
 def held(**words: str) -> dict[str, Hold]:
-    """What the administrator holds: INTERFACE="disabled" or "draining"."""
+    """The administrator's holds: INTERFACE="disabled" or "draining"."""
     return {name: Hold(ADMINISTRATOR, REACHES[word]) for name, word in words.items()}
 
 

@@ -5,7 +5,7 @@ import time
 
 
 class Held:
-    """Connections that are open: of each the one end, and the other."""
+    """Open connections, each with its two ends."""
 
     def __init__(self, pairs: list[tuple[socket.socket, socket.socket]]) -> None:
         self.pairs = pairs
@@ -17,29 +17,29 @@ class Held:
         return len(theres)
 
     def _carry(self, senders: list[socket.socket]) -> list[socket.socket]:
-        """Those of the senders that got a byte to their other end."""
+        """Those senders whose byte has reached the other end."""
         others = {here: there for pair in self.pairs for here, there in (pair, pair[::-1])}
         for sender in senders:
             try:
                 sender.send(b"?")
             except OSError:
-                pass  # a reset that came before
+                pass  # the connection was reset before
         end = time.monotonic() + 1
         return [sender for sender in senders if receives(others[sender], max(0.001, end - time.monotonic()))]
 
     def by(self, address: str) -> int:
-        """How many the other end sees come from this address, or from addresses that begin like this."""
+        """How many connections come from this address, or from one that begins like this, as the other end sees it."""
         return sum(there.getpeername()[0].startswith(address) for _, there in self.pairs)
 
     def close(self) -> None:
-        """Both ends of each."""
+        """Closes both ends of each connection."""
         for pair in self.pairs:
             for end in pair:
                 end.close()
 
 
 def receives(connection: socket.socket, timeout_s: float) -> bool:
-    """Whether a byte comes in time."""
+    """Whether a byte comes within `timeout_s`."""
     connection.settimeout(timeout_s)
     try:
         return connection.recv(1) == b"?"

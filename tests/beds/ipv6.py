@@ -1,8 +1,9 @@
-"""Two providers of IPv6, the Internet behind them, a LAN with addresses of both, and the router between: the network
-of a box (`boxed`), with the program installed.
+"""Two providers of IPv6, the Internet behind them, a LAN with addresses of both, and the router between them. The
+router is a box (`boxed`), with the program installed.
 
 Provider eth0 has 2001:db8:a::/48 and weight 1, provider eth1 has 2001:db8:b::/48 and weight 2. Each advertises the
-first /64 of it on its link, has delegated the rest to the router, and drops what comes from anywhere else (BCP 38)."""
+first /64 of its prefix on its link, and has delegated the rest to the router. It drops packets from any other source
+(BCP 38)."""
 
 import contextlib
 import errno
@@ -24,7 +25,7 @@ LAN_OF = {name: f"{prefix}:f00" for name, prefix in PREFIXES.items()}
 INTERNET = "2001:db8:ffff"
 PORT = 80
 ROUTER_ADVERTISEMENT, PREFIX_INFORMATION, NAME_SERVERS = 134, 3, 25  # RFC 4861, RFC 8106
-SERVERS = {name: f"{prefix}:5::53" for name, prefix in PREFIXES.items()}  # of names, behind each provider's router
+SERVERS = {name: f"{prefix}:5::53" for name, prefix in PREFIXES.items()}  # name servers behind each provider's router
 DISCOVERY = "nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert"
 IPV6_FREEBIND = 78  # uapi/linux/in6.h
 ON_LINK, AUTONOMOUS = 0x80, 0x40
@@ -33,7 +34,7 @@ LINES = ("eth0 table-eth0 200 1 prefix6=2001:db8:a::/48\n"
 
 
 def sysctl(**values: object) -> None:
-    """Sets net.ipv6.conf.* in this network: INTERFACE__KEY=VALUE."""
+    """Sets net.ipv6.conf.INTERFACE.KEY in this network for each INTERFACE__KEY=VALUE."""
     for name, value in values.items():
         Path(f"/proc/sys/net/ipv6/conf/{name.replace('__', '/')}").write_text(str(value))
 
@@ -41,8 +42,8 @@ def sysctl(**values: object) -> None:
 def advertise(internet: Network, interface: str, prefix: str = "", *, router_s: int = 1800, valid_s: int = 7200,
               preferred_s: int = 3600, flags: int = ON_LINK | AUTONOMOUS, length: int = 64,
               servers: Sequence[str] = ()) -> None:
-    """The provider advertises itself and a prefix on its link, once; the prefix is its own if none is named. It also
-    names its name servers, if it has any."""
+    """Sends one router advertisement of the provider on its link, with a prefix ("" = its own) and these name
+    servers."""
     network = socket.inet_pton(socket.AF_INET6, prefix or f"{PREFIXES[interface]}::")
     body = struct.pack("!BBHBBHLL", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, router_s, 0, 0)
     body += struct.pack("!BBBBLLL", PREFIX_INFORMATION, 4, length, flags, valid_s, preferred_s, 0) + network
@@ -57,7 +58,7 @@ def advertise(internet: Network, interface: str, prefix: str = "", *, router_s: 
 
 
 class Providers:
-    """The networks around the router, and what can be done to them."""
+    """The networks around the router, and what a test can do to them."""
 
     def __init__(self, internet: Network, lan: Network, server: socket.socket) -> None:
         self.internet, self.lan, self.server = internet, lan, server
@@ -66,7 +67,7 @@ class Providers:
         advertise(self.internet, interface, prefix, **changes)
 
     def serve_names(self) -> None:
-        """Each provider has a name server, which refuses to say anything, and is a part of the Internet."""
+        """Starts a name server of each provider, in the Internet. It answers each question with REFUSED."""
         with self.internet:
             ip(*[f"address add {server}/128 dev lo nodad" for server in SERVERS.values()])
             server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -82,8 +83,8 @@ class Providers:
         threading.Thread(target=serve, daemon=True).start()
 
     def die(self, interface: str, family: str = "ip6", wholly: bool = False) -> None:
-        """The provider lets nothing of a family through any more. Its router still answers its neighbours, unless it
-        is `wholly` dead."""
+        """The provider drops every packet of a family. Its router still answers its neighbours, unless it is `wholly`
+        dead."""
         rules = [f"iifname {interface} drop\n"]
         if family == "ip6" and not wholly:
             rules.insert(0, f"iifname {interface} icmpv6 type {{ {DISCOVERY} }} accept\n")
@@ -92,7 +93,7 @@ class Providers:
                 f"type filter hook prerouting priority -500\n{''.join(rules)}}}\n}}\n")
 
     def revive(self, family: str = "ip6") -> None:
-        """All are as before."""
+        """Both providers forward as before."""
         with self.internet:
             run("nft", "delete", "table", family, "dead")
 
@@ -107,16 +108,16 @@ class Providers:
         raise AssertionError(f"{interface} has no address: {run('ip', '-6', 'address')}")
 
     def cable(self, interface: str, state: str) -> None:
-        """Takes the carrier `down`, and the kernel has seen it, or brings it `up`. Nobody else is told."""
+        """Takes the carrier `down`, and waits until the kernel has seen it; or brings it `up`. No program is told."""
         with self.internet:
             run("ip", "link", "set", interface, state)
             if state == "up":
                 self._furnish(interface)
         while state == "down" and " state UP " in run("ip", "-o", "link", "show", "dev", interface):
-            time.sleep(0.001)  # the work of another thread: net/core/link_watch.c
+            time.sleep(0.001)  # another thread of the kernel notices it: net/core/link_watch.c
 
     def plug(self, interface: str) -> None:
-        """Connects the provider to a device of the router's, which comes new."""
+        """Makes a new device on the router that is connected to the provider."""
         run("ip", "link", "add", interface, "type", "veth", "peer", "name", interface, "netns", self.internet.path)
         with self.internet:
             run("ip", "link", "set", interface, "up")
@@ -129,15 +130,15 @@ class Providers:
            f"route replace {PREFIXES[interface]}::/48 via fe80::2 dev {interface}")
 
     def astray(self) -> int:
-        """How many packets came to a provider with a source that is not of his, since the last call."""
+        """How many packets have come to a provider with a source outside of its prefix, since the last call."""
         with self.internet:
             listed = run("nft", "reset", "counters", "table", "ip6", "bcp38")
         return sum(int(line.split()[1]) for line in listed.splitlines() if "packets" in line)
 
     def connects(self, number: int, source: str = "", lan: bool = False, oif: str = "",
                  timeout_s: float = 2.0) -> "Counter[str]":
-        """Opens so many connections to different machines, one after the other. → How many came through by each link,
-        or what became of them: the link is the one whose provider has the source."""
+        """Opens `number` connections to different machines, one after the other. Returns how many came through by each
+        link, or failed, by the error. The link is the one whose provider has the source."""
         found: Counter[str] = Counter()
         for place in range(number):
             with contextlib.ExitStack() as stack:
@@ -162,7 +163,7 @@ class Providers:
 
     @contextlib.contextmanager
     def held(self, number: int, source: str) -> Iterator[Held]:
-        """Opens so many connections of the LAN's, to different machines, and keeps them open."""
+        """Opens `number` connections from the LAN to different machines, and keeps them open during the block."""
         pairs = []
         try:
             for place in range(number):
@@ -178,7 +179,7 @@ class Providers:
 
     @contextlib.contextmanager
     def lan_talks_to_the_router(self) -> Iterator[None]:
-        """A connection from the LAN to the router's address there."""
+        """During the block, there is a connection from the LAN to the router's address there."""
         with socket.create_server((f"{LAN_OF['eth0']}::1", PORT), family=socket.AF_INET6):
             with self.lan:
                 client = socket.create_connection((f"{LAN_OF['eth0']}::1", PORT), 2)
@@ -186,8 +187,8 @@ class Providers:
                 yield
 
     def asks(self, number: int, address: str, port: int) -> int:
-        """Opens so many connections from the Internet to an address of the router's, behind which a machine of the LAN
-        answers. → How many did."""
+        """Opens `number` connections from the Internet to an address of the router, behind which a machine of the LAN
+        answers. Returns how many it has answered."""
         answered = 0
         with self.lan:
             server = socket.create_server(("::", PORT), family=socket.AF_INET6, backlog=number)
@@ -201,7 +202,7 @@ class Providers:
         return answered
 
     def told(self, number: int, source: str, within_s: float, lan: bool = False) -> int:
-        """Opens so many connections at once. → How many were told within this time that there is no way."""
+        """Opens `number` connections at once. Returns how many have got an error within this time."""
         end = time.monotonic() + within_s
         with contextlib.ExitStack() as stack:
             if lan:
@@ -219,15 +220,15 @@ class Providers:
         return number - len(waiting)
 
     def drain(self) -> None:
-        """Forgets the connections that came to the server."""
+        """Closes the connections that have come to the server."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 self.server.accept()[0].close()
 
 
 def internet_of(internet: Network) -> socket.socket:
-    """This network forwards for both providers, takes from each one's customers what is theirs, and has the Internet's
-    machines: the socket of them all."""
+    """Makes this network both providers and the Internet: it forwards for both, and drops packets from outside of a
+    provider's prefix. Returns the socket on which all machines of the Internet listen."""
     with internet:
         sysctl(default__dad_transmits=0, all__forwarding=1)
         run("ip", "link", "set", "lo", "up")
@@ -245,10 +246,10 @@ def internet_of(internet: Network) -> socket.socket:
 
 @contextlib.contextmanager
 def providers(lines: str = LINES, names: Sequence[str] = ("eth0", "eth1"), told: bool = True) -> Iterator[Providers]:
-    """The router has these links in its configuration, and nothing of ours yet. Both providers have advertised
-    themselves, unless nobody is to be `told`."""
+    """Wires the networks. The router has these lines as its configuration, and none of our routing yet. The providers
+    have advertised themselves, if `told`."""
     internet, lan = Network(), Network()
-    # Link-local addresses are given below. The kernel would make more of them, some time later.
+    # The link-local addresses are set below. The kernel would make other ones some time later.
     sysctl(default__dad_transmits=0, default__accept_ra=2, all__forwarding=1, default__addr_gen_mode=1)
     server = internet_of(internet)
     found = Providers(internet, lan, server)
@@ -271,7 +272,7 @@ def providers(lines: str = LINES, names: Sequence[str] = ("eth0", "eth1"), told:
 
 
 def own(interface: str) -> str:
-    """The router's global address on a link; "" without."""
+    """The router's global address on a link; "" if it has none."""
     listed = run("ip", "-6", "-o", "address", "show", "dev", interface, "scope", "global", "-tentative")
     return listed.split()[3].partition("/")[0] if listed.strip() else ""
 
@@ -283,7 +284,7 @@ def ours() -> list[str]:
 
 
 def apply() -> None:
-    """Has the routing brought in line, and finds nothing left to do."""
+    """Runs `apply`, and asserts that nothing is left to do."""
     verb("apply")
     plan = verb("plan")
     assert plan == "", plan

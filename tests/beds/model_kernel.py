@@ -1,5 +1,5 @@
-"""A kernel for tests. It keeps routes and rules as net/core/fib_rules.c, net/ipv4/fib_trie.c and fib_semantics.c,
-net/ipv6/route.c and ip6_fib.c do, and refuses everything that it does not know."""
+"""A model of the kernel for tests. It keeps routes and rules as net/core/fib_rules.c, net/ipv4/fib_trie.c and
+fib_semantics.c, net/ipv6/route.c and ip6_fib.c do. It asserts that it knows what it is asked for."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class ModelKernel:
                        frozenset(rule for rule, owner in self.rules if owner == protocol))
 
     def count(self, protocol: int = 109) -> int:
-        """How many there are. `routing` shows what is there twice once."""
+        """How many routes and rules there are. In `routing`, one that exists twice counts once."""
         return [owner for _, owner in [*self.routes, *self.rules]].count(protocol)
 
     def write(self, changes: tuple[Change, ...], protocol: int = 109) -> tuple[Refusal, ...]:
-        """As Rtnetlink.write."""
+        """Does what Rtnetlink.write does."""
         assert changes, "an empty write would wait for an acknowledgement for ever"
         refusals = []
         for change in changes:
@@ -46,7 +46,7 @@ class ModelKernel:
         return tuple(refusals)
 
     def make(self, change: Change, protocol: int) -> int:
-        """Makes one change, and returns the errno."""
+        """Makes one change, and returns the errno; 0 = done."""
         add, what = change
         if isinstance(what, Route):
             if what.family == IPV6.number:
@@ -94,9 +94,9 @@ class ModelKernel:
         return ESRCH
 
     def replace6(self, route: Route, protocol: int) -> int:
-        """NLM_F_CREATE | NLM_F_REPLACE: the route takes the place of the one with its key, whoever's that is. Of main,
-        where a router's default stands beside another one's, this knows nothing. (net/ipv6/route.c, fib6_nh_init,
-        ip6_validate_gw)"""
+        """NLM_F_CREATE | NLM_F_REPLACE: the route replaces the one with its key, whoever owns that (net/ipv6/route.c,
+        fib6_nh_init, ip6_validate_gw). It does not model main, where the defaults of several routers stand side by
+        side."""
         assert route.table != MAIN_TABLE and route.metric and not route.source, route
         assert route.rest in (b"", ERROR, THROW), route
         for gateway, oif, weight, onlink in route.nexthops:
@@ -119,7 +119,7 @@ class ModelKernel:
         return 0
 
     def delete6(self, route: Route, protocol: int) -> int:
-        """ip6_route_del: the route loses these nexthops, and goes with the last one. Weights do not count."""
+        """ip6_route_del: the route loses these nexthops, and is deleted with the last one. Weights do not count."""
         gone = {nexthop[:2] for nexthop in route.nexthops}
         for place, (there, owner) in enumerate(self.routes):
             if owner == protocol and _key6(there) == _key6(route) and gone <= {hop[:2] for hop in there.nexthops}:
@@ -129,7 +129,7 @@ class ModelKernel:
         return ESRCH
 
     def is_up(self, oif: int) -> bool:
-        """Whether this device is there and set up."""
+        """Whether this device exists and is set up."""
         return oif == LOOPBACK or any(one.ifindex == oif and one.up for one in self.interfaces.values())
 
     def lookup(self) -> Route | None:
@@ -143,8 +143,8 @@ class ModelKernel:
         return None
 
     def lookup6(self, source: str) -> Route | None:
-        """The route of what goes to the Internet with this address, over devices that have a carrier
-        (ignore_routes_with_linkdown). None: its sender is told that there is no way."""
+        """The route of a packet from this address to the Internet, over devices that have a carrier
+        (ignore_routes_with_linkdown). None: the sender gets an error."""
         for rule, _ in [*self.rules, (Rule(32766, MAIN_TABLE, family=IPV6.number), 2)]:
             if rule.family != IPV6.number or rule.oif or rule.source and not within(source, rule.source):
                 continue
@@ -160,8 +160,8 @@ class ModelKernel:
         return None
 
     def _found6(self, table: int, source: str) -> list[Route]:
-        """The most exact route of a table that leads anywhere: by destination, then by source, then by metric
-        (net/ipv6/ip6_fib.c, fib6_node_lookup, and route.c, fib6_backtrack)."""
+        """The route that the kernel takes from a table, or []: the longest destination, then the longest source, then
+        the lowest metric (net/ipv6/ip6_fib.c, fib6_node_lookup, and route.c, fib6_backtrack)."""
         fits = [route for route, _ in self.routes
                 if route.table == table and route.family == IPV6.number and within(INTERNET6, route.destination)
                 and (not route.only_from or within(source, route.only_from))

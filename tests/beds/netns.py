@@ -50,7 +50,7 @@ def snapshot() -> list[str]:
 
 
 class Network:
-    """One more network, to go into: `with lan: …`. A new one, or the one that a path leads to."""
+    """Another network namespace, for `with lan: …`: a new one, or the one at this path."""
 
     def __init__(self, path: str = "") -> None:
         with nullcontext() if path else network():
@@ -66,7 +66,7 @@ class Network:
         os.close(self._before)
 
     def close(self) -> None:
-        """It ends with the last socket that was opened in it."""
+        """Gives the network up. It ends with the last socket that was opened in it."""
         os.close(self._descriptor)
 
 
@@ -76,9 +76,9 @@ LAN = "10.0.0.2"
 
 @contextmanager
 def router(links: int) -> Iterator[tuple[Network, Network]]:
-    """This thread in a router with eth0, eth1, … (192.0.2.2, 192.0.3.2, … and gateways .1) and lan0 (10.0.0.1); the
-    LAN and the Internet. It forwards and masquerades. A table for each link, 200, 201, …, has its default, and nothing
-    leads there yet. A link's provider takes nothing but what comes from the link's own address."""
+    """Puts this thread into a router with eth0, eth1, … (192.0.2.2, 192.0.3.2, … and gateways .1) and lan0 (10.0.0.1).
+    Yields the LAN and the Internet. The router forwards and masquerades. Each link has a table, 200, 201, …, with its
+    default, and no rule leads there yet. A link's provider drops packets that are not from the link's own address."""
     with network():
         lan, internet = Network(), Network()
         try:
@@ -120,7 +120,7 @@ def batch(*commands: str) -> None:
 
 
 def nft(text: str) -> None:
-    """Has nft(8) do this."""
+    """Runs nft(8) with this text."""
     _fed(["nft", "-f", "-"], text)
 
 

@@ -1,7 +1,7 @@
 """A provider at the other end of a link, for tests in a network of their own: a process with a network namespace. It
-is the gateway, the name servers and the hosts of the Internet in one, and tells what came to it.
+is the gateway, the name servers and the hosts of the Internet in one, and reports which packets have come.
 
-As a program (`python3 provider.py`) it is that process: a line of JSON is a job, a line of JSON the answer."""
+As a program (`python3 provider.py`) it is that process. It reads jobs and writes answers, a line of JSON each."""
 
 import json
 import socket
@@ -57,8 +57,8 @@ class Provider:
         return done.stdout
 
     def seen(self) -> list[str]:
-        """What came in since the last time it was asked, each `SOURCE > DESTINATION PROTOCOL`, ARP requests as
-        `SOURCE who has DESTINATION`. It waits a moment for what is under way."""
+        """The packets that have come since the last call, each as `SOURCE > DESTINATION PROTOCOL`, ARP requests as
+        `SOURCE who has DESTINATION`. It waits a moment for packets that are on their way."""
         time.sleep(0.05)
         return [str(one) for one in self._job("seen")]
 
@@ -72,7 +72,7 @@ class Provider:
         self.sh("nft delete table ip dead")
 
     def send(self, source: str, to: str, protocol: int, packet: bytes) -> None:
-        """A packet of the caller's making, what is behind the header of IP; from any address."""
+        """Sends an IP packet from any address. `packet` is its content behind the IP header."""
         self._job("send", source, to, protocol, packet.hex())
 
     def _job(self, *job: Any) -> Any:
@@ -88,7 +88,7 @@ class Provider:
 # In the process
 
 class Sniffer:
-    """What comes in by the cable."""
+    """Records the packets that come in by the cable."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -117,7 +117,8 @@ def quad(data: bytes) -> str:
 
 
 def name_server() -> None:
-    """REFUSED for the root's name servers; `web.example` has an address, `gone.example` none, others fail."""
+    """Answers questions for the root with REFUSED, and those for `web.example` with an address; `gone.example` does
+    not exist, and other names fail."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("0.0.0.0", 53))
     server.setsockopt(socket.IPPROTO_IP, 8, 1)  # IP_PKTINFO

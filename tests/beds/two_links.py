@@ -1,4 +1,4 @@
-"""A router with two links, and our routing in the kernel. It is the same however the links came up."""
+"""Our routing in the kernel of a router with two links. It is the same however the links came up."""
 
 import json
 import re
@@ -63,7 +63,7 @@ def becomes(lab: Lab, want: str, timeout_s: float = 20) -> None:
 
 
 def settles(lab: Lab, timeout_s: float = 20) -> None:
-    """Waits until dhcp-lb has nothing to do. Between a client's change and its call it may have something."""
+    """Waits until dhcp-lb has nothing to do. Between a client's change and its call there may be something to do."""
     end = time.monotonic() + timeout_s
     while (left := json.loads(lab.router.dhcp_lb("status", "--json"))["commands"]) and time.monotonic() < end:
         time.sleep(0.05)

@@ -27,14 +27,14 @@ BOUND = {
 
 
 class World:
-    """A sequence of events, and the routing after each."""
+    """Takes a sequence of events, and has the routing after each."""
 
     def __init__(self, path: Path, patch: pytest.MonkeyPatch, name: str = "dhcp-lb") -> None:
         self.interfaces = {name: Interface(2 + number, True, True, (BOUND[name]["new_ip_address"],), group=109)
                            for number, name in enumerate(BOUND)}
         self.kernel = ModelKernel(self.interfaces, 25)
         self.routers: dict[str, str] = {}  # of IPv6: by which main has a default
-        self.multipath = False  # whether somebody makes one route of these defaults, as networkd 252 does
+        self.multipath = False  # whether another program makes one route of these defaults, as networkd 252 does
         for one in BOUND:
             self.has6(one)
         self.config = examples.CONFIG
@@ -138,7 +138,7 @@ class World:
 
 
 class FakeRtnetlink:
-    """Rtnetlink, on the model. It speaks in messages, like the kernel."""
+    """Rtnetlink on the model of the kernel. Like the kernel, it answers with messages."""
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -1,8 +1,8 @@
 """The lab: a router with several DHCP uplinks, the providers behind them, the Internet, a LAN.
 
-Every machine is a set of kernel namespaces with a Debian system of its own (`node.py`), so what runs in it
-is real: the DHCP servers are dnsmasq, the clients are Debian's, started by its ifupdown, and the routing
-is the kernel's. Nothing of the machine that runs the lab is touched, and nothing is left behind.
+Every machine is a set of kernel namespaces with a Debian system of its own (`node.py`), so everything in it is
+real: the DHCP servers are dnsmasq, the clients are Debian's, started by its ifupdown, and the routing is the
+kernel's. The lab touches nothing of the machine that it runs on, and leaves nothing behind.
 
         lan ---------- router ==+== isp eth0 ==+== internet
      10.0.0.0/24     dhcp-lb,   |              |    a server at 198.51.100.1 to .254

@@ -1,4 +1,4 @@
-"""`python3 -m tests.beds.lab` builds the system that the machines of the lab run from, if it is not there."""
+"""`python3 -m tests.beds.lab` builds the system of the lab's machines, if it is not there yet."""
 
 import sys
 

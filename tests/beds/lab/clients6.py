@@ -13,7 +13,7 @@ TOLD = tuple([f"{prefix}::/56" for prefix in LAN_OF.values()])  # by a client
 
 
 class Client:
-    """The kernel: what a router has without any client. The administrator names the prefixes."""
+    """The kernel alone, without any client. The administrator names the prefixes in the configuration."""
 
     lines = LINES  # of the configuration
     prefixes: tuple[str, ...] = tuple([f"{prefix}::/48" for prefix in PREFIXES.values()])
@@ -23,11 +23,11 @@ class Client:
         self.lab, self.router = lab, lab.router
 
     def more(self, interface: str) -> str:
-        """What an administrator adds to the link's file of NetworkManager or networkd."""
+        """The lines that the administrator adds to the link's file of NetworkManager or networkd."""
         return ""
 
     def prepare(self) -> None:
-        """Before the links come up."""
+        """Installs the client's configuration, before the links come up."""
 
     def up(self, interface: str) -> None:
         self.router.run("ip", "link", "set", interface, "up")
@@ -41,7 +41,7 @@ class Kernel(Client):
 
 
 class Dhclient(Client):
-    """As ifupdown starts it."""
+    """dhclient, as ifupdown starts it."""
 
     lines, prefixes = BARE, TOLD
 
@@ -57,7 +57,7 @@ class Dhclient(Client):
 
 
 class Dhcpcd(Client):
-    """It gives the LAN the first /64 of each prefix."""
+    """dhcpcd, which gives the LAN the first /64 of each prefix."""
 
     lines, prefixes = BARE, TOLD
     names_of_lan = ()
@@ -101,9 +101,9 @@ class NetworkManager(Client):
 
 
 class Sharing(NetworkManager):
-    """It gives the LAN a network of eth0's prefix, by itself: once more asked for that connection, 1.42 may lose the
-    LAN's address. eth1 is the kernel's, because NetworkManager crashes now and then when it shares a prefix and one of
-    two uplinks comes or goes."""
+    """NetworkManager gives the LAN a network of eth0's prefix. It brings up the LAN's connection by itself, because
+    1.42 may lose the LAN's address when it is asked for it once more. eth1 is left to the kernel, because
+    NetworkManager sometimes crashes when it shares a prefix and one of two uplinks comes or goes."""
 
     def prepare_lan(self) -> None:
         self.connect("lan0", "shared", "yes")
@@ -134,7 +134,7 @@ class Networkd(Client):
 
 
 class Delegating(Networkd):
-    """It gives each of two LANs a network of another provider's prefix."""
+    """networkd gives each of two LANs a network of a different provider's prefix."""
 
     def prepare(self) -> None:
         ip("link add lan1 type veth peer name peer-lan1", "link set lan1 up", "link set peer-lan1 up")

@@ -1,4 +1,4 @@
-"""What systemd starts elsewhere, in a machine that has none: dbus and networkd."""
+"""Starts dbus and networkd in a machine without systemd."""
 
 from .node import Node
 
@@ -11,7 +11,7 @@ def start_dbus(machine: Node) -> None:
 
 
 def prepare_networkd(machine: Node) -> None:
-    """Makes the directories that are in its unit."""
+    """Makes the directories that networkd's unit would make."""
     machine.sh("""
         install -d -o systemd-network -g systemd-network /run/systemd/netif /run/systemd/netif/links \
             /run/systemd/netif/leases /run/systemd/netif/lldp

@@ -1,4 +1,4 @@
-"""`tests/demo`: the program at work, told from the beginning; what one sees is the lab's real routing."""
+"""`tests/demo`: shows the program at work, from the beginning, on the real routing of a lab."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def boot(lab: Lab) -> None:
-    """What is there before the story begins."""
+    """Brings up what is there before the story begins."""
     lab.serve_names()
     path = lab.router.path("/etc/dhcp-lb")
     path.write_text(path.read_text() + "up = 3\n")
@@ -170,7 +170,7 @@ def links(lab: Lab) -> list[dict[str, Any]]:
 
 
 def await_share(lab: Lab, interface: str, want: bool) -> float:
-    """Waits until new connections take the link, or take it no more. → The seconds that it took."""
+    """Waits until new connections take the link, or no longer take it. Returns how many seconds that took."""
     begin = time.monotonic()
     wait_for(f"the share of {interface}", lambda: want == any(
         [link["share"] > 0 for link in links(lab) if link["interface"] == interface]))
@@ -200,7 +200,7 @@ def look_around(lab: Lab, keep: bool) -> None:
 
 
 def draw(lab: Lab, counts: Counts, without: str = "") -> None:
-    """What was counted as a bar for each link, beside what its weight says."""
+    """Shows the counted connections as a bar for each link, beside the share that its weight asks for."""
     weights = {isp.interface: 0 if isp.interface == without else isp.weight for isp in lab.isps}
     print()
     for interface, weight in weights.items():
@@ -216,7 +216,7 @@ def bar(block: str, share: float) -> str:
 
 
 def fold(line: str) -> str:
-    """A line, on several if it is too long for a terminal, as a shell would take them."""
+    """A command line, split as a shell allows it if it is too long for a terminal."""
     if len(line) + 4 <= WIDTH:
         return "    " + line
     first, *nexthops = line.split(" nexthop ")
@@ -226,7 +226,7 @@ def fold(line: str) -> str:
 
 
 def show(lab: Lab, command: str) -> None:
-    """Runs a command on the router. It sees a terminal as wide as what is left of ours."""
+    """Runs a command on the router. The command sees a terminal that is narrower than ours by the indent."""
     print("\n    " + bold(f"router# {command}"), flush=True)
     ours, its = os.openpty()
     environ = {**ENVIRONMENT, "COLUMNS": str(WIDTH - 4), **({"NO_COLOR": "1"} if PLAIN else {})}

@@ -1,7 +1,7 @@
-"""A DHCP server that sends any bytes in any option, because a client's hooks must survive them.
+"""A DHCP server that sends arbitrary bytes in arbitrary options, because a client's hooks must survive them.
 
-The seed and the number of the case decide what it sends, so a case can be repeated. It reads the number from its
-standard input. It knows one customer, and answers everybody who asks on its cable.
+The seed and the number of the case decide what the server sends, so a case can be repeated. It reads the number from
+its standard input. It has one address to give, and answers everybody who asks on its cable.
 
     python3 hostile.py INTERFACE SERVER ADDRESS SEED
 """
@@ -17,8 +17,8 @@ from typing import NamedTuple
 DISCOVER, OFFER, REQUEST, ACK = 1, 2, 3, 5  # RFC 2132, 9.6
 COOKIE = bytes((99, 130, 83, 99))
 END = b"\xff"
-LONGEST = 65507  # of what UDP takes
-MARKER = b"HOSTILE"  # no file of dhcp-lb's may hold it
+LONGEST = 65507  # bytes that a UDP packet can carry
+MARKER = b"HOSTILE"  # no file of dhcp-lb may contain it
 SHELL = [b"$(touch /HOSTILE)", b"`touch /HOSTILE`", b"; touch /HOSTILE;", b"() { :;}; touch /HOSTILE",
          b"'\"; touch /HOSTILE #", b"\ntouch /HOSTILE\n", b"HOSTILE\0x", b"../../HOSTILE", b"HOSTILE %s%n",
          b"\xff\xfeHOSTILE", b"-HOSTILE --help", b"${HOSTILE:=x}"]
@@ -47,15 +47,16 @@ class Message(NamedTuple):
 class Draw(NamedTuple):
     """A case: everything that does not depend on the request."""
 
-    given: bytes
-    text: bytes  # where the names of a server and a file stand
+    given: bytes  # the address that it gives
+    text: bytes  # in the fields for the names of a server and a file
     extra: Options
     shape: "Callable[[Message, random.Random], bytes]"
-    salt: str  # the shape's chance is the same for each answer
+    salt: str  # of the shape's random numbers, which are the same for each answer
 
 
 def encode(options: Options) -> bytes:
-    """A value of more than 255 bytes goes on in a second option of its code (RFC 3396)."""
+    """The options as bytes. A value of more than 255 bytes continues in a second option with the same code (RFC
+    3396)."""
     return b"".join(bytes((code, len(part))) + part for code, value in options
                     for part in [value[at:at + 255] for at in range(0, max(1, len(value)), 255)])
 
@@ -65,7 +66,7 @@ def plain(message: Message, _: random.Random) -> bytes:
 
 
 def split(message: Message, chance: random.Random) -> bytes:
-    """Each option in pieces, with those of others between them (RFC 3396)."""
+    """Each option in two pieces, with pieces of other options between them (RFC 3396)."""
     pieces: Options = []
     for code, value in message.options:
         at = chance.randint(0, len(value))
@@ -81,7 +82,7 @@ def contradicting(message: Message, chance: random.Random) -> bytes:
 
 
 def overloaded(message: Message, chance: random.Random) -> bytes:
-    """Options go on in `file` and `sname` (RFC 2132, 9.3), or only claim to. They have an end there, or none."""
+    """Options continue in `file` and `sname` (RFC 2132, 9.3), or only claim to. They have an end there, or none."""
     first, *rest = message.options
     places = chance.choice([0, 1, 2, 3, 3, 3, 255])
     end = chance.choice([END, b"", b"\x03\xff"])
@@ -92,36 +93,37 @@ def overloaded(message: Message, chance: random.Random) -> bytes:
 
 
 def overrunning(message: Message, chance: random.Random) -> bytes:
-    """The last option says that it is longer than the packet."""
+    """The last option claims to be longer than the packet."""
     code, value = chance.choice(message.options)
     return message.packet(encode(message.options) + bytes((code, chance.randint(1, 255))) + value[:3], b"")
 
 
 def endless(message: Message, chance: random.Random) -> bytes:
-    """No end; or it ends within an option's code."""
+    """The options have no end, or end after the code of an option."""
     return message.packet(encode(message.options), chance.choice([b"", b"\x03", bytes(300)]))
 
 
 def trailing(message: Message, chance: random.Random) -> bytes:
-    """Padding between the options, and more of them behind the end."""
+    """Padding between the options, and more options behind the end."""
     padded = b"".join(bytes(chance.randrange(4)) + encode([option]) for option in message.options)
     return message.packet(padded, END + encode([(3, chance.choice(SHELL)), (12, chance.choice(SHELL))]))
 
 
 def cut(message: Message, chance: random.Random) -> bytes:
-    """A part of a packet."""
+    """The first part of a packet."""
     whole = plain(message, chance)
     return whole[:chance.choice([chance.randrange(len(whole)), chance.randrange(236, len(whole))])]
 
 
 def unmarked(message: Message, chance: random.Random) -> bytes:
-    """Without the cookie that says that options follow, as BOOTP has it (RFC 951)."""
+    """The packet has no cookie, or a wrong one, so no options follow, as in BOOTP (RFC 951)."""
     whole = plain(message, chance)
     return whole[:236] + chance.choice([bytes(4), b"\x63\x82\x53\x64", chance.randbytes(4)]) + whole[240:]
 
 
 def large(message: Message, chance: random.Random) -> bytes:
-    """Larger than the 576 bytes that clients accept, larger than a frame, up to the most that UDP takes."""
+    """A packet that is larger than the 576 bytes that clients accept, larger than a frame, or as large as UDP
+    allows."""
     room = chance.choice([577, 1473, 1501, 4097, 8972, 9001, LONGEST]) - 241 - len(encode(message.options))
     ballast = encode([(chance.choice([12, 43, 224, 3, 121]), chance.choice(SHELL) * 40) for _ in range(160)])
     front = chance.random() < 0.5
@@ -131,7 +133,7 @@ def large(message: Message, chance: random.Random) -> bytes:
 
 
 def odd(message: Message, chance: random.Random) -> bytes:
-    """The fixed fields hold anything but the number by which the client knows its answer."""
+    """The fixed fields have random values, except for the number by which the client knows its answer."""
     whole = bytearray(plain(message, chance))
     for _ in range(chance.randint(1, 4)):
         whole[chance.choice([1, 2, 3, *range(8, 16), *range(20, 44)])] = chance.randrange(256)

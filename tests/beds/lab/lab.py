@@ -27,23 +27,24 @@ _installing = threading.Lock()
 class Isp:
     """One provider: its side of the cable, its DHCP server, its way to the Internet.
 
-    As providers do, it takes from its customer only packets from the addresses that it gave. It translates no address.
-    So a packet that leaves by the wrong link is lost, and the server sees which link was used.
+    As providers do, it forwards only packets from the addresses that it gave, and translates no address. So a packet
+    that leaves by the wrong link is lost, and the server sees which link was used.
     """
 
     def __init__(self, interface: str, weight: int = 1, *, network: str = "", gateway: str = "",
                  pool: str = "", netmask: str = "", lease_s: int = 3600, renew_s: int = 0,
                  options: Mapping[int, str] | None = None, modem: bool = False) -> None:
-        """`network`, `gateway` and `pool` (the network of the addresses that it gives out) have defaults: a network
-        for each provider. `renew_s`: when clients renew, if not after half the lease; after twice that time they ask
-        any server. `options`: more options to send, as dnsmasq writes them. `modem`: it translates addresses, so that
-        several may give out the same."""
+        """`network`, `gateway` and `pool` (the network of the addresses that it gives out) have defaults: each
+        provider has its own network. `renew_s`: when clients renew, if not after half of the lease; after twice that
+        time they ask any server. `options`: more options to send, in dnsmasq's form. `modem`: it translates addresses,
+        so that several providers may give out the same."""
         self.interface, self.weight = interface, weight
         self.network, self.gateway, self.pool, self.netmask = network, gateway, pool, netmask
         self.lease_s, self.renew_s, self.options, self.modem = lease_s, renew_s, dict(options or {}), modem
 
     def connect(self, number: int, root: Path, stack: contextlib.ExitStack) -> None:
-        """Start its machine; the lab calls this before all others, so that they start at the same time."""
+        """Starts its machine. The lab calls this method of all providers first, so that the machines start at the same
+        time."""
         self.number = number
         self.node = Node(f"isp-{self.interface}", root)
         stack.push(self.node)
@@ -54,8 +55,8 @@ class Isp:
         self.upstream = f"203.0.113.{4 * number + 2}"  # its own address in the Internet
 
     def wire(self, router: "Router", internet: Node) -> None:
-        """Adds a cable to the router, and a network of two with the Internet. The cable ends in a bridge, so that the
-        provider stays in order when it is pulled."""
+        """Adds a cable to the router, and a network with the Internet. The cable ends in a bridge, so that the
+        provider's side stays up when the cable is pulled."""
         self.router, self.internet = router, internet
         here, there = self.upstream, f"203.0.113.{4 * self.number + 1}"
         self.node.sh(f"""
@@ -71,8 +72,8 @@ class Isp:
         self.replug()
 
     def hand_out(self, **changes: Any) -> None:
-        """Changes the leases from now on: any of the constructor's keywords. The provider's gateway and addresses
-        change with them. Clients hear of it when they renew."""
+        """Changes the leases from now on: `changes` are keywords of the constructor. The provider's gateway and
+        addresses change, too. Clients get the change when they renew."""
         for name, value in changes.items():
             assert hasattr(self, name), name
             setattr(self, name, value)
@@ -128,12 +129,12 @@ class Isp:
         self.node.run("ip", "link", "set", "cable", "up")
 
     def die(self) -> None:
-        """It passes nothing on any more. Its gateway goes on answering, and the cable is as it was."""
+        """The provider forwards nothing any more. Its gateway still answers, and the cable is as it was."""
         self.node.sh("nft add table inet dead; "
                      "nft add chain inet dead forward '{ type filter hook forward priority 0; policy drop; }'")
 
     def revive(self) -> None:
-        """As before."""
+        """The provider forwards as before."""
         self.node.sh("nft delete table inet dead")
 
     def unplug(self) -> None:
@@ -141,12 +142,12 @@ class Isp:
         self.node.run("ip", "link", "delete", "cable")
 
     def replug(self) -> None:
-        """Adds it again, with another index, down and without an address."""
+        """Adds the router's interface again, with another index, down and without an address."""
         add_cable(self.node, "cable", self.router, self.interface, f"02:00:00:00:02:{self.number:02x}")
         self.node.run("ip", "link", "set", "cable", "master", "customers")
 
     def gave(self, address: str) -> bool:
-        """Whether this address is in the pool of its customers, or is what they are translated to."""
+        """Whether this address is in the pool of its customers, or is the one that they are translated to."""
         if self.modem:
             return address == self.upstream
         return ipaddress.IPv4Address(address) in ipaddress.IPv4Network(self.pool)
@@ -196,8 +197,8 @@ class Router(Node):
         self.run("ifdown", interface)
 
     def dhclient(self, interface: str, *arguments: str) -> None:
-        """Runs the client by hand, with the files that ifup names. With `-r` it gives the lease back, with `-x` it
-        only ends the client."""
+        """Runs the client by hand, with the files that ifup names. With `-r` the client gives the lease back, with
+        `-x` it only ends."""
         self.run("dhclient", "-4", "-i", "-pf", f"/run/dhclient.{interface}.pid",
                  "-lf", f"/var/lib/dhcp/dhclient.{interface}.leases", *arguments, interface)
 
@@ -221,7 +222,7 @@ class Router(Node):
 
 
 class Prober:
-    """The results of a prober's attempts. They are known when its block has ended."""
+    """The results of a prober's attempts, after its block."""
 
     def __init__(self) -> None:
         self.connections, self.lookups = Counts(), Counts()
@@ -252,8 +253,8 @@ class Held:
 class Streamed(NamedTuple):
     """What has happened to connections that send all the time, since the last look or the beginning."""
 
-    broken: int  # those of TCP that were ended, or got no answer
-    lost: int  # packets of one connection that did not come back, of the one that lost most
+    broken: int  # TCP connections that were ended, or got no answer
+    lost: int  # packets that did not come back, of the connection that lost most
     gap_s: float  # the longest time without an answer
 
 
@@ -265,7 +266,7 @@ class Stream:
         self.opened = self._answer()["opened"]
 
     def look(self) -> Streamed:
-        """They pause, until what they have sent is back or the time is over."""
+        """Lets the connections pause until everything that they have sent is back, or the time is over."""
         assert self._running.stdin
         print("?", file=self._running.stdin, flush=True)
         return Streamed(**self._answer())
@@ -325,7 +326,7 @@ class Lab:
                                        device=device, source=source, timeout_s=timeout_s))
 
     def serve_names(self) -> None:
-        """From now on each address of the Internet is a name server. It answers that it knows nothing."""
+        """From now on each address of the Internet is a name server, which answers that it knows nothing."""
         self.internet.run("dnsmasq", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-dynamic",
                           "--pid-file=/run/dns.pid")
 
@@ -334,7 +335,7 @@ class Lab:
         _start(machine, "serve")
 
     def serve_udp(self) -> None:
-        """From now on one server of the Internet sends back what it is sent by UDP."""
+        """From now on one server of the Internet sends each UDP packet back."""
         _start(self.internet, "echo", address=A_SERVER)
 
     def connect_to_router(self, interface: str, count: int, timeout_s: float = 5, port: int = PORT) -> Counts:
@@ -371,8 +372,8 @@ class Lab:
     @contextlib.contextmanager
     def stream(self, machine: Node, count: int, *, per_s: float = 20, udp: bool = False, timeout_s: float = 5,
                ) -> Iterator[Stream]:
-        """Connections from this machine to the Internet that each send so many packets a second during the block.
-        Those of UDP need `serve_udp`."""
+        """Opens connections from this machine to the Internet, each of which sends `per_s` packets a second during the
+        block. UDP needs `serve_udp`."""
         running = _python(machine, "stream", count=count, per_s=per_s, udp=udp, device="", source="",
                           network=f"{A_SERVER}/32" if udp else SERVERS, timeout_s=timeout_s)
         try:
@@ -406,7 +407,7 @@ def _python(machine: Node, job: str, **wanted: Any) -> "subprocess.Popen[str]":
 
 
 def errors(counts: Counts) -> Counts:
-    """The answers that are the name of an error, not a provider or an address."""
+    """Those answers that are the name of an error, not a provider or an address."""
     return Counts({name: count for name, count in counts.items() if name.isupper()})
 
 
@@ -429,8 +430,8 @@ def install_program(router: Node) -> None:
 
 @functools.cache
 def _installed() -> bytes:
-    """What the package has, each file in its place, which setup.py names: once for all labs of this process. An
-    archive in memory is nothing that a kill could leave behind."""
+    """An archive of the package's files in their places, which setup.py names. It is made once for all labs of this
+    process. It is in memory, so a kill leaves nothing behind."""
     with tempfile.TemporaryDirectory() as directory:
         subprocess.run(
             [sys.executable, "-W", "ignore", "setup.py", "-q", "build", "--build-base", f"{directory}/build",

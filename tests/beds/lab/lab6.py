@@ -1,8 +1,8 @@
-"""Two providers of IPv6 with Debian's own servers of it, a router, and a LAN with a prefix of both.
+"""Two providers of IPv6 with Debian's own servers, a router, and a LAN with a prefix of both.
 
-The figure, the addresses and what can be done to the providers are those of `beds/ipv6.py`. Each machine has a Debian
-system of its own, as in `lab.py`, except that one machine is both providers and the Internet: radvd advertises, and
-ISC's dhcpd gives an address and delegates PREFIX:f00::/56."""
+The addresses, and what a test can do to the providers, are those of `beds/ipv6.py`. Each machine has a Debian system
+of its own, as in `lab.py`, except that one machine is both providers and the Internet: radvd advertises, and ISC's
+dhcpd gives an address and delegates PREFIX:f00::/56."""
 
 import contextlib
 from pathlib import Path
@@ -44,11 +44,12 @@ option dhcp6.preference 255;
 
 
 class Lab6(Providers):
-    """From `open` to `close`. The router's links are down at first. What is asked of the router is asked from within
-    its network: `with lab.inside`."""
+    """The machines, from `open` to `close`. The router's links are down at first. A test works in the router's
+    network: `with lab.inside`."""
 
     def __init__(self, root: Path, renew_s: int = RENEW_S, prefixes: dict[str, str] = PREFIXES) -> None:
-        """`prefixes`: what the providers advertise and delegate from. They let out what is in PREFIXES alone."""
+        """`prefixes`: the prefixes from which the providers advertise and delegate. They forward only packets from
+        PREFIXES."""
         self.root, self.renew_s, self.prefixes, self._stack = root, renew_s, prefixes, contextlib.ExitStack()
 
     def open(self) -> None:
@@ -108,12 +109,12 @@ class Lab6(Providers):
              for name, prefix in self.prefixes.items()]))
 
     def is_router(self, interface: str, yes: bool) -> None:
-        """The provider's router says that it is one, or none any more, to all who listen."""
+        """The provider's router advertises that it is a router, or that it no longer is one."""
         self._advertise("" if yes else interface)
         self.provider.sh("kill -HUP $(cat /run/radvd.pid)")
 
     def route_back(self, interface: str) -> None:
-        """The provider sends what is for its customer to the router, as one does who has delegated a prefix."""
+        """The provider routes its customer's prefix to the router, as it must after it has delegated the prefix."""
         def link_local() -> str:
             shown = run("ip", "-6", "-o", "address", "show", "dev", interface, "scope", "link", "-tentative")
             return shown.split()[3].partition("/")[0] if shown else ""
@@ -123,5 +124,5 @@ class Lab6(Providers):
             ip(f"route replace {self.prefixes[interface]}::/48 via {router} dev {interface}")
 
     def renewals(self) -> int:
-        """How often a client has renewed what it has, in all."""
+        """How many renewals the clients of both links have asked for."""
         return sum("Renew message" in line for line in self.provider.log())

@@ -1,8 +1,8 @@
 """A machine of the lab: a process with namespaces of its own, in a Debian root of its own.
 
-It leaves nothing on the host: no name in /run/netns, no mount, no interface. Its PID 1 ends when its standard input
-ends. The kernel ends that input even if the process that built the lab is killed. With PID 1 all its processes end,
-and with them go its namespaces, interfaces, mounts and files.
+A machine leaves nothing on the host: no name in /run/netns, no mount, no interface. Its PID 1 ends when its standard
+input ends. The kernel closes that input even if the process that built the lab is killed. With PID 1 all processes of
+the machine end, and with them its namespaces, interfaces, mounts and files.
 """
 
 import contextlib
@@ -65,7 +65,8 @@ class CommandFailed(Exception):
 
 
 def wait_for(what: str, happened: Callable[[], bool], timeout_s: float = 30) -> None:
-    """Asks every few milliseconds until the answer is true. If it never is, the error says what did not come."""
+    """Calls `happened` every few milliseconds until it is true. TimeoutError after `timeout_s`; it says what did not
+    come."""
     end = time.monotonic() + timeout_s
     while not happened():
         if time.monotonic() > end:
@@ -107,7 +108,7 @@ class Node:
         return Path(f"/proc/{self.pid}/root{inside}")
 
     def argv(self, *argv: str) -> list[str]:
-        """The command that runs this one in the machine."""
+        """The host's command that runs this one in the machine."""
         return ["nsenter", f"--target={self.pid}", "--mount", "--net", "--uts", "--ipc", "--pid", "--root",
                 "--wd", "--", *argv]
 
@@ -118,7 +119,7 @@ class Node:
                               capture_output=True, text=True)
 
     def run(self, *argv: str, stdin: str = "", env: Mapping[str, str] = ENVIRONMENT) -> str:
-        """Runs a command and returns its output. If it fails, raises an error with all its output."""
+        """Runs a command and returns its output. CommandFailed, with all its output, if it fails."""
         done = self.try_run(*argv, stdin=stdin, env=env)
         if done.returncode != 0:
             said = f"status {done.returncode}\n{done.stdout}{done.stderr}"
@@ -144,8 +145,8 @@ class Node:
 
     @contextlib.contextmanager
     def capture(self, *argv: str) -> Iterator[list[str]]:
-        """Collects the lines that a command (`ip monitor`) prints while the block runs. They are there when it
-        ends."""
+        """Collects the lines that a command (`ip monitor`) prints during the block. The list has them after the
+        block."""
         lines: list[str] = []
         before = self._listeners()
         running = subprocess.Popen(self.argv("sh", "-c", '"$@" & read _; kill $!', "sh", *argv),

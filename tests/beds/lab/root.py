@@ -1,8 +1,7 @@
-"""A Debian system in a directory, built once by mmdebstrap: what the machines of the lab run from.
+"""A Debian system in a directory, which the machines of the lab run from. mmdebstrap builds it once.
 
-The directory is only ever read: each machine writes into a layer of its own above it (`node.py`). All systems of a
-release begin as a copy of its smallest one, because most of the time goes into that.
-"""
+The machines only read the directory: each writes into a layer of its own above it (`node.py`). All systems of a
+release begin as a copy of its smallest one, because that takes most of the time. """
 
 import fcntl
 import hashlib
@@ -26,15 +25,16 @@ PACKAGES = (
 
 
 class NotOffered(Exception):
-    """There is no root of a release: no mirror has it, or nobody wants it built. Says why, in one line."""
+    """There is no root of a release: no mirror has it, or this run must not build it. The message says why, in one
+    line."""
 
 
 def debian_root(suite: str = "", packages: Sequence[str] = PACKAGES) -> Path:
-    """The root with these packages, out of the cache or built now (a minute). Default: the host's suite. Raises
-    NotOffered; with DHCP_LB_RELEASES=own in the environment for every other suite.
+    """The root with these packages, from the cache or built now (a minute). `suite`: "" = the host's. NotOffered if no
+    mirror has the suite; with DHCP_LB_RELEASES=own in the environment, for every suite but the host's.
 
-    It is built under another name and renamed, so that a build that was killed leaves nothing that looks
-    finished; a second run that needs the same root at the same time waits for the first one's.
+    It is built under another name and renamed, so a build that was killed leaves nothing that looks finished. If
+    another run needs the same root at the same time, it waits for the first one.
     """
     suite = suite or host_suite()
     if suite != host_suite() and os.environ.get("DHCP_LB_RELEASES") == "own":
@@ -60,7 +60,7 @@ def debian_root(suite: str = "", packages: Sequence[str] = PACKAGES) -> Path:
 
 
 def _tidy() -> None:
-    """Removes the roots that nobody has used for a month: each change of a list of packages leaves one."""
+    """Removes the roots that nobody has used for a month. Each change of a list of packages leaves one behind."""
     for lock in CACHE.glob("*.lock"):
         if lock.stat().st_mtime < time.time() - 30 * 24 * 3600:
             shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
@@ -69,8 +69,8 @@ def _tidy() -> None:
 
 def build(suite: str, packages: Sequence[str], target: Path, mirrors: Sequence[str],
           smallest: Path | None = None) -> None:
-    """By mmdebstrap, from nothing or from a copy of the smallest system. No mirrors: its own, those of Debian. A
-    mirror may be a copy of long ago."""
+    """Builds a root by mmdebstrap, from nothing or from a copy of the `smallest` one. Without `mirrors`, mmdebstrap
+    takes Debian's. A mirror may be an old copy, whose Release file has expired."""
     copy = f'cp -a {shlex.quote(str(smallest))}/. "$1"'
     begin = ["--variant=custom", f"--setup-hook={copy}"] if smallest else ["--variant=minbase"]
     argv = ["mmdebstrap", "--mode=root", *begin, f"--include={','.join(packages)}",

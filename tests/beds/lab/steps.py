@@ -1,4 +1,4 @@
-"""What takes long says so, in one line, to whoever waits."""
+"""Tells the person who waits, in one line, what takes long now."""
 
 import sys
 from typing import TextIO
@@ -8,11 +8,12 @@ _before = ""
 
 
 def show_on(file: TextIO) -> None:
-    """In a line of its own among pytest's, which keeps back what a test prints on the usual way (conftest.py)."""
+    """Shows the steps on this file, each in a line of its own among pytest's lines: pytest holds back what a test
+    prints on its usual output (conftest.py)."""
     global _shown_on, _before
     _shown_on, _before = file, "\n"
 
 
 def step(what: str, takes: str) -> None:
-    """Before it begins. `takes`: about how long, on a small machine."""
+    """Says that a step begins. `takes`: about how long, on a small machine."""
     print(f"{_before}{what}: {takes}", file=_shown_on, flush=True)

@@ -1,10 +1,10 @@
-"""What runs inside a machine's network: a server, many connections, a prober. Talks JSON on its pipes.
+"""The traffic in a machine's network: a server, many connections, a prober. It speaks JSON on its pipes.
 
 serve     answers each connection with the address it came from, then echoes
 connect   opens connections and prints how often each answer, or each error, came
 probe     connects without a pause until its standard input ends, then prints the same
-hold      opens connections and keeps them; at each line it reads, it tells how many are alive
-stream    opens connections and sends by each of them all the time; at each line it reads, it tells what came back
+hold      opens connections and keeps them; at each line that it reads, it prints how many are alive
+stream    opens connections and sends by each of them all the time; at each line, it prints what has come back
 echo      a server of UDP at one address
 """
 
@@ -51,7 +51,7 @@ def serve(port: int) -> None:
 
 
 class Target:
-    """The next address to connect to, and the source. The addresses of the network take turns."""
+    """Whom to connect to, and from where. The addresses of the network take turns."""
 
     def __init__(self, network: str, port: int, device: str, source: str, timeout_s: float) -> None:
         self.addresses = [str(address) for address in ipaddress.IPv4Network(network).hosts()]
@@ -73,7 +73,7 @@ class Target:
             return None, error_name(error)
 
     def open_udp(self, number: int) -> tuple[socket.socket, str]:
-        """A connection of UDP. That it has no answer yet is no error."""
+        """Returns a UDP connection, which has no answer yet."""
         connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         connection.connect((self.addresses[number % len(self.addresses)], self.port))
         return connection, ""
@@ -87,8 +87,8 @@ class Target:
     def has_route(self, number: int) -> str:
         """One lookup in the routing tables and no packet, as `ip route get` makes it.
 
-        To connect a socket makes two lookups. The second one fails if a DHCP client takes away the address that the
-        first one chose. That would not be a missing route.
+        Connecting a socket takes two lookups. The second one fails if a DHCP client removes the address that the first
+        one has chosen. That would not be a missing route.
         """
         destination = socket.inet_aton(self.addresses[number % len(self.addresses)])
         header = struct.pack("=IHHII", 36, RTM_GETROUTE, NLM_F_REQUEST, 0, 0)
@@ -130,7 +130,7 @@ def probe(target: Target) -> None:
 
 
 def hold(count: int, target: Target) -> None:
-    with concurrent.futures.ThreadPoolExecutor(100) as pool:  # what gets no answer waits for its time to end
+    with concurrent.futures.ThreadPoolExecutor(100) as pool:  # a connection without an answer waits for its timeout
         opened = list(pool.map(target.open, range(count)))
         say(collections.Counter(answer for _, answer in opened))
         connections = [connection for connection, _ in opened if connection]
@@ -164,7 +164,7 @@ class Flow:
 
     def begin(self) -> None:
         """Counts from here on."""
-        self.waiting: dict[int, None] = {}  # what has not come back, the oldest first
+        self.waiting: dict[int, None] = {}  # numbers that have not come back, the oldest first
         self.last_s, self.gap_s = time.monotonic(), 0.0
 
     def send(self) -> None:
@@ -185,7 +185,7 @@ class Flow:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """What ends a connection of TCP is no more to UDP than a lost packet."""
+        """An error that ends a TCP connection is only a lost packet for UDP."""
         try:
             yield
         except BlockingIOError:
