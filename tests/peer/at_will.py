@@ -1,4 +1,4 @@
-"""The cost of an event, two events at once, and events that are killed in the middle. The events come at will
+"""Measures the cost of an event, two events at once, and events that are killed in the middle. The events come at will
 (`events.py`)."""
 
 import random
@@ -15,11 +15,11 @@ class Cost(NamedTuple):
 
 
 KINDS = "renewal without change", "another gateway", "link goes", "link comes"
-Costs = dict[str, list[Cost]]  # by kind, a value a round
+Costs = dict[str, list[Cost]]  # kind → a value for each round
 
 
 def prepare(runner: Runner) -> None:
-    """Both links are up, as on a router that has been up for a while."""
+    """Brings both links up, as on a router that has been up for a while."""
     runner.nothing_up(start_over=True)
     eth0, eth1 = runner.router.isps
     runner.happen(Event("BOUND", eth0), Event("BOUND", eth1), Event("RENEW", eth1), Event("RENEW", eth1))
@@ -36,7 +36,7 @@ def kinds(runner: Runner) -> dict[str, Event]:
 
 
 def costs(runners: Mapping[str, Runner], rounds: int) -> dict[str, Costs]:
-    """In each round each peer has each kind of event once. The order of the peers changes."""
+    """In each round, each peer gets each kind of event once. The order of the peers is random."""
     found: dict[str, Costs] = {name: {kind: [] for kind in KINDS} for name in runners}
     for _ in range(rounds):
         for runner in runners.values():
@@ -56,8 +56,8 @@ def processes(runner: Runner) -> dict[str, int]:
 class Pairs(NamedTuple):
     """The results of two events at once, `times` times."""
 
-    wrong: int  # another end state than either order gives
-    no_default: int  # of these: a lookup finds nothing
+    wrong: int  # how often the end state was that of neither order
+    no_default: int  # how often of these a lookup found nothing
     times: int
 
 
@@ -99,15 +99,16 @@ def finds_a_way(runner: Runner) -> bool:
 
 
 class Kills(NamedTuple):
-    """Kills the hook of a link that comes, at moments that are spread evenly over its run."""
+    """How often what was there after a kill of the hook of a link that comes. The kills are spread evenly over the
+    hook's run."""
 
     times: int
-    not_begun: int  # nothing of it had happened
-    half: int
-    done: int
-    no_default: int  # right after the kill a lookup finds nothing
-    wrong_after_other: int  # after the next renewal of the other link
-    wrong_after_own: int  # after that, and the next renewal of the same link
+    not_begun: int  # nothing was changed
+    half: int  # some of it was changed
+    done: int  # all of it was changed
+    no_default: int  # right after the kill, a lookup found nothing
+    wrong_after_other: int  # still wrong after the next renewal of the other link
+    wrong_after_own: int  # still wrong after that and the next renewal of the same link
 
 
 def kills(runner: Runner, times: int) -> Kills:
@@ -119,7 +120,7 @@ def kills(runner: Runner, times: int) -> Kills:
     found = Kills(times, 0, 0, 0, 0, 0, 0)
     for number in range(times):
         one_up(runner, soft=True)
-        took_ms = runner.run(comes)[0]["wall_ms"]  # now: on a busy machine it changes
+        took_ms = runner.run(comes)[0]["wall_ms"]  # measured each time, because it changes on a busy machine
         if one_up(runner, soft=True) != old:
             one_up(runner)
         runner.run({**comes, "kill_after_s": took_ms / 1e3 * (number + 0.5) / times})
@@ -136,7 +137,7 @@ def kills(runner: Runner, times: int) -> Kills:
 
 
 def one_up(runner: Runner, soft: bool = False) -> list[str]:
-    """Link eth0 is up; eth1 has just been given an address, and its hook has not run yet."""
+    """Brings eth0 up, and gives eth1 an address; eth1's hook has not run yet. Returns the rules and routes."""
     eth0, eth1 = runner.router.isps
     runner.nothing_up(start_over=not soft)
     runner.happen(Event("BOUND", eth0))

@@ -1,4 +1,4 @@
-"""`tests/compare`: the same things happen to each peer, and the tables of doc/comparison.md come out."""
+"""`tests/compare`: lets the same things happen to each peer, and prints the tables of doc/comparison.md."""
 
 import argparse
 import contextlib
@@ -41,7 +41,7 @@ QUICK = ["dhcp-lb", "LARTC script"]
 
 
 class Amount(NamedTuple):
-    """How often what is done."""
+    """How often, or for how long, each thing is done."""
 
     connections: int
     rounds: int  # with real DHCP
@@ -64,7 +64,7 @@ LITTLE = Amount(connections=30, rounds=1, costs=1, pairs=1, kills=3, daemons=1, 
 
 
 def machines(peers: Sequence[Peer], stack: contextlib.ExitStack, options: Mapping[int, str]) -> dict[str, Lab]:
-    """A lab for each peer, by its name, with both links up. `options`: of DHCP, from both providers."""
+    """Peer's name → its lab, with both links up. `options`: DHCP options that both providers send."""
     labs = {}
     for peer in peers:
         root = debian_root(packages=sorted([*PACKAGES, *peer.packages]))
@@ -203,7 +203,7 @@ def print_daemons(measured: dict[str, Daemons]) -> None:
 
 
 def print_costs(costs: dict[str, Costs], started: dict[str, dict[str, int]]) -> None:
-    """Medians, and against dhclient-script without anybody's hook in the same round."""
+    """Prints medians, and median ratios to dhclient-script without any hook in the same round."""
     def cell(name: str, kind: str, what: str) -> str:
         values = [getattr(cost, what) for cost in costs[name][kind]]
         text = f"{statistics.median(values):.0f}"
@@ -294,7 +294,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="compare", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two peers and little of all, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="two peers and few rounds, to see that it works")
     all_names = list(dict.fromkeys([peer.name for peer in (*ALL, *WATCHING)] + [peer.name for peer in ipv6.ALL]))
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--monitors", action="store_true", help="only what watches the links")

@@ -1,7 +1,6 @@
-"""NetworkManager and networkd. Their DHCP clients are a part of them, so at an event no process runs that could be
-timed or killed alone. So the time is that of the whole daemon. It is killed as a whole and started again, as systemd
-does.
-"""
+"""Measures NetworkManager and networkd. Their DHCP clients are a part of them, so an event runs no process that could
+be timed or killed alone. So the time is that of the whole daemon. The daemon is killed as a whole and started again,
+as systemd does. """
 
 import contextlib
 import time
@@ -15,7 +14,8 @@ from .with_dhcp import acknowledged
 
 
 class Daemons(NamedTuple):
-    """`cpu_ms`, `processes`: for one renewal. `killed_wrong`: how often the routing was not back in ten seconds."""
+    """`cpu_ms`, `processes`: for one renewal. `pairs_wrong`: how often the routing was wrong after two events at once.
+    `killed_wrong`: how often it was not back ten seconds after a kill."""
 
     cpu_ms: float
     processes: float
@@ -25,7 +25,7 @@ class Daemons(NamedTuple):
 
 
 def measure(lab: Lab, peer: Daemon, times: int) -> Daemons:
-    """So many renewals, pairs and kills."""
+    """Measures `times` renewals, pairs of events, and kills."""
     router = lab.router
     peer.up(router, "eth1", "eth0")
     wait_for("two default routes", lambda: len(defaults(router)) == 2)

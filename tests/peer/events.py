@@ -30,7 +30,7 @@ ip -4 route add 10.0.0.0/24 dev lan0 proto kernel scope link src 10.0.0.1
 
 
 class Event(NamedTuple):
-    """An event of one link. `old_gateway`: the gateway of the lease before, if it was another."""
+    """An event of one link. `old_gateway`: the gateway of the earlier lease, if it was a different one."""
 
     reason: str
     isp: Isp
@@ -47,7 +47,7 @@ class Event(NamedTuple):
         return {"argv": [SCRIPT], "env": self.environment()}
 
     def hook_job(self, peer: Peer) -> dict[str, Any]:
-        """The peer's own part, after dhclient-script has done the rest."""
+        """The job that runs the peer's own part, after dhclient-script has done the rest."""
         gateways = {"uplink_new": self.gateway or self.isp.gateway, "uplink_old": self.old_gateway or self.isp.gateway}
         return {"argv": peer.hook_argv(), "env": {**self.environment(), **gateways}}
 
@@ -65,7 +65,7 @@ def address(isp: Isp) -> str:
 
 
 class Runner:
-    """Lets events happen on the router; from here on no DHCP client of its own runs there."""
+    """Makes events happen on the router. From its start on, the router runs no DHCP client of its own."""
 
     def __init__(self, router: Router, peer: Peer) -> None:
         self.router, self.peer = router, peer
@@ -84,14 +84,14 @@ class Runner:
         self._process.communicate()
 
     def run(self, *jobs: dict[str, Any]) -> list[dict[str, Any]]:
-        """All of them at once."""
+        """Runs all of these jobs at once, and returns what each has taken."""
         assert self._process.stdin and self._process.stdout
         print(json.dumps(jobs), file=self._process.stdin, flush=True)
         results: list[dict[str, Any]] = json.loads(self._process.stdout.readline())
         return results
 
     def happen(self, *events: Event) -> dict[str, Any]:
-        """Runs them one after the other. Returns what the last one took."""
+        """Runs these events one after the other. Returns what the last one has taken."""
         return [self.run(event.job())[0] for event in events][-1]
 
     def processes(self, event: Event) -> int:
@@ -101,13 +101,13 @@ class Runner:
         return int(after - before - 1)
 
     def state(self) -> list[str]:
-        """All rules and routes, but those of the kernel's `local` table."""
+        """All rules and routes, except for those of the kernel's table `local`."""
         text = self.router.sh("ip -4 -N rule; ip -4 -N -o route show table all")
         return sorted(" ".join(line.replace("\\", "").split()) for line in text.splitlines()
                       if " table 255 " not in line)
 
     def nothing_up(self, start_over: bool = False) -> None:
-        """Takes the address from every link and, if wanted, removes everything that earlier events have left."""
+        """Removes the address of every link. With `start_over`, removes everything that earlier events have left."""
         self.happen(*[Event("EXPIRE", isp) for isp in self.router.isps])
         if start_over:
             self.router.sh(NO_ROUTES)

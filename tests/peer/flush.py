@@ -1,4 +1,4 @@
-"""Net-ISP-Balance's way, modelled: `flush.sh`, called by an exit hook. It itself is not in Debian."""
+"""A model of Net-ISP-Balance's way: an exit hook calls `flush.sh`. Net-ISP-Balance itself is not in Debian."""
 
 from pathlib import Path
 

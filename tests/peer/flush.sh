@@ -1,7 +1,7 @@
 #!/bin/sh
-# The way of Net-ISP-Balance, in a model of ours: at every event all routes and all rules go, and are built anew from
-# the addresses and the leases that are there. It is none of its code, and less than it does: it also writes firewall
-# rules that mark connections, looks at more files, and is in Perl. Only for comparison.
+# The way of Net-ISP-Balance, in a model of ours: every event removes all routes and all rules, and builds them anew
+# from the addresses and the leases that are there. The model has none of Net-ISP-Balance's code and does less: that
+# program also writes firewall rules that mark connections, looks at more files, and is in Perl. Only for comparison.
 #
 # /etc/uplinks: INTERFACE TABLE WEIGHT, a line a link. /run/uplinks/INTERFACE: its gateway, by the last lease.
 set -u
@@ -31,7 +31,7 @@ in_its_table() { # the same
     ip rule add fwmark "$2" table "$2"
 }
 
-# All that has to be asked is asked before, so that the gap is no longer than it must be.
+# The script asks for everything before it removes anything, so that the gap is no longer than it must be.
 lan=$(address lan0)
 lan_network=$(network "$lan")
 set --

@@ -1,7 +1,7 @@
-"""IPv6 with two providers that let nothing through but what is theirs: which addresses work, with both cables and with
-one, and whether a connection that cannot work is told so.
+"""Measures IPv6 with two providers that drop packets from other prefixes: which addresses work, with both cables and
+with one, and whether a connection that cannot work gets an error.
 
-The LAN has a network of each provider's prefix, whoever the peer is. The providers' DHCPv6 servers ask for no renewal
+With every peer, the LAN has a network of each provider's prefix. The providers' DHCPv6 servers ask for no renewal
 while the peers are measured."""
 
 import contextlib
@@ -29,7 +29,7 @@ PREFERRED = {"eth0": 150, "eth1": 100}
 
 class NetworkManagerByMetric(NetworkManager):
     def more(self, interface: str) -> str:
-        """The group is open. It connects again when a cable is back."""
+        """Lines of the group [ipv6], which is open, and one by which it connects again when a cable is back."""
         return f"route-metric={PREFERRED[interface]}\n[connection]\nautoconnect=yes\n"
 
 
@@ -50,7 +50,8 @@ class NetworkdWithRules(Networkd):
 
 
 class Peer6(NamedTuple):
-    """`process`: what takes CPU time while nothing changes; "" = the kernel alone. In the words of pgrep -f."""
+    """A peer of IPv6. `process`: what takes CPU time while nothing changes, as pgrep -f finds it; "" = the kernel
+    alone."""
 
     name: str
     about: str
@@ -73,15 +74,15 @@ ALL = [
 
 
 class Outcome(NamedTuple):
-    """What became of a connection: the link whose provider has its source; "" = an address of no provider's is its
-    source; "told" that it cannot work; "nothing" in time."""
+    """What became of a connection. `what`: the link whose provider has its source; "" = no provider has its source;
+    "told" = it got an error; "nothing" = nothing happened in time."""
 
     what: str
     after_s: float
 
 
 class Told(NamedTuple):
-    """Connections at once from an address that cannot work: how many were told, and the last one after how long."""
+    """Connections at once from an address that cannot work: how many got an error, and when the last one did."""
 
     told: int
     of: int
@@ -89,9 +90,9 @@ class Told(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """With one cable cut."""
+    """What was measured with one cable cut."""
 
-    unbound: "Counter[str]"  # the router's, by what became of them
+    unbound: "Counter[str]"  # the router's connections with no address chosen, by what became of them
     other: "Counter[str]"  # with an address of the provider that works, from the router and from the LAN
     router: Told
     lan: Told
@@ -99,7 +100,8 @@ class Cut(NamedTuple):
 
 
 class Seen6(NamedTuple):
-    """`passed`: by (where, link), of `connections`. `answered`: from the Internet, by link."""
+    """What was measured with one peer. `passed`: (router or LAN, link) → how many of `connections` came through with
+    an address of that link's provider. `answered`: link → how many from the Internet were answered."""
 
     connections: int
     passed: dict[tuple[str, str], int]
@@ -111,7 +113,7 @@ class Seen6(NamedTuple):
 
 
 def start(lab: Lab6, peer: Peer6) -> None:
-    """Both links come up, eth1 first."""
+    """Installs the peer, and brings both links up, eth1 first."""
     client = peer.client(lab)
     with lab.inside:
         ip(*[f"address add {prefix}::1/64 dev lan0 nodad" for prefix in LAN_OF.values()])
@@ -137,13 +139,13 @@ def await_links(lab: Lab6) -> None:
                   if f"via fe80::1 dev {name} " in line and "linkdown" not in line]
         return routes != [] and own(name) != ""
     wait_for("an address and a router on both links", lambda: all(has(name) for name in PREFIXES), 60)
-    time.sleep(2)  # until all have heard of it
+    time.sleep(2)  # until every program has heard of it
     lab.drain()
 
 
 def measure(lab: Lab6, peer: Peer6, connections: int, cables: Sequence[str], later_s: float, quiet_s: float) -> Seen6:
-    """With both links up, then with these cables cut, one after the other. `quiet_s`: in which nothing happens but
-    that the providers' routers advertise what they have advertised before."""
+    """Measures with both links up, then with each of these cables cut. `quiet_s`: for how long the CPU time is counted
+    while nothing comes but unchanged advertisements. `later_s`: how long after a cut it measures once more."""
     with lab.inside:
         lab.astray()
         sources = {("router", name): own(name) for name in PREFIXES} | {
@@ -179,14 +181,14 @@ def cut(lab: Lab6, dead: str, connections: int) -> Cut:
 
 
 def told(lab: Lab6, source: str, lan: bool) -> Told:
-    """Ten at once. No connections if there is no source."""
+    """Opens ten connections at once from this source; none if the source is ""."""
     outcomes = opened(lab, 10, source, lan, TOLD_S) if source else []
     times = [after_s for what, after_s in outcomes if what == "told"]
     return Told(len(times), len(outcomes), max(times, default=0))
 
 
 def cpu_of(lab: Lab6, peer: Peer6, seconds: float) -> float | None:
-    """Milliseconds a minute."""
+    """The CPU time of the peer's process over these seconds, in milliseconds a minute; None if it has none."""
     def so_far() -> float:
         processes = lab.router.run("pgrep", "-f", peer.process).split()
         return sum(int(task.read_text().split()[0]) for process in processes
@@ -204,7 +206,7 @@ def by(outcomes: Sequence[Outcome]) -> "Counter[str]":
 
 
 def opened(lab: Lab6, number: int, source: str = "", lan: bool = False, within_s: float = FAIL_S) -> list[Outcome]:
-    """So many connections to machines of the Internet, from within the router."""
+    """Opens `number` connections to machines of the Internet, from the router or from the LAN."""
     there = [f"{INTERNET}::{1 + place % 250:x}" for place in range(number)]
     outcomes = attempts([(source, address) for address in there], within_s, lab.lan if lan else None)
     lab.drain()
@@ -212,7 +214,7 @@ def opened(lab: Lab6, number: int, source: str = "", lan: bool = False, within_s
 
 
 def asked(lab: Lab6, number: int, address: str) -> int:
-    """So many connections from machines of the Internet to one of the LAN. → How many were answered."""
+    """Opens `number` connections from machines of the Internet to one of the LAN. Returns how many were answered."""
     with lab.lan:
         server = socket.create_server(("::", PORT), family=socket.AF_INET6, backlog=number)
     with server:
@@ -222,7 +224,8 @@ def asked(lab: Lab6, number: int, address: str) -> int:
 
 
 def attempts(ends: Sequence[tuple[str, str]], within_s: float, network: Network | None = None) -> list[Outcome]:
-    """Connections between these, all at once, from this thread's network or another one."""
+    """Opens a connection from each first to each second address, all at once, from this thread's network or another
+    one."""
     found: list[Outcome] = []
     with network or contextlib.nullcontext(), contextlib.ExitStack() as stack:
         poll, waiting = select.poll(), {}
@@ -231,7 +234,7 @@ def attempts(ends: Sequence[tuple[str, str]], within_s: float, network: Network 
             client.setblocking(False)
             begin = time.monotonic()
             try:
-                if source.startswith(INTERNET):  # which has all addresses of its network, and none of them on a device
+                if source.startswith(INTERNET):  # the Internet has all of its addresses, but not on a device
                     client.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
                 if source:
                     client.bind((source, 0))

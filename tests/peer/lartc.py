@@ -1,4 +1,4 @@
-"""A script that a user would write after the LARTC guide: `lartc.sh`, called by an exit hook."""
+"""A script that a user would write after the LARTC guide: an exit hook calls `lartc.sh`."""
 
 from pathlib import Path
 

@@ -1,9 +1,10 @@
 #!/bin/sh
 # What a careful user's dhclient exit hook looks like, written after the LARTC guide ("Routing for multiple
-# uplinks/providers"): the same routing as dhcp-lb's, one ip(8) process a command. Only for comparison: it
-# takes no lock, checks nothing of what a server says, and is half done when it is killed.
+# uplinks/providers"): a table and rules for each link and one multipath, as dhcp-lb's, with one ip(8) process for each
+# command. Only for comparison: it takes no lock, checks nothing that a server says, and is half done when it is
+# killed.
 #
-# /etc/uplinks: INTERFACE TABLE WEIGHT, a line a link. /run/uplinks/INTERFACE: GATEWAY WEIGHT of links in use.
+# /etc/uplinks: INTERFACE TABLE WEIGHT, a line for each link. /run/uplinks/INTERFACE: GATEWAY WEIGHT of a link in use.
 # shellcheck disable=SC2154  # dhclient sets the new_* variables
 
 balance=252

@@ -1,8 +1,8 @@
 #!/bin/sh
-# What a user would have a link monitor call beside lartc.sh: takes a link out of the multipath route, or back in. Its
-# table and rules stay, or nobody could find out that it works again. Only for comparison.
+# What a user would let a link monitor call beside lartc.sh: takes a link out of the multipath route, or puts it back.
+# The link's table and rules stay, or nobody could find out that it works again. Only for comparison.
 #
-# STATE NAME TARGET INTERFACE, as lsm(1) has it; STATE is up or down. /run/uplinks: as in lartc.sh.
+# Arguments: STATE NAME TARGET INTERFACE, as lsm(1) gives them; STATE is up or down. /run/uplinks: as in lartc.sh.
 
 state=/run/uplinks dead=/run/dead
 

@@ -1,5 +1,5 @@
-"""systemd-networkd: one file a link, the faster link preferred by its metric. It takes the gateways of a multipath
-route only as addresses, not from two leases, so it balances nothing."""
+"""systemd-networkd: one file for each link, the faster link preferred by its metric. In its configuration, the
+gateways of a multipath route are addresses and cannot come from two leases, so it balances nothing."""
 
 from tests.beds.lab import Lab, wait_for
 from tests.beds.lab.daemons import NETWORKD, prepare_networkd, start_dbus

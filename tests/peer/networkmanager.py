@@ -1,5 +1,5 @@
-"""NetworkManager: one connection a link, the faster link preferred by its metric. It makes no multipath route from two
-leases, so it balances nothing."""
+"""NetworkManager: one connection for each link, the faster link preferred by its metric. It makes no multipath route
+from two leases, so it balances nothing."""
 
 from tests.beds.lab import Lab, wait_for
 from tests.beds.lab.daemons import start_dbus

@@ -26,10 +26,11 @@ class Ours(Peer):
 
 
 class Beside(Ours):
-    """As the package starts it: with the monitor, whose word lets the hook leave a renewal in the same words alone."""
+    """dhcp-lb as the package starts it: with the monitor, because of which a renewal that says nothing new starts
+    nothing."""
 
     name = "dhcp-lb beside its monitor"
-    rest_s = 4  # its word does not count for what was written less than two seconds ago (monitor/vouch.py)
+    rest_s = 4  # the monitor does not vouch for what was written less than two seconds ago (monitor/vouch.py)
 
     def install(self, lab: Lab) -> None:
         super().install(lab)

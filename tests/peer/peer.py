@@ -1,4 +1,4 @@
-"""The comparison's questions to a peer, and its orders. The class itself is a router without anything."""
+"""What the comparison asks of a peer. The class Peer itself is a router without any program for two links."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +14,10 @@ class Peer:
 
     name = "nothing"
     about = "ifupdown and dhclient alone"
-    packages: tuple[str, ...] = ()  # beside those of any router of the lab
-    hook = ""  # of dhclient's exit hooks, if that is how it hears of an event
-    renew_s = 2  # how often the server asks the client of eth1 to renew
-    rest_s = 0.0  # after events, until nothing of them is left to be done
+    packages: tuple[str, ...] = ()  # beside those of every router of the lab
+    hook = ""  # its file among dhclient's exit hooks; "" = it has none
+    renew_s = 2  # after how many seconds the client of eth1 renews
+    rest_s = 0.0  # how long after events it may still have something to do
     settle_s = 1.5  # how long it may need after its DHCP client has an answer
 
     def install(self, lab: Lab) -> None:
@@ -30,17 +30,17 @@ class Peer:
         router.ifdown(interface)
 
     def drain(self, router: Router, interface: str) -> bool:
-        """Keeps new connections off a link, by what is nearest to that. Returns whether there is something."""
+        """Keeps new connections off a link, by whatever the peer has for that. Returns whether it has anything."""
         return False
 
     def refill(self, router: Router, interface: str) -> None:
-        """Takes that back."""
+        """Lets the link take new connections again."""
 
     def start_over(self, router: Router) -> None:
-        """After all rules and routes were taken away, and with no link up."""
+        """Starts anew, after all rules and routes were removed, with no link up."""
 
     def hook_argv(self) -> list[str]:
-        """Runs the exit hook as dhclient-script does."""
+        """The command that runs the exit hook as dhclient-script does."""
         return ["/bin/sh", "-c", f". /etc/dhcp/dhclient-exit-hooks.d/{self.hook}"]
 
 
@@ -51,7 +51,7 @@ class Daemon(Peer):
     process = ""
 
     def supervise(self, router: Router, command: str) -> None:
-        """Starts it, and starts it again when it has failed, as systemd does."""
+        """Starts the daemon, and starts it again when it has failed, as systemd does."""
         router.sh(f"until {command}; do sleep 0.1; done >>/run/daemon.log 2>&1 &")
 
     def start_up(self, router: Router, *interfaces: str) -> None:
@@ -70,14 +70,14 @@ def put(router: Router, files: Mapping[str, str], mode: int = 0o644) -> None:
 
 
 def put_script(lab: Lab, name: str, script: Path, hook: str) -> None:
-    """A user's script that knows the links, and the exit hook of dhclient that calls it."""
+    """Installs a user's script that knows the links, and the exit hook of dhclient that calls it."""
     put(lab.router, {f"/usr/local/sbin/{name}": script.read_text()}, mode=0o755)
     put(lab.router, {"/etc/uplinks": uplinks(lab), f"/etc/dhcp/dhclient-exit-hooks.d/{name}": hook})
 
 
 def uninstall_dhcp_lb(router: Node) -> None:
-    """The lab's router comes with dhcp-lb. Its file in sysctl.d stays: all peers that balance need a kernel that deals
-    out connections, not pairs of machines."""
+    """Removes dhcp-lb, which every router of the lab has. Its file in sysctl.d stays: all peers that balance need a
+    kernel that balances connections, not pairs of machines."""
     router.sh("""
         rm -f /etc/dhcp-lb
         rm /usr/bin/dhcp-lb /etc/dhcp/dhclient-exit-hooks.d/dhcp-lb
@@ -93,7 +93,7 @@ def await_addresses(router: Router, *interfaces: str) -> None:
 
 
 def uplinks(lab: Lab) -> str:
-    """The links as the scripts want them: INTERFACE TABLE WEIGHT."""
+    """The links in the form that the scripts read: INTERFACE TABLE WEIGHT."""
     def line(isp: Isp) -> str:
         return f"{isp.interface} {200 + isp.number} {isp.weight}\n"
 

@@ -1,8 +1,8 @@
-"""Starts processes on the router, as a DHCP client would, exactly when they are wanted. Reports what they took.
+"""Starts processes on the router, as a DHCP client would, at the wanted moment, and reports how long they took.
 
-Reads a JSON list of jobs a line, each `{"argv": …, "env": …}`, starts them at the same time, and answers when all of
-them have ended, with a JSON list `{"status", "wall_ms", "cpu_ms", "pid"}`. A job with `kill_after_s` is killed after
-that time, with all that it has started, if it still runs. The jobs have no output and no input.
+Each line of input is a JSON list of jobs, `{"argv": …, "env": …}`. It starts them at the same time. When all of them
+have ended, it prints a JSON list of `{"status", "wall_ms", "cpu_ms", "pid"}`. If a job has `kill_after_s` and still
+runs after that time, it is killed with everything that it has started. The jobs have no output and no input.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def start(job: dict[str, Any]) -> int:
-    """In a process group of its own, so that all of it can be killed."""
+    """Starts a job in a process group of its own, so that all of it can be killed. Returns its pid."""
     silence = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
     return os.posix_spawn(job["argv"][0], job["argv"], job["env"], file_actions=silence, setpgroup=0)
 
@@ -26,7 +26,7 @@ def run(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for pid, job in zip(pids, jobs):
         if "kill_after_s" in job:
             time.sleep(max(0.0, begin + job["kill_after_s"] - time.perf_counter()))
-            os.killpg(pid, signal.SIGKILL)  # it is not waited for yet, so the group is there
+            os.killpg(pid, signal.SIGKILL)  # nobody has waited for the process yet, so its group exists
     for _ in pids:
         pid, status, usage = os.wait3(0)
         results[pid] = {"status": os.waitstatus_to_exitcode(status), "pid": pid,

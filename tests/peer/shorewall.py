@@ -1,8 +1,8 @@
-"""Shorewall with two providers, as its MultiISP page says for dynamic links: no default route of the client's in
-`main`, and a hook that tells it of what has changed.
+"""Shorewall with two providers, as its MultiISP page says for dynamic links: the client sets no default route in
+`main`, and a hook tells Shorewall what has changed.
 
-Its own `detect` reads the gateway in dhclient's lease file, which is written after the hooks have run. So the gateway
-comes from our hook, by the extension script `findgw`, which exists for such cases."""
+Shorewall's own `detect` reads the gateway in dhclient's lease file, which is written after the hooks have run. So the
+gateway comes from our hook, through the extension script `findgw`, which exists for such cases."""
 
 from tests.beds.lab import Lab
 from tests.beds.lab.lab import Router
@@ -11,10 +11,10 @@ from .peer import Peer, put
 
 FINDGW = "cat /run/gateway.$1 2>/dev/null\n"
 ENTER_HOOK = """\
-# Shorewall sets the default routes (USE_DEFAULT_RT=Yes), the client none.
+# Shorewall sets the default routes (USE_DEFAULT_RT=Yes), and the client sets none.
 uplink_old=${old_routers-} uplink_new=${new_routers-}
 unset new_routers
-# It cannot take a nexthop out of its route that is dead because the address has gone, so it comes before that.
+# Shorewall cannot remove a nexthop that is dead because its address has gone, so it must come before that.
 case "$reason $interface" in
 "EXPIRE eth"[01]|"FAIL eth"[01]|"RELEASE eth"[01]|"STOP eth"[01])
     shorewall disable "$interface" >/dev/null 2>&1
@@ -23,7 +23,7 @@ esac
 true
 """
 EXIT_HOOK = """\
-# "disable" must still find the old gateway, or it leaves it in the route: so no "reenable".
+# "disable" must still find the old gateway, or that gateway stays in the route. So this is not "reenable".
 case "$interface" in
 eth0|eth1)
     case "$reason" in
@@ -53,7 +53,7 @@ class Shorewall(Peer):
 
     def install(self, lab: Lab) -> None:
         router = lab.router
-        router.sh("nft flush ruleset")  # it has a masquerade of its own
+        router.sh("nft flush ruleset")  # Shorewall masquerades itself
         put(router, {
             "/etc/shorewall/zones": "fw firewall\nnet ipv4\nloc ipv4\n",
             "/etc/shorewall/interfaces": "?FORMAT 2\nloc lan0\n" + "".join(
@@ -73,7 +73,7 @@ class Shorewall(Peer):
                   "/etc/shorewall/shorewall.conf")
 
     def up(self, router: Router, *interfaces: str) -> None:
-        """It starts with the links up, as at boot: it notes their weights then, and needs them later."""
+        """Starts Shorewall with the links up, as at boot: it records their weights then, and needs them later."""
         router.ifup(*interfaces)
         if len(interfaces) == 2:
             router.sh("shorewall start")

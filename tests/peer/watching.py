@@ -1,7 +1,7 @@
-"""A provider that is dead behind a cable that is in order, a line that loses packets, a modem that boots: our monitor,
-and what Debian has for it, each with its defaults.
+"""Measures a dead provider behind a working cable, a line that loses packets, and a modem that boots: with our
+monitor, and with the programs that Debian has for it, each with its defaults.
 
-lsm(1) (`foolsm` in later releases) and keepalived(8) tell a script, and know nothing of leases. So each link has a
+lsm(1) (`foolsm` in later releases) and keepalived(8) call a script, and know nothing of leases. So each link has a
 target of its own, and dhclient's hook sets the route to it."""
 
 import json
@@ -55,10 +55,10 @@ vrrp_instance {interface} {{
 
 
 class Watching(Peer):
-    """A peer, and what watches its links."""
+    """A peer with a program that watches its links."""
 
     def watch(self, lab: Lab) -> None:
-        """Starts that, with both links up."""
+        """Starts that program, with both links up."""
 
 
 class OursWatching(Ours, Watching):
@@ -124,12 +124,12 @@ def start_lsm(lab: Lab, script: str) -> None:
 
 
 class Watched(NamedTuple):
-    """What became of new connections of the LAN."""
+    """What became of new connections of the LAN. Times are in seconds."""
 
-    out_s: list[float]  # a dead provider's link gets none after
-    back_s: list[float]  # it gets some after its provider works again
-    wrongly_in: tuple[int, int]  # of so many looks at a link that had been found dead, some by it
-    wrongly_out: int  # how often a link got none for a while, though it worked
+    out_s: list[float]  # after its provider's death, the link gets none from then on
+    back_s: list[float]  # after its provider works again, it gets some from then on
+    wrongly_in: tuple[int, int]  # in how many looks a dead link got some, and of how many looks
+    wrongly_out: int  # how often a link got none for a while, although it worked
     healthy_s: float
     boots: tuple[float, float]  # seconds with a share, of those between the cable and the line
 
@@ -139,7 +139,7 @@ def measure(lab: Lab, peer: Watching, deaths: int, healthy_s: float) -> Watched:
     peer.watch(lab)
     for isp in lab.isps:
         wait_for(f"new connections by {isp.interface}", lambda: isp.interface in by(lab), 60)
-    time.sleep(min(20.0, healthy_s))  # lsm goes by the last packets
+    time.sleep(min(20.0, healthy_s))  # lsm judges by the last packets
     wrongly_out = lossy(lab, healthy_s)
     out_s, back_s, wrongly_in = [], [], [0, 0]
     for _ in range(deaths):
@@ -159,7 +159,7 @@ def by(lab: Lab) -> set[str]:
 
 
 def lossy(lab: Lab, seconds: float) -> int:
-    """Both lines lose 1 % of the packets for a while, each way. How often was a link left out?"""
+    """Both lines lose 1 % of the packets for a while, each way. Returns how often a link was left out."""
     for isp in lab.isps:
         isp.node.sh("nft add rule ip lab forward numgen random mod 100 == 0 drop")
     end, times, before = time.monotonic() + seconds, 0, by(lab)
@@ -185,7 +185,8 @@ def die(lab: Lab, isp: Isp) -> tuple[float, float, list[bool]]:
 
 
 def seconds_until(lab: Lab, isp: Isp, takes: bool) -> float:
-    """Until it is so for a second and longer: a renewal may change it for a moment."""
+    """The seconds until the link takes new connections, or takes none, and does so for a second: a renewal may change
+    it for a moment."""
     begin = since = time.monotonic()
     while (now := time.monotonic()) < since + 1:
         if (isp.interface in by(lab)) != takes:
@@ -197,7 +198,8 @@ def seconds_until(lab: Lab, isp: Isp, takes: bool) -> float:
 
 
 def boot(lab: Lab, isp: Isp) -> tuple[float, float]:
-    """The modem boots: no cable for 3 s, then a cable and no line for 10 s."""
+    """The modem boots: no cable for 3 s, then a cable and no line for 10 s. Returns for how many seconds of the latter
+    the link got new connections, and how many they were."""
     isp.cut_cable()
     isp.die()
     time.sleep(3)

@@ -1,4 +1,4 @@
-"""Shares, gaps and broken connections, as users see them, with real DHCP clients and servers."""
+"""Measures shares, gaps and broken connections, as users see them, with real DHCP clients and servers."""
 
 import contextlib
 import time
@@ -18,13 +18,14 @@ class Gap(NamedTuple):
 
     lookups: int
     failed_lookups: int
-    no_route_ms: float  # an event
+    no_route_ms: float  # for each event
     connections: int
     failed_connections: int
 
 
 class Drained(NamedTuple):
-    """A link is to take no new connections. `new`: those of all the `opened` that went by it."""
+    """What a drained link did. `broken`: how many of its open connections broke, and how many there were. `new`: how
+    many of the `opened` new ones went by it all the same."""
 
     broken: tuple[int, int]
     new: int
@@ -32,7 +33,7 @@ class Drained(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The results of one peer. `broken_*`: of the open connections that should have lived on, how many broke, and how
+    """The results of one peer. `*_broken`: how many of the open connections broke that should have lived on, and how
     many there were."""
 
     share: Counts
@@ -51,7 +52,7 @@ class Seen(NamedTuple):
 
 
 def watch(lab: Lab, peer: Peer, rounds: int, connections: int, later_s: float) -> Seen:
-    """Measures with both links up. `later_s`: the time that a peer may take to act."""
+    """Measures one peer, with both links up. `later_s`: how long the peer may take to act."""
     share = lab.connect(lab.lan, 10 * connections)
     answered = {isp.interface: lab.connect_to_router(isp.interface, connections, timeout_s=2) for isp in lab.isps}
     with lab.held(lab.lan, connections, timeout_s=2) as held:
@@ -70,12 +71,12 @@ def watch(lab: Lab, peer: Peer, rounds: int, connections: int, later_s: float) -
 
 @contextlib.contextmanager
 def renewal(lab: Lab, peer: Peer) -> Iterator[None]:
-    """Runs the block, then waits until eth1 has renewed its lease and its client had time to act."""
+    """Runs the block, then waits until eth1 has renewed its lease and the peer has had time to act."""
     server = lab.isp("eth1").node
     yield
     before = acknowledged(server.log())
     wait_for("a renewal of eth1", lambda: acknowledged(server.log()) > before,
-             timeout_s=150)  # one that a lost packet has kept from renewing tries again after a minute
+             timeout_s=150)  # if a packet was lost, the client tries again after a minute
     time.sleep(peer.settle_s)
 
 
@@ -114,8 +115,9 @@ class Gaps:
 
 
 def new_gateways(lab: Lab, peer: Peer, rounds: int, connections: int) -> tuple[Gap, tuple[int, int], Counts]:
-    """The provider of eth1 has another gateway. The old one goes on until the client has renewed, and then goes. A
-    connection that still leaves by it fails as soon as the router forgets its hardware address."""
+    """Gives the provider of eth1 another gateway, again and again. The old gateway works until the client has renewed.
+    The last old one is removed. A connection that still leaves by it fails as soon as the router forgets its hardware
+    address."""
     isp, gaps = lab.isp("eth1"), Gaps(lab)
     with lab.held(lab.lan, connections, timeout_s=2) as held:
         for number in range(rounds):
@@ -149,7 +151,7 @@ def goes_and_comes(lab: Lab, peer: Peer, rounds: int, connections: int,
 
 
 def drain(lab: Lab, peer: Peer, connections: int) -> Drained | None:
-    """Keeps new connections off eth1, and watches those that it has. None: the peer has nothing for that."""
+    """Keeps new connections off eth1, and watches those that it has. None if the peer cannot do that."""
     with lab.held(lab.lan, connections, timeout_s=2) as held:
         opened = Counts({name: count for name, count in held.opened.items() if customer_of(lab, name)})
         if not peer.drain(lab.router, "eth1"):
@@ -162,13 +164,13 @@ def drain(lab: Lab, peer: Peer, connections: int) -> Drained | None:
 
 
 def customer_of(lab: Lab, answer: str) -> str:
-    """The provider of this address; the name of an error has none."""
+    """The link whose provider has given this address; "" if none has, or if the answer is the name of an error."""
     return next((isp.interface for isp in lab.isps if answer[0].isdigit() and isp.gave(answer)), "")
 
 
 def cable_cut(lab: Lab, isp: Isp, connections: int, later_s: float) -> tuple[Counts, Counts]:
-    """Opens new connections with one cable pulled: at once, and some seconds later. On a busy machine the kernel may
-    need a moment to notice; the test waits for it."""
+    """Opens new connections with one cable pulled: as soon as the kernel has noticed, and some seconds later. On a
+    busy machine the kernel may need a moment."""
     isp.cut_cable()
     state = lab.router.path(f"/sys/class/net/{isp.interface}/operstate")
     wait_for(f"the kernel to see that {isp.interface} has no carrier", lambda: state.read_text() != "up\n")
