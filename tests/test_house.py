@@ -12,6 +12,7 @@ import pytest
 HOUSE = Path(__file__).resolve().parents[1] / "dhcp_lb"
 FOLDERS = {path.name for path in HOUSE.iterdir() if (path / "__init__.py").exists()}
 PAGE = (HOUSE.parent / "doc" / "design.md").read_text("utf-8")
+CONTRIBUTORS = (HOUSE.parent / "CONTRIBUTING.md").read_text("utf-8")
 NOUNS = {"model", "record"}
 # The pure rooms are those that the page calls so, a file in a line of its own, or a file of a folder in the folder's.
 PURE = sorted(NOUNS | set(re.findall(r"^\| `(\w+)\.py` \| (?:[^|]*\(\*\*pure\*\*\)|\*\*pure\*\*:)", PAGE, re.M)))
@@ -70,6 +71,18 @@ def test_the_page_has_a_word_for_each_file() -> None:
         words, = [words for names, words in rooms if names == f"`{folder}/`"]
         named = set(re.findall(r"`(\w+)`", words))
         assert {path.stem for path in (HOUSE / folder).glob("*.py")} - named == {"__init__"}
+
+
+def test_the_page_for_contributors_leads_to_each_file_and_to_nothing_else() -> None:
+    named = set(re.findall(r"`([\w.-]+(?:/[\w.-]+)*\.py)`", CONTRIBUTORS.partition("\n## The tests\n")[0]))
+    named -= {"setup.py", "tests/test_house.py"}
+    assert named == {str(path.relative_to(HOUSE)) for path in HOUSE.rglob("*.py")
+                     if path.name != "__init__.py"}
+    paths = re.findall(r"`((?:debian|doc|etc|tests)/[\w./-]*)`", CONTRIBUTORS)
+    assert [path for path in paths if not (HOUSE.parent / path).exists()] == []
+    places = re.findall(r"`([\w/]+\.py)`, `(\w+)`", CONTRIBUTORS)
+    assert len(places) >= 5
+    assert [place for place in places if place[1] not in (HOUSE / place[0]).read_text("utf-8")] == []
 
 
 def test_no_file_needs_a_folder() -> None:

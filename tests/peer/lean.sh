@@ -1,8 +1,8 @@
 #!/bin/sh
 # The same routing as lartc.sh's, as lean as an exit hook of dhclient can be written by hand: twelve ip(8) processes
-# for an event and no other process. It removes no more than it must: the kernel deletes the routes of an address together
-# with the address. Only for comparison: it takes no lock, checks nothing that a server says, and is half done when it
-# is killed.
+# for an event and no other process. It removes no more than it must: the kernel deletes the routes of an address
+# together with the address. Only for comparison: it takes no lock, checks nothing that a server says, and is half done
+# when it is killed.
 #
 # /etc/uplinks: INTERFACE TABLE WEIGHT, a line a link. /run/uplinks/INTERFACE: the nexthop of a link in use.
 # shellcheck disable=SC2154  # dhclient sets the new_* variables
