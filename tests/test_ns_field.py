@@ -78,7 +78,8 @@ def test_an_error_in_main_that_comes_before_all_is_named() -> None:
     box.ip("route del default", "route del default", "route add blackhole default metric 5")
     found = status()
     assert found["in_order"] is False
-    assert any("`blackhole default metric 5`" in warning for warning in found["warnings"])
+    assert ("main has `blackhole default metric 5`: it ends each connection to there that no earlier rule takes: "
+            "delete it, or give it a metric above 8100") in found["warnings"]
 
 
 @boxed
@@ -191,8 +192,8 @@ def test_what_stands_in_the_way_is_in_the_log_once_a_word() -> None:
     for _ in range(2):
         box.verb("apply")
     assert [line for line in log.lines() if "no condition" in line] == [
-        "rule pref 100 from all lookup 254 is somebody else's and has no condition: what it leads to comes before "
-        "what dhcp-lb wants"]
+        "rule pref 100 from all lookup 254 is somebody else's and has no condition: it takes connections before "
+        "dhcp-lb's rules do: delete it, or give it a condition"]
     box.ip("rule del pref 100 lookup main")
     box.verb("apply")
     assert not log.lines()
@@ -419,7 +420,8 @@ def test_a_piece_of_a_default_or_a_jump_in_the_place_of_ours_is_named() -> None:
            "route add unreachable 128.0.0.0/1")
     found = status()
     assert found["in_order"] is False and ways() == {""}
-    assert any("main has `blackhole 0.0.0.0/1 metric 0`" in one for one in found["warnings"])
+    assert ("main has `blackhole 0.0.0.0/1 metric 0`: it ends each connection to there that no earlier rule takes: "
+            "delete it") in found["warnings"]
     box.ip("route del blackhole 0.0.0.0/1", "route del unreachable 128.0.0.0/1", "route add blackhole 0.0.0.0/8")
     assert status()["in_order"] is True and ways() == {"eth0", "eth1"}
 

@@ -589,7 +589,8 @@ def test_a_store_that_somebody_removed_comes_back() -> None:
 def test_there_is_one_of_them() -> None:
     with bed("", ""):
         done = subprocess.run([box.PROGRAM, "monitor"], env=box.ENVIRONMENT, capture_output=True, text=True, timeout=9)
-        assert (done.returncode, done.stderr) == (1, "dhcp-lb: another monitor is running\n")
+        assert (done.returncode, done.stderr) == (
+            1, "dhcp-lb: another monitor is running: stop it first, as with `systemctl stop dhcp-lb-monitor`\n")
 
 
 START = """if True:

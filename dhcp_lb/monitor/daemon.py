@@ -43,7 +43,7 @@ def run() -> int:
         chdir(store.path)  # the clients' hook knows the monitor by its working directory
         monitor = Monitor(store)
     except BlockingIOError:
-        return _fail("another monitor is running")
+        return _fail("another monitor is running: stop it first, as with `systemctl stop dhcp-lb-monitor`")
     except PermissionError as error:
         return _fail(f"{error.filename or error.strerror}: only root can do this")
     return monitor.loop()

@@ -18,6 +18,7 @@ from ..sight import Sight
 from ..store import Store
 
 SHORTEST = 8  # no provider's network is larger than that of 10.0.0.0/8
+MAX_METRIC = 0xffffffff
 GOTO, NOP, FRA_GOTO = 2, 3, 4  # FR_ACT_*: uapi/linux/fib_rules.h
 ERRORS = {6: "blackhole", 7: "unreachable", 8: "prohibit"}  # RTN_*: uapi/linux/rtnetlink.h
 
@@ -70,18 +71,20 @@ def in_the_way(config: Config, view: View, others: list[Rule], defaults: list[Ro
     foreign `defaults` or pieces of them."""
     tables = _tables(config)
     lead_all = {MAIN_TABLE, *[route.table for route in defaults]}
-    words = [f"rule {rule_text(rule)} is somebody else's and has no condition: what it leads to comes before what "
-             "dhcp-lb wants" for rule in others
+    words = [f"rule {rule_text(rule)} is somebody else's and has no condition: it takes connections before dhcp-lb's "
+             "rules do: delete it, or give it a condition" for rule in others
              if 0 < rule.pref <= PREF_BALANCE and rule.action != NOP
              and (rule.action != LOOKUP or rule.table in lead_all)]
     for route in defaults:
         piece = "" if is_default(route) else route.destination  # longer than a default, so its metric is no matter
         if route.table in tables and (piece or route.metric <= _best(view, route.table)):
             words.append(f"table {tables[route.table]} has a {f'route to {piece}' if piece else 'default route'} that "
-                         f"is somebody else's and comes first, with metric {route.metric}")
+                         f"is somebody else's and comes first, with metric {route.metric}: delete it")
         if route.table == MAIN_TABLE and _is_error(route) and (piece or route.metric < _best(view, MAIN_TABLE)):
-            words.append(f"main has `{ERRORS[route.rest[1]]} {piece or 'default'} metric {route.metric}`: every "
-                         "connection to there that no rule before it takes ends")
+            best = _best(view, MAIN_TABLE)
+            words.append(f"main has `{ERRORS[route.rest[1]]} {piece or 'default'} metric {route.metric}`: it ends "
+                         "each connection to there that no earlier rule takes: delete it"
+                         + ("" if piece or best > MAX_METRIC else f", or give it a metric above {best}"))
     return tuple(words)
 
 
@@ -145,7 +148,7 @@ def short(view: View) -> tuple[str, ...]:
 def _best(view: View, table: int) -> int:
     """The metric of our best default in a table; a number above every metric if there is none."""
     return min([route.metric for route in view.have.routes
-                if route.table == table and route.destination == EVERYWHERE], default=1 << 32)
+                if route.table == table and route.destination == EVERYWHERE], default=MAX_METRIC + 1)
 
 
 def _tables(config: Config) -> dict[int, str]:

@@ -45,7 +45,7 @@ def shares(routing: Routing, balance_table: int, carriers: dict[int, bool]) -> d
     index → whether it has one.
 
     The kernel tries the defaults of the balance table in the order of their metrics, and skips nexthops without
-    carrier (net/ipv4/fib_semantics.c, fib_select_multipath)."""
+    carrier (net/ipv4/fib_semantics.c, fib_rebalance)."""
     defaults = [route for route in routing.routes
                 if route.table == balance_table and is_default(route) and not route.rest]
     for route in sorted(defaults, key=lambda route: route.metric):
