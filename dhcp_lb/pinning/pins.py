@@ -4,12 +4,14 @@ events never do."""
 import os
 from _socket import AF_INET, AF_INET6
 
+from ..address import IPV6
 from ..commands import rule_text
 from ..config import Config
 from ..log import log
 from ..marks import ALL_BITS, marks, translators
 from ..model import LOADED, NO, NO_NFT, YES, Rule, State
 from ..nfnetlink import table_there
+from ..routing import ROUTED, Uplink, judge
 from ..rtmessages import decode_rule
 from ..rtnetlink import OUR_RULE, RTM_GETRULE, Rtnetlink
 from ..sight import look6, now_s
@@ -129,18 +131,26 @@ def _unmake() -> None:
         log(f"{error.filename}: {error.strerror}: nft table inet dhcp-lb may be there until the next boot")
 
 
+def owners(four: tuple[Uplink, ...], six: tuple[Uplink, ...], mark_of: dict[str, int]) -> dict[str, int]:
+    """Pure: the links as they are in each family → the mark of each PREFIX/LENGTH whose connections are theirs. Of two
+    links with one address that is the one by which it leaves."""
+    own = [*[(uplink, (f"{uplink.lease.address}/32",)) for uplink in four],
+           *[(uplink, (*uplink.sources, *uplink.lease.prefixes)) for uplink in six]]
+    return {prefix: mark_of[uplink.link.interface] for uplink, prefixes in own for prefix in prefixes
+            if uplink.state in ROUTED and not uplink.twin and uplink.link.interface in mark_of}
+
+
 def _seed(kernel: Rtnetlink, config: Config, store: Store, state: State) -> None:
     """Those that were there before the table belong to the link whose address they have, or one of its prefix."""
     interfaces = kernel.interfaces(config.interfaces)
-    six = look6(kernel, config, store.load6(state, config.interfaces, now_s()), interfaces)
-    prefixes: dict[str, int] = {}
-    for name, mark in marks(config.links, config.settings.marks).items():
-        if (lease := state.leases.get(name)) and lease.address:
-            prefixes[f"{lease.address}/32"] = mark
-        if six and (lease := six.state.leases.get(name)):
-            prefixes |= dict.fromkeys((*lease.sources, *lease.prefixes), mark)
+    four = judge(config.links, state.leases, state.holds(), interfaces)
+    six: tuple[Uplink, ...] = ()
+    state = store.load6(state, config.interfaces, now_s())
+    if sight := look6(kernel, config, state, interfaces):
+        links = tuple([link.of(IPV6.number) for link in config.links if link.ipv6])
+        six = judge(links, sight.state.leases, sight.state.holds(), sight.interfaces)
     try:
-        seed(prefixes, config.settings.marks)
+        seed(owners(four, six, marks(config.links, config.settings.marks)), config.settings.marks)
     except OSError as error:
         log(f"connections that were there before are not pinned until they send something: {error.strerror}")
 
