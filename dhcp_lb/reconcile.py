@@ -23,6 +23,11 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
     After a failure, the next run uses what is in the store."""
     known = config
     seen: tuple[Sight, ...] = ()
+    made = ""
+    if news.edited:
+        # Before the lock is taken, for which events wait: nft may take long.
+        store.prepare()
+        made = _by_nft(Rtnetlink(), config, store, store.load(config.interfaces, now_s())._replace(objections={}))
 
     def see_and_change(lock: Lock) -> None:
         nonlocal seen
@@ -30,7 +35,10 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
         if config.errors:
             raise Invalid("\n".join(config.errors))
         kernel = Rtnetlink()
-        state = _pinned(kernel, config, store, _state(config, store, news), news)
+        state = _state(config, store, news)
+        if news.edited and (config.text != known.text or state.pinned != made):  # an edit, or a flush, since then
+            state = state._replace(pinned=_by_nft(kernel, config, store, state))
+        state = _pinned(kernel, config, store, state)
         sight = look(kernel, config, state)
         of_any = not news.family or lock.for_others()
         if of_any or news.family == IPV4.number:
@@ -90,12 +98,16 @@ def flush(store: Store) -> None:
     alone(store, remove, needed=True)
 
 
-def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State, news: News) -> State:
-    """The state, with what has become of the nft table. An event only looks whether the table is there: to make it
-    with nft takes longer than all the rest of an event."""
-    if news.edited or state.pinned and config.settings.enabled == NO:
-        from .pinning import pins
-        return state._replace(pinned=pins.keep(kernel, config, store, state))
+def _by_nft(kernel: Rtnetlink, config: Config, store: Store, state: State) -> str:
+    from .pinning import pins
+    return pins.keep(kernel, config, store, state)
+
+
+def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State) -> State:
+    """The state, with what has become of the nft table. An event only looks whether the table is there: to make
+    it with nft takes longer than all the rest of an event."""
+    if state.pinned and config.settings.enabled == NO:
+        return state._replace(pinned=_by_nft(kernel, config, store, state))
     if state.pinned not in (LOADED, LOST) or config.settings.pin == NO:
         return state
     from .nfnetlink import table_there

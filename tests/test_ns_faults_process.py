@@ -12,6 +12,7 @@ import pytest
 from tests.beds import box
 from tests.beds.box import (CONFIG, ENVIRONMENT, PROGRAM, STORE, Given, Syslog, assert_renewed, boxed, environment,
                             event, given, hook, kernel, run, set_address, start_event, two_links, verb)
+from tests.beds.lab import wait_for
 
 INSTALLED = Path("/usr/share/dhcp-lb/dhcp_lb")
 
@@ -66,6 +67,29 @@ def test_a_lock_that_somebody_holds_is_waited_for_and_the_event_is_not_lost() ->
         assert kernel() == before
     event("RENEW", "eth1", given(1))
     assert_renewed(before)
+
+
+@boxed
+def test_nft_that_takes_its_time_holds_up_no_event() -> None:
+    before = two_links()
+    nft, runs, slow = Path("/usr/sbin/nft"), Path("/run/runs"), Path("/run/slow")
+    nft.rename("/usr/sbin/nft.real")
+    nft.write_text(f"#!/bin/sh\ntouch {runs}\nwhile [ -e {slow} ]; do sleep 0.1; done\nexec nft.real \"$@\"\n")
+    nft.chmod(0o755)
+    with CONFIG.open("a") as config:
+        config.write("pin = yes\n")
+    slow.touch()
+    applying = subprocess.Popen([PROGRAM, "apply"], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    wait_for("nft", runs.exists)
+    started = time.monotonic()
+    assert hook().returncode == 0
+    took_s = time.monotonic() - started
+    assert_renewed(before)
+    assert applying.poll() is None and took_s < 5, took_s
+    slow.unlink()
+    assert applying.wait(20) == 0
+    assert "inet dhcp-lb" in run("nft", "list", "tables")
+    assert sum(line.startswith("20000:") for line in kernel().ours) == 2
 
 
 @boxed

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from dhcp_lb import nfnetlink
-from dhcp_lb.model import LOADED, LOST, Change, Interface, Nexthop, Refusal, Route, Routing
+from dhcp_lb.config import Config
+from dhcp_lb.model import LOADED, LOST, Change, Interface, Nexthop, Refusal, Route, Routing, State
 from dhcp_lb.pinning import conntrack
 from dhcp_lb.routing import PREF_PIN
-from tests.beds.examples import (BOTH, COMMON_RULES, MAIN1, ONLY0, ONLY1, RULES1, SINGLE0, SINGLE1, TABLE1)
+from dhcp_lb.store import Store
+from tests.beds.examples import (BOTH, COMMON_RULES, CONFIG, MAIN1, ONLY0, ONLY1, RULES1, SINGLE0, SINGLE1, TABLE1)
 from tests.beds.world import World
 
 NOTHING = Routing()
@@ -436,6 +438,16 @@ def test_while_the_table_is_there_links_have_pins(bound: World, released: list[i
     assert (pins(bound), released) == ([200, 201], [0xc9000000])
 
 
+def test_a_link_is_out_before_its_connections_are_released(bound: World, released: list[int],
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    left = []
+    monkeypatch.setattr(conntrack, "release",
+                        lambda *_, **__: left.append((pins(bound), ONLY0 in bound.routing.routes)))
+    bound.event("RENEW", "eth0")
+    bound.hold(eth1="disabled")
+    assert left == [([200], True)]
+
+
 def test_a_table_that_is_gone_is_told_once_and_changes_no_rule(bound: World, released: list[int],
                                                                monkeypatch: pytest.MonkeyPatch) -> None:
     bound.event("RENEW", "eth0")
@@ -468,3 +480,21 @@ def test_conntrack_that_does_not_answer_is_told_and_the_rest_is_done(bound: Worl
     assert ("the connections of a link that is out are not released, and may hang until they time out: "
             "Invalid argument") in bound.log
     assert pins(bound) == [200]
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "flush", "edit"])
+def test_nft_makes_the_table_again_if_somebody_flushed_or_edited_while_it_ran(
+        bound: World, monkeypatch: pytest.MonkeyPatch, meanwhile: str) -> None:
+    links = []
+
+    def keep(kernel: object, config: Config, store: Store, state: State) -> str:
+        links.append(len(config.links))
+        store.pin("" if meanwhile == "flush" and len(links) == 1 else LOADED)
+        if meanwhile == "edit":
+            bound.config = CONFIG + b"eth2 table-eth2 202 1\n"
+        return LOADED
+    monkeypatch.setattr("dhcp_lb.pinning.pins.keep", keep)
+    monkeypatch.setattr(nfnetlink, "table_there", lambda: True)
+    bound.apply()
+    assert links == {"nothing": [2], "flush": [2, 2], "edit": [2, 3]}[meanwhile]
+    assert {rule.pref for rule in bound.routing.rules} >= {PREF_PIN}
