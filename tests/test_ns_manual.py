@@ -60,6 +60,9 @@ def test_a_router_with_a_lan_from_nothing() -> None:
         lab.router.sh("sysctl -qp /etc/sysctl.d/router.conf; nft -f /etc/nftables.conf; ifup -a")
         becomes(lab, BOTH)
         assert_shared(lab)
+        assert lab.router.dhcp_lb("check") == "/etc/dhcp-lb: 2 links\n"  # without a warning
+        lab.router.dhcp_lb("apply")
+        lab.router.sh("nft -f /etc/nftables.conf; nft list table inet dhcp-lb")
 
 
 def test_a_link_by_dhclient() -> None:
