@@ -104,8 +104,8 @@ def _by_nft(kernel: Rtnetlink, config: Config, store: Store, state: State) -> st
 
 
 def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State) -> State:
-    """The state, with what has become of the nft table. An event only looks whether the table is there: to make
-    it with nft takes longer than all the rest of an event."""
+    """The state, with what has become of the nft table. An event only looks whether the table is there: to make it
+    with nft takes longer than all the rest of an event."""
     if state.pinned and config.settings.enabled == NO:
         return state._replace(pinned=_by_nft(kernel, config, store, state))
     if state.pinned not in (LOADED, LOST) or config.settings.pin == NO:

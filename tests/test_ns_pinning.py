@@ -382,10 +382,16 @@ def test_an_answer_of_udp_from_the_lan_leaves_by_the_link_that_was_asked() -> No
                     assert asker.recv(1) == b"?"
 
 
-def test_a_script_that_saves_and_restores_whole_marks_breaks_nothing() -> None:
+def both(came: str, table: str) -> None:
+    """Our table, and somebody else's, which came before us or after us."""
+    for text_ in (table, TABLE) if came == "before us" else (TABLE, table):
+        nft(text_)
+
+
+@pytest.mark.parametrize("came", ["before us", "after us"])
+def test_a_script_that_saves_and_restores_whole_marks_breaks_nothing(came: str) -> None:
     with router(2) as (lan, internet):
-        load(TABLE)
-        nft("""table ip script {
+        both(came, """table ip script {
             chain restore { type filter hook prerouting priority mangle
                 meta mark set ct mark
             }
@@ -401,10 +407,10 @@ def test_a_script_that_saves_and_restores_whole_marks_breaks_nothing() -> None:
             assert connections.alive() == connections.alive() == 100
 
 
-def test_qos_by_whole_marks_sees_its_own_mark() -> None:
+@pytest.mark.parametrize("came", ["before us", "after us"])
+def test_qos_by_whole_marks_sees_its_own_mark(came: str) -> None:
     with router(2) as (lan, internet):
-        load(TABLE)
-        nft("""table ip qos {
+        both(came, """table ip qos {
             counter own { }
             counter foreign { }
             chain first { type filter hook prerouting priority mangle

@@ -253,25 +253,73 @@ def test_a_host_that_forwards_nothing_has_no_table_unless_it_wants_one(lab: Lab)
     assert has_table(lab)
 
 
-def test_whole_marks_that_tailscale_and_wg_quick_use_go_on(lab: Lab) -> None:
-    lab.router.sh("""
-        ip rule add pref 5210 fwmark 0x80000/0xff0000 lookup main
-        ip rule add pref 5270 lookup 52
-        ip rule add not fwmark 0xca6c lookup 51820
-        nft -f - <<'END'
-        table ip tailscale {
-            chain prerouting {
-                type filter hook prerouting priority mangle
-                ct state established,related meta mark set ct mark & 0x00ff0000
-            }
+# As each of them writes its own.
+TAILSCALE = """
+    ip rule add pref 5210 fwmark 0x80000/0xff0000 lookup main
+    ip rule add pref 5270 lookup 52
+    nft -f - <<'END'
+    table ip tailscale {
+        chain prerouting {
+            type filter hook prerouting priority mangle
+            ct state established,related meta mark set ct mark & 0x00ff0000
         }
+    }
 END
-    """)
-    lab.router.dhcp_lb("apply")
+"""
+WG_QUICK = """
+    ip rule add not fwmark 0xca6c lookup 51820
+    nft -f - <<'END'
+    table ip wg-quick-wg0 {
+        chain premangle {
+            type filter hook prerouting priority mangle
+            meta l4proto udp meta mark set ct mark
+        }
+        chain postmangle {
+            type filter hook postrouting priority mangle
+            meta l4proto udp meta mark 0xca6c ct mark set meta mark
+        }
+    }
+END
+"""
+KUBERNETES = """
+    nft -f - <<'END'
+    table ip kube-proxy {
+        chain prerouting {
+            type nat hook prerouting priority dstnat
+            tcp dport 30080 meta mark set meta mark | 0x4000 dnat to 10.0.0.2:80
+        }
+        chain forward {
+            type filter hook forward priority filter
+            meta mark & 0x4000 == 0x4000 accept
+        }
+        chain postrouting {
+            type nat hook postrouting priority srcnat - 1
+            meta mark & 0x4000 == 0x4000 meta mark set meta mark ^ 0x4000 masquerade
+        }
+    }
+END
+"""
+
+
+@pytest.mark.parametrize("others", [TAILSCALE, WG_QUICK, KUBERNETES], ids=["Tailscale", "wg-quick", "Kubernetes"])
+@pytest.mark.parametrize("came", ["before us", "after us"])
+def test_the_marks_of_others_go_on_and_so_do_connections(lab: Lab, others: str, came: str) -> None:
+    if came == "before us":
+        lab.router.dhcp_lb("flush")
+    lab.router.sh(others)
+    if came == "before us":
+        lab.router.dhcp_lb("apply")
     lab.router.ifup("eth0")
-    with lab.held(lab.lan, 200) as held:
+    lab.serve_udp()
+    with lab.held(lab.lan, 200) as held, lab.stream(lab.lan, 40, per_s=5, udp=True, timeout_s=1) as calls:
+        assert calls.look().lost == 0
         lab.router.ifup("eth1")
         assert held.still_alive() == 200
+        assert calls.look().lost == 0
+    if others == KUBERNETES:
+        lab.serve(lab.lan)
+        for interface in "eth0", "eth1":  # a node's port: its mark has the router's own address put in
+            assert lab.connect_to_router(interface, 100, port=30080) == {ROUTER: 100}
 
 
 def test_a_cable_that_is_out_for_a_second_breaks_no_idle_connection(lab: Lab) -> None:

@@ -19,6 +19,9 @@ in lan0 tcp port 80 to 198.51.100.30 -> eth0
 in eth0 to 198.51.100.31 -> eth1
 mark 0x10/0xff -> eth2
 tcp port 81,82-90 -> eth0
+to 203.0.113.9 udp port 51820 -> eth1
+in lan0 udp sport 5004-5005,5060 -> eth2
+to 198.51.100.50 proto 1 -> eth0
 """
 ONE_CONNECTION = """
 import socket
@@ -71,6 +74,22 @@ def test_destinations_and_interfaces_and_marks_of_others(lab: Lab) -> None:
     assert set(by(lab, "", "198.51.100.30", own=True)) == {"eth0", "eth1", "eth2"}
     assert set(by(lab, "2", "198.51.100.31")) == {"eth0", "eth1", "eth2"}
     assert by(lab, "2", "198.51.100.40") == {"eth2": 60}
+
+
+@pytest.mark.parametrize("to, packet, by_links", [
+    ("203.0.113.9", "17 dport 51820", ["eth1"]), ("203.0.113.9", "17 dport 51821", ["eth0", "eth1", "eth2"]),
+    ("203.0.113.9", "6 dport 51820", ["eth0", "eth1", "eth2"]), ("198.51.100.1", "17 sport 5005", ["eth2"]),
+    ("198.51.100.1", "17 sport 5060", ["eth2"]), ("198.51.100.1", "17 sport 5006", ["eth0", "eth1", "eth2"]),
+    ("198.51.100.50", "1", ["eth0"]), ("198.51.100.51", "1", ["eth0", "eth1", "eth2"]),
+])
+def test_protocols_and_ports(lab: Lab, to: str, packet: str, by_links: list[str]) -> None:
+    def way(host: int) -> str:
+        """The kernel's word for a packet of this machine of the LAN."""
+        protocol, *port = packet.split()
+        line = lab.router.run("ip", "route", "get", to, "from", f"10.0.0.{host}", "iif", "lan0", "ipproto", protocol,
+                              *port)
+        return line.split(" dev ")[1].split()[0]
+    assert sorted({way(host) for host in range(130, 170)}) == by_links
 
 
 def test_users_of_this_machine_and_nobody_else(lab: Lab) -> None:
