@@ -110,6 +110,7 @@ def _pinned(kernel: Rtnetlink, config: Config, store: Store, state: State) -> St
         return state._replace(pinned=_by_nft(kernel, config, store, state))
     if state.pinned not in (LOADED, LOST) or config.settings.pin == NO:
         return state
+    load(("nfnetlink",))
     from .nfnetlink import table_there
     pinned = LOADED if table_there() else LOST
     if pinned != state.pinned:
