@@ -38,9 +38,15 @@ class Advertisements:
             self.socket.setsockopt(IPPROTO_IPV6, option, value)
         self.until_s: dict[int, dict[str, float]] = {}  # interface index → name server → until when it counts
 
-    def hear(self, now_s: float, indexes: frozenset[int]) -> None:
+    def hear(self, now_s: float, indexes: frozenset[int]) -> bool:
         """Takes the advertisements that have come by the interfaces with these indexes, and forgets those of other
-        interfaces. `now_s` is CLOCK_BOOTTIME."""
+        interfaces. `now_s` is CLOCK_BOOTTIME. Returns whether other name servers count now: a router says the same
+        again every few minutes, or, to be a nuisance, all the time."""
+        before = self.known(now_s)
+        self._take(now_s, indexes)
+        return self.known(now_s) != before
+
+    def _take(self, now_s: float, indexes: frozenset[int]) -> None:
         for ifindex in self.until_s.keys() - indexes:
             del self.until_s[ifindex]
         for _ in range(MAX_RECEIVED):

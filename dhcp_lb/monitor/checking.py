@@ -116,10 +116,9 @@ class Checking:
 
     # What is asked, and answered
 
-    def hear_routers(self, moment_s: float, indexes: frozenset[int]) -> None:
-        """Takes what routers advertise by the interfaces with these indexes."""
-        if self.advertised:
-            self.advertised.hear(moment_s, indexes)
+    def hear_routers(self, moment_s: float, indexes: frozenset[int]) -> bool:
+        """Takes what routers advertise by the interfaces with these indexes. Whether that is news."""
+        return bool(self.advertised and self.advertised.hear(moment_s, indexes))
 
     def hear(self, moment_s: float) -> bool:
         """Takes the answers. True: a link has got its first answer, and somebody may be waiting to see it."""

@@ -149,8 +149,7 @@ class Monitor:
 
     def hear_routers(self, moment_s: float) -> None:
         """Reads advertisements, which may name new servers to ask."""
-        self.checking.hear_routers(moment_s, self.looking.indexes())
-        if self.looking.sights:
+        if self.checking.hear_routers(moment_s, self.looking.indexes()) and self.looking.sights:
             self.take()
 
     # What follows
