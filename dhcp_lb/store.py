@@ -9,6 +9,7 @@ from errno import EISDIR, ELOOP, ENOSPC, EPERM
 from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, close, fchmod, fsync, geteuid,
                    getpid, kill, listdir, lstat, mkdir, open, rename, rmdir, stat, unlink, write)
 from posix import read as read_some
+from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime
 
 from .address import FAMILIES, IPV4, IPV6, host6, network
 from .model import (ADMINISTRATOR, GIVEN_UP, GONE, KERNEL, LOADED, LOST, MONITOR, NO_NEW, NO_NFT, NONE, OUT, Checked,
@@ -24,7 +25,7 @@ RENEWED = "renewed"  # a file a link: CLOCK_BOOTTIME when its client said the sa
 # a second one with DNS6 behind the name, with a line for each IPv6 name server. No interface's name can have a colon.
 PREFIXES, DNS6 = "prefixes", ":dns"
 OBJECTIONS = "objections"  # of the kernel: lines `INTERFACE REACH SINCE SAID-OF WHY`, with tabs
-WATCHED = "watched"  # by the monitor: `PID UNTIL SINCE`, then a line for each link (_encode_checked), with tabs
+WATCHED = "watched"  # by the monitor: `PID UNTIL SINCE SLEPT`, then a line for each link (_encode_checked), with tabs
 SETTLED = "settled"  # the fingerprint of a run that had nothing left to do
 FURNISHED = "furnished"  # for which facts the names for ip(8) and the sysctls were written last
 FLUSHED = "flushed"  # exists from `flush` until a run has something to do
@@ -207,21 +208,23 @@ class Store:
             pass
 
     def checked(self, now_s: int, family: int = IPV4.number) -> dict[str, Checked]:
-        """Interface → what the monitor has found out in a family; {} if the monitor's word is out of date."""
+        """Interface → what the monitor has found out in a family; {} if the monitor's word is out of date. While the
+        machine sleeps, nothing grows old: the monitor does not look then, nor is it dead."""
         try:
             first, *lines = self._lines(_of(WATCHED, family))
-            until_s = int(first.split(" ")[1])
-            if not now_s < until_s <= now_s + _CHECK_VALID_S:
+            _, until_s, _, before_ms = first.split(" ")
+            asleep_s = (slept_ms() - int(before_ms) + 500) // 1000  # since then; < 0 = it was before the last boot
+            if asleep_s < 0 or not now_s < int(until_s) + asleep_s <= now_s + _CHECK_VALID_S:
                 return {}
             return dict([_decode_checked(line) for line in lines])
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError):
             return {}
 
     def watch(self, checked: dict[str, Checked], now_s: int, family: int = IPV4.number) -> None:
         """Writes what the monitor, which is this process, has found out in a family. It counts for _CHECK_VALID_S from
         `now_s` (CLOCK_BOOTTIME) on."""
         lines = [_encode_checked(name, one) for name, one in sorted(checked.items())]
-        self._keep(_of(WATCHED, family), [f"{getpid()} {now_s + _CHECK_VALID_S} {now_s}", *lines])
+        self._keep(_of(WATCHED, family), [f"{getpid()} {now_s + _CHECK_VALID_S} {now_s} {slept_ms()}", *lines])
 
     def unwatch(self) -> None:
         """Removes what the monitor has found out."""
@@ -368,6 +371,11 @@ class Store:
         path = f"{self.path}/{name}"
         temporary = f"{self.path}/{by}/{name} {getpid()}" if by else ""
         replace(path, text.encode("utf-8", "surrogateescape"), temporary)
+
+
+def slept_ms() -> int:
+    """How long the machine has been asleep since it was booted. Two clocks are read, a moment apart."""
+    return int(1000 * (clock_gettime(CLOCK_BOOTTIME) - clock_gettime(CLOCK_MONOTONIC)))
 
 
 def _of(name: str, family: int) -> str:

@@ -73,25 +73,33 @@ def test_a_link_that_the_administrator_holds_and_that_has_no_lease_is_no_alarm()
 
 def test_everybody_can_read_that_file_and_no_other(store: Store) -> None:
     store.hold(held(eth0="disabled"))
-    announce(store, (LACKING, "$(id) \udcff: dead"), 1000)
+    announce(store, (LACKING, "$(id) \udcff: dead"))
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (Path(store.path), *Path(store.path).iterdir())}
     assert modes == {"dhcp-lb": 0o711, "leases": 0o700, "prefixes": 0o700, "renewed": 0o700, "waiting": 0o700,
                      "held": 0o600, "brief": 0o644}
-    assert announced(store, 1000) == (LACKING, "$(id) \udcff: dead")
+    assert announced(store) == (LACKING, "$(id) \udcff: dead")
     store.prepare()  # it does not mind
 
 
-def test_it_counts_for_two_minutes(store: Store) -> None:
-    assert announced(store, 1000) == NO_MONITOR
-    announce(store, (WELL, "x"), 1000)
-    assert [announced(store, now_s)[0] for now_s in (999, 1000, 1120, 1121)] == [UNKNOWN, WELL, WELL, UNKNOWN]
+def test_it_counts_for_two_minutes_in_which_the_machine_is_awake(store: Store,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    awake_s = 1000.0
+    monkeypatch.setattr("dhcp_lb.monitor.brief.monotonic", lambda: awake_s)
+    assert announced(store) == NO_MONITOR
+    announce(store, (WELL, "x"))
+    for awake_s, want in (999.9, UNKNOWN), (1000.0, WELL), (1120.9, WELL), (1121.0, UNKNOWN):
+        assert announced(store)[0] == want
+    awake_s = 1000.0
     silence(store)
     silence(store)
-    assert announced(store, 1000) == NO_MONITOR
+    assert announced(store) == NO_MONITOR
 
 
 @pytest.mark.parametrize("text", [b"", b"0 1000\n", b"0 1000 cut of", b"x 1000 y\n", b"0 x y\n", b"4 1000 x\n",
                                   b"-1 1000 x\n", b"\xff\n"])
-def test_a_file_that_makes_no_sense_says_nothing(store: Store, text: bytes) -> None:
+def test_a_file_that_makes_no_sense_says_nothing(store: Store, text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dhcp_lb.monitor.brief.monotonic", lambda: 1000.0)
+    Path(store.path, "brief").write_bytes(b"0 1000 x\n")
+    assert announced(store) == (WELL, "x")
     Path(store.path, "brief").write_bytes(text)
-    assert announced(store, 1000) == NO_MONITOR
+    assert announced(store) == NO_MONITOR

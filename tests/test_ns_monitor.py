@@ -393,7 +393,7 @@ def test_without_a_monitor_a_verdict_holds_no_longer_than_it_says() -> None:
         machine.isps[1].die()
         machine.becomes("eth0")
         machine.end(signal.SIGKILL)
-        pid, until_s, _ = WATCHED.read_text().splitlines()[0].split()
+        pid, until_s, *_ = WATCHED.read_text().splitlines()[0].split()
         boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
         assert boot_s + 55 < int(until_s) <= boot_s + 120
         WATCHED.write_text(WATCHED.read_text().replace(f"{pid} {until_s}", f"{pid} {int(boot_s)}"))
@@ -456,8 +456,9 @@ def test_who_slept_draws_no_conclusion_and_goes_on() -> None:
                 until("it goes on asking", isp.seen)
             assert machine.process.poll() is None and balance() == "eth0 eth1"
             now_s = time.clock_gettime(time.CLOCK_BOOTTIME) + slept_s
-            until_s, since_s = [int(word) for word in WATCHED.read_text().splitlines()[0].split()[1:]]
-            assert since_s <= now_s < until_s  # its verdicts hold again
+            _, until_s, since_s, slept_ms = [int(word) for word in WATCHED.read_text().splitlines()[0].split()]
+            asleep_s = slept_s - slept_ms / 1000  # since it said so
+            assert since_s <= now_s - asleep_s < until_s and asleep_s < 10  # its verdicts hold
             assert [name for name, line in published().items() if "given up" in line] == ["eth2"]
         lines = machine.log.lines()
         assert lines == [], "\n".join(lines)
@@ -465,6 +466,71 @@ def test_who_slept_draws_no_conclusion_and_goes_on() -> None:
         machine.becomes("eth0")
         machine.isps[2].revive()
         machine.becomes("eth0 eth2")
+
+
+SETTER = """
+import signal, sys, time
+ahead_s = 0
+def set_clock(*_):
+    global ahead_s
+    ahead_s = {0: -3600, -3600: 10**8}.get(ahead_s, 0)
+def ahead(read, a_second):
+    return lambda: read() + ahead_s * a_second
+time.time, time.time_ns = ahead(time.time, 1), ahead(time.time_ns, 10**9)
+signal.signal(signal.SIGUSR1, set_clock)
+sys.path.insert(0, "/usr/share/dhcp-lb")
+from dhcp_lb import main
+main(["monitor"])
+"""
+
+
+@box.boxed
+def test_a_clock_that_is_set_changes_no_verdict() -> None:
+    """As the monitor sees it: an hour back, years ahead, and right again, at SIGUSR1."""
+    with bed(FAST, FAST, FAST, start=False) as machine:
+        machine.process = subprocess.Popen([sys.executable, "-ISB", "-c", SETTER], env=box.ENVIRONMENT)
+        until("the monitor knows of all", lambda: len(published()) == 3)
+        time.sleep(1)
+        machine.isps[2].die()
+        machine.becomes("eth0 eth1")
+        until("it is told", lambda: "eth2: dead, was up" in machine.log.lines())
+        for _ in range(3):
+            for isp in machine.isps:
+                isp.seen()
+            machine.process.send_signal(signal.SIGUSR1)
+            time.sleep(1.5)
+            for isp in machine.isps:
+                until("it goes on asking", isp.seen)
+            assert machine.process.poll() is None and balance() == "eth0 eth1" and machine.log.lines() == []
+        machine.isps[1].die()
+        machine.becomes("eth0")
+        machine.isps[2].revive()
+        machine.becomes("eth0 eth2")
+
+
+@box.boxed
+def test_an_event_before_the_first_turn_after_a_sleep_finds_the_verdicts_in_force() -> None:
+    """The monitor stands still meanwhile. A monitor that died before the machine slept is not trusted for longer."""
+    def event(slept_s: int) -> None:
+        subprocess.run(["unshare", "--time", f"--boottime={slept_s}", "--fork", box.PROGRAM], check=True,
+                       env=box.environment("RENEW", "eth0", box.given(0)), stdin=subprocess.DEVNULL)
+    with bed("", FAST) as machine:
+        machine.isps[1].die()
+        machine.becomes("eth0")
+        assert machine.process
+        machine.process.send_signal(signal.SIGSTOP)
+        for slept_s in 5, 3600, 10**7:
+            event(slept_s)
+            assert balance() == "eth0"
+        machine.end(signal.SIGKILL)
+        pid, until_s, rest = WATCHED.read_text().split(maxsplit=2)
+        soon_s = int(time.clock_gettime(time.CLOCK_BOOTTIME)) + 3
+        WATCHED.write_text(f"{pid} {soon_s} {rest}")
+        event(3600)
+        assert balance() == "eth0"
+        time.sleep(3)
+        event(3600)
+        assert balance() == "eth0 eth1"
 
 
 def published() -> dict[str, str]:

@@ -200,7 +200,7 @@ def _instead(name: str, make: Callable[[Path], object]) -> Callable[[], object]:
 
 def _watched(pid: object = None, until: int = 60, since: int = -60, rest: str = "\n") -> Callable[[], object]:
     return lambda: (box.STORE / "watched").write_text(
-        f"{os.getpid() if pid is None else pid} {now_s() + until} {now_s() + since}{rest}")
+        f"{os.getpid() if pid is None else pid} {now_s() + until} {now_s() + since} 0{rest}")
 
 
 def _lease(change: Callable[[str], str]) -> Callable[[], object]:

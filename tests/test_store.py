@@ -1,11 +1,12 @@
 """The store in /run/dhcp-lb: any part of it may vanish, be cut off or be garbage. (faults.md, Files)"""
 
+import itertools
 import os
 import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from socket import AF_INET6
+from socket import AF_INET, AF_INET6
 
 import pytest
 from hypothesis import given
@@ -332,7 +333,7 @@ CHECKED = {
 
 def test_what_the_monitor_found_out_holds_for_two_minutes(store: Store) -> None:
     store.watch(CHECKED, NOW)
-    assert Path(store.path, WATCHED).read_text().split("\n")[0] == f"{os.getpid()} {NOW + 120} {NOW}"
+    assert Path(store.path, WATCHED).read_text().startswith(f"{os.getpid()} {NOW + 120} {NOW} ")
     state = store.load(BOTH, NOW)
     assert state.checked == CHECKED
     assert state.holds() == {name: (one.hold,) for name, one in CHECKED.items() if one.hold}
@@ -342,6 +343,25 @@ def test_what_the_monitor_found_out_holds_for_two_minutes(store: Store) -> None:
     store.unwatch()
     assert store.load(BOTH, NOW).checked == {}
     store.unwatch()
+
+
+def test_what_the_monitor_found_out_grows_no_older_while_the_machine_sleeps(
+        store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asleep_ms = 7_900  # since the machine was booted
+    monkeypatch.setattr("dhcp_lb.store.slept_ms", lambda: asleep_ms)
+    for family in AF_INET, AF_INET6:
+        store.watch(CHECKED, NOW, family)
+    for night_s, moment_ms in itertools.product((0, 100, 30_000, 10**7), (-400, 0, 400)):
+        asleep_ms = 7_900 + 1000 * night_s + moment_ms  # to read two clocks takes a moment
+        for family in AF_INET, AF_INET6:
+            assert store.checked(NOW + night_s, family) == CHECKED
+            assert store.checked(NOW + night_s + 119, family) == CHECKED
+            # A monitor that died before the night, or in it, is trusted no longer than without one.
+            assert store.checked(NOW + night_s + 120, family) == {}
+            assert store.checked(NOW + night_s - 1, family) == {}
+    assert store.load(BOTH, NOW + night_s + 119).checked == CHECKED
+    asleep_ms = 2_000  # the machine was booted meanwhile
+    assert store.checked(NOW, AF_INET) == store.checked(NOW + 60, AF_INET) == {}
 
 
 def test_what_the_monitor_found_out_of_ipv6_is_a_word_of_its_own(store: Store) -> None:
@@ -365,6 +385,8 @@ def test_what_the_monitor_found_out_of_ipv6_is_a_word_of_its_own(store: Store) -
     lambda text: b"", lambda text: text[:-1], lambda text: text[:40], lambda text: b"x\n" + text,
     lambda text: text.replace(b"given up", b"away"), lambda text: text.replace(b"4900", b"x"),
     lambda text: text.replace(b"\t", b" "), lambda text: text + b"\xff\n", lambda text: b"1\n" + text,
+    lambda text: text.replace(b"\n", b"x\n", 1), lambda text: text.replace(b"\n", b" 1\n", 1),
+    lambda text: b"1 5120 5000" + text[text.index(b"\n"):],
 ])
 def test_of_a_word_of_the_monitor_that_makes_no_sense_nothing_counts(
         store: Store, change: Callable[[bytes], bytes]) -> None:

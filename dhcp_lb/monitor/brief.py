@@ -2,6 +2,7 @@
 in a file that everybody can read, so neither contains an address."""
 
 from posix import chmod, unlink
+from time import monotonic
 
 from ..config import Config
 from ..model import NO
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 WELL, LACKING, BROKEN, UNKNOWN = range(4)  # exit statuses: those of monitoring plugins
 OUT6 = DEAD, RETURNING, NO_ROUTER  # the other states are those of the interface, or the link never had IPv6
-FILE = "brief"  # one line: NUMBER TIME WORDS, and CLOCK_BOOTTIME in seconds
+FILE = "brief"  # one line: NUMBER TIME WORDS, in seconds of CLOCK_MONOTONIC: asleep, nobody keeps it up to date
 VALID_S = 120
 NO_MONITOR = UNKNOWN, "no word of the monitor: see `systemctl status dhcp-lb-monitor`, or ask as root"
 MISTAKES = UNKNOWN, "/etc/dhcp-lb has mistakes: `dhcp-lb check` names them"
@@ -46,16 +47,17 @@ def brief(config: Config, uplinks: tuple[Uplink, ...], held: "Collection[str]", 
     return LACKING if {*out, *[one.link.interface for one in out6]} - set(held) else WELL, words
 
 
-def announce(store: Store, found: tuple[int, str], now_s: int) -> None:
-    """Writes what `brief` has found at `now_s` (CLOCK_BOOTTIME). OSError if that fails."""
+def announce(store: Store, found: tuple[int, str]) -> None:
+    """Writes what `brief` has found. OSError if that fails."""
     number, words = found
-    line = f"{number} {now_s} {words}\n".encode("utf-8", "surrogateescape")
+    line = f"{number} {int(monotonic())} {words}\n".encode("utf-8", "surrogateescape")
     replace(_path(store), line, mode=0o644)
     chmod(store.path, 0o711)  # others cannot list the directory, nor read any other file in it
 
 
-def announced(store: Store, now_s: int) -> tuple[int, str]:
-    """What `announce` has written, if it still counts at `now_s`; otherwise NO_MONITOR."""
+def announced(store: Store) -> tuple[int, str]:
+    """What `announce` has written, if it still counts; otherwise NO_MONITOR."""
+    now_s = int(monotonic())
     try:
         number, since_s, words = read(_path(store), 1 << 16).decode("utf-8", "surrogateescape").split(" ", 2)
         if int(since_s) <= now_s <= int(since_s) + VALID_S and WELL <= int(number) <= UNKNOWN and words[-1:] == "\n":

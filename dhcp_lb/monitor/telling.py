@@ -49,7 +49,7 @@ class Telling:
             held = looking.sights[0].state.held if looking.sights else {}
             found = brief(looking.config, four, held, not looking.sights, looking.counts and not self.failure, six)
         try:
-            announce(self.store, found, int(now_s()))
+            announce(self.store, found)
         except OSError as error:
             self.complain(f"{error.filename}: {error.strerror}: `status --brief` knows nothing for users but root")
 

@@ -72,7 +72,7 @@ def _brief() -> tuple[int, str]:
     has written for them."""
     try:
         if os.geteuid():
-            return announced(Store(), now_s())
+            return announced(Store())
         report = _report()
     except OSError as error:
         return UNKNOWN, in_words(error)
