@@ -21,16 +21,22 @@ RELEASES = ("bookworm", "trixie")
 DIST = CHECKOUT / "dist"
 
 
-def build(release: str, into: Path, version: str = "", *, directory: str = "/build", shell: str = "") -> Path:
-    """The .deb, with the rest of a build's products beside it. `version` instead of the changelog's;
-    `directory` and `shell` (run before the build, as `umask 077`) must make no difference."""
+def build(release: str, into: Path, version: str = "", *, directory: str = "/build", shell: str = "",
+          commit: str = "") -> Path:
+    """The .deb, with the rest of a build's products beside it. `version` instead of the changelog's; `commit` instead
+    of what the checkout holds; `directory` and `shell` (run before the build, as `umask 077`) must make no
+    difference."""
     root = build_root(release)
     into.mkdir(parents=True, exist_ok=True)
     step(f"building the package on Debian {release}", "half a minute")
     with Node("build", root) as node:
         source = f"{directory}/dhcp-lb"
         node.run("mkdir", "-p", source)
-        copy_source(node.path(source))
+        if commit:
+            archive = subprocess.run(["git", "archive", commit], cwd=CHECKOUT, check=True, stdout=subprocess.PIPE)
+            subprocess.run(["tar", "-x", "-C", node.path(source)], input=archive.stdout, check=True)
+        else:
+            copy_source(node.path(source))
         if version:
             changelog = node.path(f"{source}/debian/changelog")
             changelog.write_text(re.sub(r"\(.*?\)", f"({version})", changelog.read_text(), count=1))

@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 
 from tests.beds.lab.node import ENVIRONMENT, Node
-from tests.beds.lab.root import debian_root
+from tests.beds.lab.root import CHECKOUT, debian_root
 
 from .build import RELEASES, build
 
 PACKAGES = ("adduser", "apt-utils", "ifupdown", "iproute2", "isc-dhcp-client", "procps", "python3", "ucf")
 OLD_VERSION = "1.99~previous"
+LAST_OF_2_0 = "61c0a977bfb84d11d0fe6afaab980cc96e4a8e6b"
 QUIET = {**ENVIRONMENT, "DEBIAN_FRONTEND": "noninteractive"}
 FILE = "/etc/dhcp-lb"
 SHIPPED = "/usr/share/dhcp-lb/dhcp-lb"
@@ -50,17 +51,24 @@ def old_deb(release: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built(release, tmp_path_factory, OLD_VERSION)
 
 
-def built(release: str, factory: pytest.TempPathFactory, version: str = "") -> Path:
+@pytest.fixture(scope="session")
+def deb_2_0(release: str, tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """Version 2.0, from the history of the checkout; None if that does not go back so far."""
+    found = subprocess.run(["git", "cat-file", "-e", LAST_OF_2_0], cwd=CHECKOUT, capture_output=True)
+    return None if found.returncode else built(release, tmp_path_factory, commit=LAST_OF_2_0)
+
+
+def built(release: str, factory: pytest.TempPathFactory, version: str = "", commit: str = "") -> Path:
     """The package. Of the processes that run tests side by side (pytest-xdist), one builds it for all."""
     shared = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    into = shared / f"built-{release}-{version}"
+    into = shared / f"built-{release}-{version}{commit[:8]}"
     done = into / "done"
     with open(f"{into}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            done.symlink_to(build(release, into, version).name)
+            done.symlink_to(build(release, into, version, commit=commit).name)
     return done.parent / done.readlink()
 
 

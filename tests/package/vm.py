@@ -93,16 +93,17 @@ def image(release: str) -> Path:
     return made
 
 
-def autopkgtest(release: str, deb: Path, directory: Path) -> int:
-    """Runs debian/tests of the checkout with this package. Leaves output/, see autopkgtest(1), and the file `log` in
-    `directory`. Returns autopkgtest's exit status."""
+def autopkgtest(release: str, deb: Path, deb_2_0: Path | None, directory: Path) -> int:
+    """Runs debian/tests of the checkout with this package, and with that of 2.0, if there is one, to upgrade from.
+    Leaves output/, see autopkgtest(1), and the file `log` in `directory`. Returns autopkgtest's exit status."""
     copy_source(directory / "source")
     machine = image(release)
     with open(directory / "log", "w") as log:
         return subprocess.run(
             # One processor: to emulate two that talk to each other takes a quarter more.
             ["autopkgtest", f"--output-dir={directory}/output", "--timeout-test=3000",
-             "--no-built-binaries", str(deb), f"{directory}/source/", "--", str(Path(__file__).with_name("virt-qemu")),
+             *([f"--copy={deb_2_0}:/var/tmp/2.0.deb"] if deb_2_0 else []), "--no-built-binaries", str(deb),
+             f"{directory}/source/", "--", str(Path(__file__).with_name("virt-qemu")),
              f"--qemu-command={machine}/qemu", "--ram-size=1536", "--cpus=1", "--timeout-reboot=900",
              str(machine / "disk")],
             stdout=log, stderr=subprocess.STDOUT).returncode

@@ -1,0 +1,101 @@
+"""A machine of the lab that systemd of the root's own release has booted, in seconds: for units, their sandbox and
+their order. It has no kernel of its own: that needs a virtual machine (tests/package/vm.py)."""
+
+import contextlib
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from .node import ENVIRONMENT, CommandFailed, Node, wait_for
+
+# $1 to $3 as in node.py. $4: a new group of processes, in a mount of cgroup2, of which systemd makes its own groups.
+OUTSIDE = """
+mkdir "$4"
+echo 0 >"$4/cgroup.procs"
+exec unshare --mount --net --uts --ipc --pid --cgroup --fork --kill-child sh -ec "$5" sh "$1" "$2" "$3"
+"""
+# Of /proc/sys all but net is the host's, too: no daemon of the machine may write there, nor set the host's clock.
+SET_UP = """
+read pid _ </proc/self/stat
+echo "$pid"
+mount -t tmpfs -o mode=755 lab "$1"
+cd "$1"
+mkdir upper work root
+mount -t overlay -o lowerdir="../$2",upperdir=upper,workdir=work lab root
+cd root
+mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount --bind proc/sys/net proc/sys/net
+mount -o remount,bind,ro proc/sys
+[ ! -e proc/sysrq-trigger ] || mount --bind -o ro proc/sysrq-trigger proc/sysrq-trigger
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount -t tmpfs -o mode=755 run run
+mount -t tmpfs -o mode=755 dev dev
+mknod -m 666 dev/null c 1 3
+mknod -m 666 dev/zero c 1 5
+mknod -m 666 dev/full c 1 7
+mknod -m 666 dev/random c 1 8
+mknod -m 666 dev/urandom c 1 9
+mknod -m 666 dev/tty c 5 0
+ln -s /proc/self/fd dev/fd
+ln -s null dev/console
+mkdir dev/pts
+mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+hostname "$3"
+echo "$3" >etc/hostname
+ln -sf /dev/null etc/systemd/system/getty.target
+pivot_root . mnt
+exec chroot . sh -ec '
+    umount -l /mnt
+    exec env -i container=lab PATH="$PATH" setpriv --bounding-set -sys_time,-sys_module,-sys_rawio,-sys_boot,-mknod \
+        /sbin/init </dev/null >/dev/null 2>&1'
+"""
+
+
+class Booted(Node):
+    """One such machine, from `with Booted(...)` to the end of the block."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self.group = _groups() / f"dhcp-lb-{os.getpid()}-{name}"
+        mount_point = root.parent / "mnt"
+        mount_point.mkdir(exist_ok=True)
+        self._init = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "sh", "-ec", OUTSIDE, "sh", str(mount_point), root.name, name,
+             str(self.group), SET_UP],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=ENVIRONMENT, start_new_session=True)
+
+    def __enter__(self) -> "Booted":
+        super().__enter__()
+        return self
+
+    def await_ready(self) -> None:
+        assert self._init.stdout
+        said = self._init.stdout.readline()
+        if not said:
+            raise CommandFailed(f"{self.name} did not come up; what it said is above")
+        self.pid = int(said)
+        wait_for("systemd", lambda: self.path("/run/systemd/private").exists())
+        self.try_run("systemctl", "is-system-running", "--wait")  # a unit that needs hardware may have failed
+
+    def __exit__(self, *_: object) -> None:
+        self._init.kill()  # and PID 1 with it, and all with that
+        self._init.wait()
+        end_s = time.monotonic() + 10
+        while self.group.exists() and time.monotonic() < end_s:
+            for group in sorted(self.group.glob("**/"), reverse=True):
+                with contextlib.suppress(OSError):  # its last process ends
+                    group.rmdir()
+            time.sleep(0.02)
+
+
+def _groups() -> Path:
+    """Where cgroup2 is mounted."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, place, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(place)
+    raise CommandFailed("cgroup2 is mounted nowhere: systemd needs it")
