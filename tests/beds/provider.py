@@ -3,6 +3,7 @@ is the gateway, the name servers and the hosts of the Internet in one, and repor
 
 As a program (`python3 provider.py`) it is that process. It reads jobs and writes answers, a line of JSON each."""
 
+import functools
 import json
 import socket
 import struct
@@ -71,6 +72,19 @@ class Provider:
         """As before."""
         self.sh("nft delete table ip dead")
 
+    def lose(self, percent: int) -> None:
+        """So much of what comes to it by the cable, at random; 0 = nothing any more."""
+        if percent:
+            self.sh("nft add table ip loss; "
+                    "nft add chain ip loss input '{ type filter hook input priority 0; policy accept; }'; "
+                    f"nft add rule ip loss input 'numgen random mod 100 < {percent} drop'")
+        else:
+            self.sh("nft delete table ip loss")
+
+    def delay(self, seconds: float) -> None:
+        """Its name servers answer so long after they were asked."""
+        self._job("delay", seconds)
+
     def send(self, source: str, to: str, protocol: int, packet: bytes) -> None:
         """Sends an IP packet from any address. `packet` is its content behind the IP header."""
         self._job("send", source, to, protocol, packet.hex())
@@ -116,6 +130,9 @@ def quad(data: bytes) -> str:
     return socket.inet_ntoa(data)
 
 
+delay_s = 0.0  # of the name servers
+
+
 def name_server() -> None:
     """Answers questions for the root with REFUSED, and those for `web.example` with an address; `gone.example` does
     not exist, and other names fail."""
@@ -135,7 +152,12 @@ def name_server() -> None:
             code = 2
         reply = data[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, bool(answer), 0, 0) + asked + answer
         _, local, _ = struct.unpack("=i4s4s", control[0][2])
-        server.sendmsg([reply], [(socket.IPPROTO_IP, 8, struct.pack("=i4s4s", 0, local, bytes(4)))], 0, sender)
+        send = functools.partial(server.sendmsg, [reply],
+                                 [(socket.IPPROTO_IP, 8, struct.pack("=i4s4s", 0, local, bytes(4)))], 0, sender)
+        if delay_s:
+            threading.Timer(delay_s, send).start()
+        else:
+            send()
 
 
 def tcp_server(port: int, talk: Callable[[socket.socket], None]) -> None:
@@ -164,6 +186,7 @@ def web(connection: socket.socket) -> None:
 
 
 def main() -> None:
+    global delay_s
     print("ready", flush=True)
     sniffer = None
     for line in sys.stdin:
@@ -177,6 +200,8 @@ def main() -> None:
         elif job == "seen":
             assert sniffer
             answer = sniffer.take()
+        elif job == "delay":
+            delay_s, = arguments
         elif job == "send":
             source, to, protocol, packet = arguments
             header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, protocol, 0, socket.inet_aton(source),
