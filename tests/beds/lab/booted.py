@@ -60,7 +60,11 @@ class Booted(Node):
 
     def __init__(self, name: str, root: Path) -> None:
         self.name = name
-        self.group = _groups() / f"dhcp-lb-{os.getpid()}-{name}"
+        groups = _groups()
+        self.group = groups / f"dhcp-lb-{os.getpid()}-{name}"
+        for group in groups.glob("dhcp-lb-*-*"):
+            if not Path("/proc", group.name.split("-")[2]).exists():  # the test was killed that had made it
+                _remove(group)
         mount_point = root.parent / "mnt"
         mount_point.mkdir(exist_ok=True)
         self._init = subprocess.Popen(
@@ -86,10 +90,15 @@ class Booted(Node):
         self._init.wait()
         end_s = time.monotonic() + 10
         while self.group.exists() and time.monotonic() < end_s:
-            for group in sorted(self.group.glob("**/"), reverse=True):
-                with contextlib.suppress(OSError):  # its last process ends
-                    group.rmdir()
+            _remove(self.group)
             time.sleep(0.02)
+
+
+def _remove(groups: Path) -> None:
+    """A group of processes with the groups in it, as far as their last processes have ended."""
+    for group in sorted(groups.glob("**/"), reverse=True):
+        with contextlib.suppress(OSError):
+            group.rmdir()
 
 
 def _groups() -> Path:
