@@ -51,6 +51,18 @@ def test_new_connections_all_take_the_other_link_within_six_seconds(lab: Lab) ->
     assert max(took) <= 6 + BUSY_S
 
 
+def test_of_a_thousand_new_connections_in_twenty_seconds_only_those_of_the_first_six_fail(lab: Lab) -> None:
+    """Two thirds of them would go by the provider that is dead."""
+    isp = lab.isp("eth1")
+    died_s = time.monotonic()
+    isp.die()
+    failed_s = [began_s - died_s for began_s in lab.failures(lab.lan, 1000, per_s=50)]
+    print(f"{len(failed_s)} of 1000 fail, the last one after {max(failed_s):.2f} s")
+    assert 30 < len(failed_s) <= 180 * (6 + BUSY_S) / 6 and max(failed_s) <= 6.1 + BUSY_S
+    isp.revive()
+    wait_for("it to be back", lambda: balance(lab) == ["eth0", "eth1"])
+
+
 def test_status_tells_who_was_asked_and_for_how_long_nobody_answered(lab: Lab) -> None:
     lab.isp("eth1").die()
     wait_for("the dead link to be out", lambda: balance(lab) == ["eth0"])

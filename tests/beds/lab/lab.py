@@ -325,6 +325,13 @@ class Lab:
         return self.name_isps(_traffic(machine, "connect", count=count, at_once=at_once, network=to,
                                        device=device, source=source, timeout_s=timeout_s))
 
+    def failures(self, machine: Node, count: int, *, per_s: float, timeout_s: float = 2) -> list[float]:
+        """Opens so many connections a second from this machine to the Internet. When those began that got no answer,
+        by time.monotonic()."""
+        running = _python(machine, "pace", count=count, per_s=per_s, network=SERVERS, device="", source="",
+                          timeout_s=timeout_s)
+        return [float(began_s) for began_s in json.loads(running.communicate()[0])]
+
     def serve_names(self) -> None:
         """From now on each address of the Internet is a name server, which answers that it knows nothing."""
         self.internet.run("dnsmasq", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-dynamic",

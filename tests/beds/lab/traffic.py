@@ -2,6 +2,7 @@
 
 serve     answers each connection with the address it came from, then echoes
 connect   opens connections and prints how often each answer, or each error, came
+pace      opens so many connections a second, and prints when those began that got no answer
 probe     connects without a pause until its standard input ends, then prints the same
 hold      opens connections and keeps them; at each line that it reads, it prints how many are alive
 stream    opens connections and sends by each of them all the time; at each line, it prints what has come back
@@ -106,6 +107,19 @@ def error_name(error: OSError) -> str:
 def connect(count: int, at_once: int, target: Target) -> None:
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         say(collections.Counter(pool.map(target.ask, range(count))))
+
+
+def pace(count: int, per_s: float, target: Target) -> None:
+    """The times are those of time.monotonic(), which all machines of the lab share."""
+    begin_s = time.monotonic()
+
+    def attempt(number: int) -> tuple[float, str]:
+        time.sleep(max(0.0, begin_s + number / per_s - time.monotonic()))
+        return time.monotonic(), target.ask(number)
+
+    at_once = int(per_s * (target.timeout_s + 1))
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        print(json.dumps([began_s for began_s, answer in pool.map(attempt, range(count)) if answer.isupper()]))
 
 
 def probe(target: Target) -> None:
@@ -246,6 +260,8 @@ def main(job: str, argument: str) -> None:
         serve(**wanted)
     elif job == "connect":
         connect(wanted.pop("count"), wanted.pop("at_once"), Target(**wanted))
+    elif job == "pace":
+        pace(wanted.pop("count"), wanted.pop("per_s"), Target(**wanted))
     elif job == "probe":
         probe(Target(**wanted))
     elif job == "hold":
