@@ -19,7 +19,7 @@ from .probe import Prober, counts
 from .side import MANY_UNANSWERED, Side
 from .watch import Watch
 
-TOGETHER_S = 0.02  # how late a probe may be
+TOGETHER_S = 0.02  # how early a probe may be
 CANNOT = {EPERM: "a firewall of this machine lets no probe out",
           EOPNOTSUPP: "its entry among the neighbours is permanent, or there is no name server to ask"}
 
@@ -41,9 +41,7 @@ class Checking:
 
     def due_s(self) -> float:
         """When a probe or a conclusion is due, even if nothing comes."""
-        # A probe may be a moment late. So of hundreds of links, several are asked in one turn.
-        asks_s = min([watch.due_s for watch in self.watches], default=NEVER) + TOGETHER_S
-        return min(asks_s, self.pause_ends_s)
+        return min([self.pause_ends_s, *[watch.due_s for watch in self.watches]])
 
     def indexes(self) -> frozenset[int]:
         """The indexes of the interfaces by which probes leave."""
@@ -137,9 +135,14 @@ class Checking:
 
     def attend(self, moment_s: float) -> None:
         """Judges each link that is due, and sends probes by it."""
-        for watch in [watch for watch in self.watches if watch.due_s <= moment_s]:
+        if not [watch for watch in self.watches if watch.due_s <= moment_s]:
+            return
+        # A probe may be a moment early. So of hundreds of links, several are asked in one turn. None is late: a dead link
+        # would be out as much later.
+        soon_s = moment_s + TOGETHER_S
+        for watch in [watch for watch in self.watches if watch.due_s <= soon_s]:
             watch.health = machine.judged(watch.health, moment_s, watch.pace)
-            if watch.way and watch.probed and moment_s >= self.sides[watch.family].ask_s(watch):
+            if watch.way and watch.probed and soon_s >= self.sides[watch.family].ask_s(watch):
                 asked = tuple([ask for ask in machine.chosen(watch.health, watch.asks)
                                if self.ask(watch, ask, moment_s)])
                 watch.health = machine.sent(watch.health, asked, moment_s)
