@@ -31,7 +31,7 @@ from .networkmanager import NetworkManager
 from .ours import Beside, Ours
 from .peer import Daemon, Peer, uninstall_dhcp_lb
 from .shorewall import Shorewall
-from .watching import NAME_SERVER, Watched, Watching
+from .watching import NAME_SERVER, NEVER, Watched, Watching
 from .with_dhcp import GATEWAYS, Drained, Gap, Seen
 
 Result = TypeVar("Result")
@@ -235,6 +235,8 @@ def print_kills(kills: dict[str, Kills]) -> None:
 
 def print_watched(watched: dict[str, Watched]) -> None:
     def spoken(values: Sequence[float]) -> str:
+        if NEVER in values:
+            return "never"
         return f"{statistics.median(values):.1f} s ({min(values):.1f} to {max(values):.1f})"
 
     table(["new connections by a link", "none after its provider has died", "looks while it is dead that find some",
