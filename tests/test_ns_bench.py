@@ -54,6 +54,15 @@ def test_it_measures_an_event_beside_a_full_table() -> None:
         assert 0 < low <= median <= high
 
 
+def test_it_measures_what_the_monitor_takes() -> None:
+    rows = bench("--monitor")
+    assert rows["processes of a renewal that says nothing new"] == "0 | 0"
+    for cell in rows["ms until a rule is back that somebody has deleted"].split(" | "):
+        median, low, high = map(float, re.findall(r"[0-9.]+", cell))
+        assert 0 <= low <= median <= high
+    assert all([0 < float(more_mb) < 20 for more_mb in rows["MB more than bare Python"].split(" | ")])
+
+
 def test_the_interval_is_that_of_the_tables_of_the_sign_test() -> None:
     interval = runpy.run_path(str(CHECKOUT / "tests/bench"))["interval"]
     assert interval(range(100, 0, -1)) == (40, 61)
