@@ -131,7 +131,8 @@ def leases_of(links: tuple[Link, ...], interfaces: dict[str, Interface], address
         if not gateway and not link.gateway6:
             fault = "table main has no default route by it"
             if before and before.oif == interface.ifindex and (sources or prefixes[name]):
-                gateway, lost = before.gateway or ON_DEVICE, True
+                gateway = before.gateway or ON_DEVICE
+            lost = bool(gateway or sources)
         own = [(text, length) for text, length in preferred[name] if local or not is_local(text)]
         if not own and not fault:
             fault = "it has no usable address of its own"

@@ -52,7 +52,7 @@ class Lease(NamedTuple):
     sources: tuple[str, ...] = ()  # packets from these addresses leave by this link
     networks: tuple[str, ...] = ()  # on-link prefixes
     prefixes: tuple[str, ...] = ()  # delegated to this machine, for its LAN
-    lost: bool = False  # main no longer has a default by its gateway
+    lost: bool = False  # main has no default by it; `gateway` is the one that it had, "" if nobody knows that
     refused: tuple[str, ...] = ()  # a sentence for each prefix that its client has reported and that is not used
     inferred: tuple[tuple[str, str], ...] = ()  # those `prefixes` that nobody reported, each with the LAN's address
     unsure: tuple[str, ...] = ()  # sentences: what of the LAN may belong to it or to another link, and what to write

@@ -112,20 +112,22 @@ def judge(links: tuple[Link, ...], leases: dict[str, Lease], holds: dict[str, tu
     taken: dict[str, str] = {}  # address, or PREFIX/LENGTH that is a source → the interface of the link that has it
     judged = {}
     # Of two links with the same address, the link that can serve has it, or else that of the earlier line.
-    for link in sorted(links, key=lambda link: not _can_serve(interfaces.get(link.interface),
+    for link in sorted(links, key=lambda link: not _can_serve(link, leases.get(link.interface, NONE),
+                                                              interfaces.get(link.interface),
                                                               holds.get(link.interface, ()))):
         judged[link.interface] = _judge(link, leases.get(link.interface, NONE), holds.get(link.interface, ()),
                                         interfaces.get(link.interface), taken)
     uplinks = [judged[link.interface] for link in links]
     if not any([uplink.state == UP for uplink in uplinks]):
         # If nobody answers, there is nowhere else to go, and it may not be the providers' fault. So all links stay.
-        uplinks = [uplink._replace(balanced=bool(uplink.lease.address) and not uplink.twin)
+        uplinks = [uplink._replace(balanced=bool(uplink.lease.address and uplink.lease.gateway) and not uplink.twin)
                    if uplink.state in (NO_CARRIER, DEAD, RETURNING, NO_ROUTER) else uplink for uplink in uplinks]
     return tuple(uplinks)
 
 
-def _can_serve(interface: Interface | None, holds: tuple[Hold, ...]) -> bool:
-    return bool(interface and interface.carrier) and not any([hold.reach == GIVEN_UP for hold in holds])
+def _can_serve(link: Link, lease: Lease, interface: Interface | None, holds: tuple[Hold, ...]) -> bool:
+    return (bool(interface and interface.carrier and (link.gateway or lease.gateway))
+            and not any([hold.reach == GIVEN_UP for hold in holds]))
 
 
 def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interface | None,
@@ -142,11 +144,11 @@ def _judge(link: Link, lease: Lease, holds: tuple[Hold, ...], interface: Interfa
         state = DISABLED
     elif not interface.up:
         state = DOWN
-    elif not (lease.address and lease.length or lease.networks) or not gateway:
+    elif not (lease.address and lease.length or lease.networks) or not gateway and not lease.lost:
         reason = lease.fault or "gateway is missing"
     elif lease.address and lease.address not in interface.addresses:
         reason = f"the interface does not have the address {lease.address}"
-    elif gateway == lease.address:
+    elif gateway and gateway == lease.address:
         reason = "gateway is the link's own address"
     elif gateway in interface.addresses:  # an address of another link does not matter: the provider may intend that
         reason = f"gateway {gateway} is an address of this machine"
@@ -222,14 +224,17 @@ def desired(uplinks: tuple[Uplink, ...], settings: Settings, multipath: bool = T
     for uplink in routed:
         table, lease = uplink.link.table, uplink.lease
         source = lease.address if layout.sources else ""
-        nexthops[table] = nexthop = _nexthop(uplink)
-        routes += _routes_of_link(uplink, nexthop, layout)
-        if lease.address:
+        routes += _networks_of_link(uplink, layout)
+        nexthop = _nexthop(uplink)
+        if nexthop:
+            nexthops[table] = nexthop
+            routes.append(Route(table, everywhere, layout.of_link, source, SCOPE_UNIVERSE, (nexthop,)))
+        if nexthop and lease.address:
             # This route carries on when the kernel deletes the multipath together with another link's device. The
             # kernel deletes it together with its source address.
             metric = (METRIC_DEAD if uplink.state == DEAD else METRIC_SINGLE) + ranks[table]
             routes.append(Route(settings.balance_table, everywhere, metric, source, SCOPE_UNIVERSE, (nexthop,)))
-        if uplink.balanced and layout.in_main and settings.main_default != NO:
+        if nexthop and uplink.balanced and layout.in_main and settings.main_default != NO:
             # Rules that look up main or `default` find a way as long as a link works. The metric is behind those of
             # DHCP clients.
             routes.append(Route(MAIN_TABLE, everywhere, METRIC_MAIN + ranks[table], source, SCOPE_UNIVERSE,
@@ -278,7 +283,7 @@ def _rules_of_link(uplink: Uplink, family: int) -> list[Rule]:
 
 
 def _pin_rules(uplink: Uplink, mark: int, mask: int, watched: bool, family: int) -> list[Rule]:
-    if not uplink.balanced and (uplink.state == DEAD or uplink.gone):
+    if not uplink.balanced and (uplink.state == DEAD or uplink.gone or not uplink.lease.gateway):
         return []
     # A connection stays on its link, whatever has changed since it was balanced. The rule comes before the source
     # rules, so most packets skip all of those.
@@ -296,10 +301,11 @@ def _is_given_up(uplink: Uplink) -> bool:
 
 def _guards(uplinks: tuple[Uplink, ...], family: int) -> list[Rule]:
     """In IPv6 nobody translates, so another provider would drop a link's packets without a word. With these rules the
-    sender gets an error at once, also while the link is disabled or its provider is dead. A route in the link's table
-    would not do: it would stop packets that a policy or a pin sends there, and they must go on to the next rule."""
+    sender gets an error at once, also while the link is disabled, its provider is dead, or its router is not known. A
+    route in the link's table would not do: it would stop packets that a policy or a pin sends there, and they must go
+    on to the next rule."""
     return [Rule(PREF_GUARD, 0, prefix, family=family, action=UNREACHABLE)
-            for uplink in uplinks if uplink.link.gateway or uplink.lease.gateway for prefix in uplink.lease.sources]
+            for uplink in uplinks for prefix in uplink.lease.sources]
 
 
 def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int, layout: Layout,
@@ -442,17 +448,15 @@ def _server_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], ta
     return found
 
 
-def _routes_of_link(uplink: Uplink, nexthop: Nexthop, layout: Layout) -> list[Route]:
-    """The link's table: its networks and its default."""
-    table, lease = uplink.link.table, uplink.lease
-    source = lease.address if layout.sources else ""
-    here = (Nexthop("", uplink.ifindex),)
-    routes = [Route(table, FAMILIES[layout.family].everywhere, layout.of_link, source, SCOPE_UNIVERSE, (nexthop,))]
+def _networks_of_link(uplink: Uplink, layout: Layout) -> list[Route]:
+    """The routes to a link's own networks, which are in its table beside its default."""
+    table, lease, here = uplink.link.table, uplink.lease, (Nexthop("", uplink.ifindex),)
     if layout.family == IPV6.number:  # IPv6 has one scope for all routes
-        routes += [Route(table, network, layout.of_link, source, SCOPE_UNIVERSE, here) for network in lease.networks]
-    elif lease.length < 32:
-        routes.append(Route(table, address.network(source, lease.length), layout.of_link, source, SCOPE_LINK, here))
-    return routes
+        return [Route(table, network, layout.of_link, "", SCOPE_UNIVERSE, here) for network in lease.networks]
+    if lease.length < 32:
+        network = address.network(lease.address, lease.length)
+        return [Route(table, network, layout.of_link, lease.address, SCOPE_LINK, here)]
+    return []
 
 
 def _shared_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], table: int, multipath: bool,
@@ -474,9 +478,12 @@ def _shared_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], ta
     return routes
 
 
-def _nexthop(uplink: Uplink) -> Nexthop:
+def _nexthop(uplink: Uplink) -> Nexthop | None:
+    """The way to the provider; None if no router of his is known."""
     lease = uplink.lease
     gateway = lease.gateway
+    if not gateway:
+        return None
     if gateway == ON_DEVICE:
         return Nexthop("", uplink.ifindex)
     if ":" in gateway:

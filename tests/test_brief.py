@@ -65,6 +65,13 @@ def test_what_is_not_well_with_ipv6_alone_is_told(state: str, want: tuple[int, s
     assert brief(config, dead, (), False, True, six) == (LACKING, "1 of 2 links works; eth1: dead")
 
 
+def test_a_link_that_has_an_address_of_ipv6_and_never_had_a_router_is_no_alarm() -> None:
+    config = parse(CONFIG)
+    four = judge(config.links, LEASES, {}, INTERFACES)
+    six = four[0], four[1]._replace(state="no router", lease=four[1].lease._replace(gateway="", lost=True))
+    assert brief(config, four, (), False, True, six) == (WELL, "2 of 2 links work")
+
+
 def test_a_link_that_the_administrator_holds_and_that_has_no_lease_is_no_alarm() -> None:
     config = parse(CONFIG)
     uplinks = judge(config.links, {**LEASES, "eth1": NONE}, {}, INTERFACES)

@@ -26,6 +26,7 @@ OF0 = Address(2, "2001:db8:a::2", 64, 0)
 OF1 = Address(3, "2001:db8:b::2", 128, 0)
 MAIN = Main({2: ("fe80::1",), 3: ("fe80::2",)},
             {2: ("2001:db8:a::/64", "fe80::/64"), 3: ("2001:db8:b::2/128", "fe80::/64")})
+STOLEN = OF1._replace(text=OF0.text, flags=TEMPORARY)  # the other link's, beside its own
 SHARED = (252, 251, 254)
 SILENT = Hold(MONITOR, GIVEN_UP, "silent")
 
@@ -123,9 +124,33 @@ def test_a_default_that_goes_takes_new_connections_only() -> None:
     assert {route for route in have.routes ^ after.routes} == {
         Route(252, "::/0", 512, "", 0, (Nexthop("fe80::1", 2, 1), Nexthop("fe80::2", 3, 2))),
         Route(252, "::/0", 512, "", 0, (Nexthop("fe80::2", 3),))}
-    assert states(OF0, OF1, main=without) == ["unusable", "up"]  # after `flush` nobody knows it
+    assert states(OF0, OF1, main=without) == ["no router", "up"]  # after `flush` nobody knows which one it was
     both = MAIN._replace(routers={})
     assert [uplink.balanced for uplink in uplinks(OF0, OF1, main=both, have=have)] == [True, True]
+
+
+@pytest.mark.parametrize("main", [MAIN._replace(routers={3: ("fe80::2",)}), MAIN._replace(routers={})])
+def test_what_comes_from_a_link_whose_router_nobody_knows_is_told_and_reaches_its_neighbours(main: Main) -> None:
+    found, works = routing(OF0, OF1, main=main), routing(OF0, OF1)
+    of_it = {rule for rule in works.rules if rule.source == "2001:db8:a::/64" or rule.oif == "eth0"}
+    assert {rule.pref for rule in of_it} == {20100, 20101, 20200} and of_it <= found.rules
+    assert {route.destination for route in found.routes if route.table == 200} == {"2001:db8:a::/64", "fe80::/64"}
+    here = [route for route in found.routes if route.table == 252 and 2 in [hop.oif for hop in route.nexthops]]
+    assert here == []
+    assert [route.metric for route in found.routes if route.only_from] == [0xffffffff]
+
+
+def test_a_link_whose_router_nobody_knows_pins_no_connection() -> None:
+    without = MAIN._replace(routers={3: ("fe80::2",)})
+    found = desired(uplinks(OF0, OF1, main=without), Settings(), marks={"eth0": 0xc8000000, "eth1": 0xc9000000},
+                    watched=["eth0", "eth1"], family=AF_INET6)
+    assert {rule.mark for rule in found.rules if rule.mark} == {0xc9000000}
+
+
+def test_an_address_that_two_links_have_leaves_by_the_one_whose_router_is_known() -> None:
+    found = routing(OF0, OF1, STOLEN, main=MAIN._replace(routers={3: ("fe80::2",)}))
+    assert Rule(20100, 201, "2001:db8:a::2/128", family=AF_INET6) in found.rules
+    assert Rule(20100, 200, "2001:db8:a::2/128", family=AF_INET6) not in found.rules
 
 
 def test_a_gateway_of_the_configuration_is_one_whatever_main_has() -> None:
@@ -150,9 +175,6 @@ def test_a_disabled_link_s_sources_are_told(main: Main, links: tuple[Link, ...])
     found = routing(OF0, OF1, main=main, links=links, eth0="disabled")
     of_it = [(rule.pref, rule.action) for rule in found.rules if rule.source == "2001:db8:a::/64"]
     assert of_it == [(20101, 7)]
-
-
-STOLEN = OF1._replace(text=OF0.text, flags=TEMPORARY)  # beside its own
 
 
 @pytest.mark.parametrize("holds, table", [({}, 200), ({"eth0": "draining"}, 200), ({"eth0": "disabled"}, 201)])

@@ -104,6 +104,30 @@ def test_a_default_that_goes_takes_a_link_out_of_the_balance_and_its_sources_go_
 
 
 @boxed
+def test_what_comes_from_a_link_without_a_known_router_is_told_and_not_astray() -> None:
+    with providers() as world:
+        source = own("eth0")
+        apply()
+        before = ours()
+        world.advertise("eth0", router_s=0)
+        verb("flush")
+        apply()
+        assert "eth0  no router" in verb("status")
+        assert world.connects(100) == world.connects(100, own("eth1")) == {"eth1": 100}
+        assert world.told(10, source, 0.2) == 10
+        assert world.told(10, f"{LAN_OF['eth0']}::2", 2.1, lan=True) == 10
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as near:
+            near.bind((source, 0))
+            near.connect((f"{PREFIXES['eth0']}::99", 9))
+        assert world.astray() == 0
+        world.introduce("eth0")
+        world.advertise("eth0")
+        time.sleep(0.1)
+        apply()
+        assert ours() == before and world.connects(50, source) == {"eth0": 50}
+
+
+@boxed
 def test_an_address_that_goes_takes_its_rules() -> None:
     with providers() as world:
         apply()

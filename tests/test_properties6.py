@@ -173,12 +173,6 @@ def owners(world: World, source: str, name: str) -> list[str]:
     return [one for one in NAMES if world.interfaces[one].ifindex in having] or [name]
 
 
-def has_router(world: World, name: str) -> bool:
-    """Whether a link's router is known, if only by our own routing: without one it is no provider's."""
-    known = [route for route in world.routing.routes if (route.table, route.destination) == (TABLES[name], "::/0")]
-    return bool(world.routers[name] or known or b"gateway" in world.config.splitlines()[NAMES.index(name)])
-
-
 def leads(world: World, source: str) -> str:
     """The link by which a source leaves; "" if it is told that there is no way."""
     route = world.kernel.lookup6(source)
@@ -195,7 +189,7 @@ def test_what_comes_from_a_link_of_ipv6_leaves_by_it_or_is_told(history: History
         for step in happened:
             take6(world, step)
             for name in NAMES:
-                for source in sources(world, name) if has_router(world, name) else []:
+                for source in sources(world, name):
                     assert len({rule.table for rule in world.routing.rules if rule.family == IPV6.number
                                 and rule.pref == PREF_SOURCE and within(source, rule.source)}) <= 1
                     assert leads(world, source) in ("", *owners(world, source, name))
@@ -215,8 +209,7 @@ def test_what_happens_to_one_link_s_ipv6_moves_no_source_of_another(history: His
             return {route for route in world.routing.routes
                     if route.family == IPV6.number and route.table in (TABLES["eth0"], TABLES["eth1"])}
 
-        before = {source: (name, leads(world, source)) for name in NAMES[:2] if has_router(world, name)
-                  for source in sources(world, name)}
+        before = {source: (name, leads(world, source)) for name in NAMES[:2] for source in sources(world, name)}
         routes = of_others()
         for _, what, value in hostile:
             take6(world, ("eth2", what, value))
@@ -252,8 +245,7 @@ def test_a_wiped_store_moves_no_address_of_a_link_s_and_what_is_told_again_mends
                 take6(world, (name, "router", "fe80::1"))
         world.look()
         before = of(world, IPV6.number)
-        ways = {source: leads(world, source) for name in NAMES if has_router(world, name)
-                for source in usable(world, name)}
+        ways = {source: leads(world, source) for name in NAMES for source in usable(world, name)}
         told = {name: world.store.prefixes(name, world.now_s) for name in NAMES}
         for name in NAMES:
             world.store.discard(f"{world.store.path}/prefixes/{name}")

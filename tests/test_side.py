@@ -90,6 +90,7 @@ def test_the_tiers_of_a_family_serve_by_what_works_in_it() -> None:
 
 @pytest.mark.parametrize("state, lease, probed", [
     (WORKS, SIX, True), (DRAINING, SIX, True), (NO_ROUTER, SIX._replace(lost=True), True),
+    (NO_ROUTER, SIX._replace(lost=True, gateway=""), False),  # nothing leads anywhere
     (NO_ADDRESS, SIX._replace(address="", length=0), False),  # there is no source that would come back
     ("disabled", SIX, False), ("unusable", SIX._replace(gateway=""), False),
 ])

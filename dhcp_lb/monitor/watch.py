@@ -44,9 +44,10 @@ class Watch:
         routed = uplink.state in ROUTED
         lease, before = uplink.lease, self.way
         self.link, self.pace = uplink.link, _pace(uplink.link)
-        self.serves = routed and uplink.state not in (DRAINING, KEPT)
+        leads = routed and lease.gateway != ""
+        self.serves = leads and uplink.state not in (DRAINING, KEPT)
         self.way = Way(uplink.link.interface, uplink.ifindex, lease.address, lease.gateway,
-                       servers) if routed and lease.address else None
+                       servers) if leads and lease.address else None
         another = bool(before and self.way and before[:3] != self.way[:3])
         if another:
             self.health, self.took_s, self.windows = Health(), -1.0, [(0.0, 0, 0)]
