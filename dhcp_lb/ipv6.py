@@ -118,6 +118,7 @@ def leases_of(links: tuple[Link, ...], interfaces: dict[str, Interface], address
             if len(route.nexthops) == 1 and route.destination == IPV6.everywhere and not route.only_from}
     # If no provider gave a global address, unique local ones are used: somebody may translate them.
     local = all([is_local(text) for several in preferred.values() for text, _ in several])
+    of_links = {interface.ifindex for interface in interfaces.values()}
     leases = {}
     for link in links:
         name, interface = link.interface, interfaces.get(link.interface)
@@ -138,11 +139,12 @@ def leases_of(links: tuple[Link, ...], interfaces: dict[str, Interface], address
             fault = "it has no usable address of its own"
         if sources or gateway or prefixes[name] or refused[name]:
             text, length = own[0] if own else ("", 0)
+            asks_from = "" if own else _asks_from(interface.ifindex, prefixes[name], addresses, of_links)
             networks = [network for network in main.networks.get(interface.ifindex, ())
                         if network.removesuffix("/128") not in interface.addresses]
             leases[name] = Lease(text, length, gateway, fault=fault, sources=sources, prefixes=prefixes[name],
                                  networks=tuple(networks), lost=lost, refused=refused[name],
-                                 inferred=guesses.get(name, ()), unsure=doubts.get(name, ()))
+                                 inferred=guesses.get(name, ()), unsure=doubts.get(name, ()), asks_from=asks_from)
     return leases
 
 
@@ -249,6 +251,16 @@ def _preferred(addresses: list[Address]) -> list[tuple[str, int]]:
     found = sorted([(is_local(one.text), one.flags & IFA_F_TEMPORARY, one.text, one.length) for one in addresses
                     if one.usable() and not one.flags & IFA_F_DEPRECATED])
     return [(text, length) for _, _, text, length in found]
+
+
+def _asks_from(ifindex: int, prefixes: tuple[str, ...], addresses: list[Address], of_links: set[int]) -> str:
+    """This machine's address to which the provider sends answers, though no new connection is to have it: a deprecated
+    one of the link, or one of the LAN in a prefix that he has delegated."""
+    found = sorted([(one.ifindex != ifindex, one.flags & (IFA_F_DEPRECATED | IFA_F_TEMPORARY), one.text)
+                    for one in addresses if one.usable() and not is_local(one.text) and (
+                        one.ifindex == ifindex or one.ifindex not in of_links
+                        and any([address.within(one.text, prefix) for prefix in prefixes]))])
+    return found[0][2] if found else ""
 
 
 def _shared(addresses: list[Address]) -> set[str]:

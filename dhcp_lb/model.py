@@ -56,6 +56,7 @@ class Lease(NamedTuple):
     refused: tuple[str, ...] = ()  # a sentence for each prefix that its client has reported and that is not used
     inferred: tuple[tuple[str, str], ...] = ()  # those `prefixes` that nobody reported, each with the LAN's address
     unsure: tuple[str, ...] = ()  # sentences: what of the LAN may belong to it or to another link, and what to write
+    asks_from: str = ""  # the monitor, if there is no `address`: "" = there is no other one that answers come back to
     said: str = ""  # IPv4: its client's very words, for the hook to compare (event.said); "" = it must not compare
 
 

@@ -77,6 +77,7 @@ class Uplink(NamedTuple):
     balanced: bool = False  # it gets new connections as soon as its tier serves and its carrier is there
     beside: tuple[tuple[str, str], ...] = ()  # other networks of its interface, each with its address there
     sources: tuple[str, ...] = ()  # IPv6: those sources of its lease that leave by this link and by no other
+    given_up: bool = False  # it is dead, others are not, and nobody is to wait for its provider
 
 
 class Layout(NamedTuple):
@@ -118,6 +119,9 @@ def judge(links: tuple[Link, ...], leases: dict[str, Lease], holds: dict[str, tu
         judged[link.interface] = _judge(link, leases.get(link.interface, NONE), holds.get(link.interface, ()),
                                         interfaces.get(link.interface), taken)
     uplinks = [judged[link.interface] for link in links]
+    # In IPv6 a link that balances nothing may still carry the LAN.
+    if any([uplink.state == UP or uplink.state == NO_ADDRESS and uplink.lease.prefixes for uplink in uplinks]):
+        uplinks = [uplink._replace(given_up=True) if uplink.state == DEAD else uplink for uplink in uplinks]
     if not any([uplink.state == UP for uplink in uplinks]):
         # If nobody answers, there is nowhere else to go, and it may not be the providers' fault. So all links stay.
         uplinks = [uplink._replace(balanced=bool(uplink.lease.address and uplink.lease.gateway) and not uplink.twin)
@@ -273,7 +277,7 @@ def _rules_of_link(uplink: Uplink, family: int) -> list[Rule]:
     # Replies, and sockets bound to a link's address, leave by that link.
     if family == IPV4.number:
         return [*rules, *([] if uplink.twin else [Rule(PREF_SOURCE, link.table, f"{lease.address}/32")])]
-    if not _is_given_up(uplink):
+    if not uplink.given_up:
         return [*rules, *[Rule(PREF_SOURCE, link.table, prefix, family=family) for prefix in uplink.sources]]
     # The guard is the next rule. The first of these two is for sockets that are bound to the interface and to an
     # address: the monitor's probes.
@@ -292,11 +296,6 @@ def _pin_rules(uplink: Uplink, mark: int, mask: int, watched: bool, family: int)
     # would have the connection reset. UDP moves at once.
     pause = Rule(PREF_PAUSE, 0, family=family, action=BLACKHOLE, mark=mark, mask=mask, protocol=TCP)
     return [pin, pause] if watched else [pin]
-
-
-def _is_given_up(uplink: Uplink) -> bool:
-    """Whether nobody needs to wait for the link's provider. If all providers are dead, no link is given up."""
-    return uplink.state == DEAD and not uplink.balanced
 
 
 def _guards(uplinks: tuple[Uplink, ...], family: int) -> list[Rule]:
@@ -322,7 +321,7 @@ def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop],
         elsewhere = balanced > uplink.balanced
         for prefix in uplink.lease.prefixes:
             moves = translated and _is_translated(prefix, uplink)
-            gone = elsewhere and not _takes_its_own(uplink) if moves else _is_given_up(uplink)
+            gone = elsewhere and not _takes_its_own(uplink) if moves else uplink.given_up
             if (nexthop := nexthops.get(uplink.link.table)) and not gone:
                 routes.append(Route(table, IPV6.everywhere, layout.first_tier, "", SCOPE_UNIVERSE, (nexthop,),
                                     only_from=prefix))
@@ -334,7 +333,8 @@ def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop],
 
 def _takes_its_own(uplink: Uplink) -> bool:
     """Whether new connections from its prefixes leave by this link, although another link could take them."""
-    return uplink.balanced or not uplink.lease.address and uplink.state in (NO_ADDRESS, NO_CARRIER)
+    waits = uplink.state in (NO_ADDRESS, NO_CARRIER, DEAD) and not uplink.given_up
+    return uplink.balanced or waits and not uplink.lease.address
 
 
 def _is_translated(prefix: str, uplink: Uplink) -> bool:

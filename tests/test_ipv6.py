@@ -220,6 +220,49 @@ def test_where_all_are_dead_in_ipv6_all_stay_and_nobody_is_told() -> None:
         route for route in works.routes if not 1000 <= route.metric < 0xffffffff or route.table != 252}
 
 
+LAN_OF_0, LAN_OF_1 = [Address(LAN, f"2001:db8:{net}::1", 64, 0) for net in ("a05:1", "bf0")]
+
+
+@pytest.mark.parametrize("beside, found", [
+    ((), ""),
+    ((LAN_OF_1,), ""),  # the other provider's
+    ((LAN_OF_0._replace(ifindex=3),), ""),  # of another link
+    ((LAN_OF_0._replace(flags=TENTATIVE),), ""),
+    ((Address(2, "fd00::2", 64, 0),), ""),  # no answer comes to it
+    ((LAN_OF_0,), LAN_OF_0.text),
+    ((LAN_OF_0._replace(text="2001:db8:a05:1::0:1", flags=TEMPORARY), LAN_OF_0._replace(text="2001:db8:a05:1::9")),
+     "2001:db8:a05:1::9"),
+    ((LAN_OF_0, OF0._replace(flags=DEPRECATED)), OF0.text),
+])
+def test_a_link_without_an_address_asks_from_one_that_answers_come_to(
+        beside: tuple[Address, ...], found: str) -> None:
+    assert leases(OF1, *beside)["eth0"].asks_from == found
+    assert leases(OF0, OF1, *beside)["eth0"].asks_from == ""
+
+
+def unnumbered(dead: str, *addresses: Address) -> Routing:
+    """Of two links with a delegated prefix, the first one has no address. These are `dead`."""
+    links = ETH0, ETH1._replace(prefixes6=("2001:db8:b00::/40",))
+    known = leases(*addresses, links=links)
+    return desired(judge(links, known, {name: (SILENT,) for name in dead.split()},
+                         interfaces_of(DEVICES, [*addresses])), Settings(), family=AF_INET6)
+
+
+@pytest.mark.parametrize("dead, addresses, told", [
+    ("eth0", (OF1,), {"2001:db8:a00::/40"}), ("eth1", (OF1,), {"2001:db8:b00::/40"}), ("eth0 eth1", (OF1,), set()),
+    ("eth0", (), {"2001:db8:a00::/40"}), ("eth0 eth1", (), set()),
+])
+def test_a_dead_link_without_an_address_is_like_any_other(dead: str, addresses: tuple[Address, ...],
+                                                          told: set[str]) -> None:
+    found = unnumbered(dead, LAN_OF_0, LAN_OF_1, *addresses)
+    metrics: dict[str, set[int]] = {}
+    for route in found.routes:
+        metrics.setdefault(route.only_from, set()).add(route.metric)
+    assert {prefix for prefix, several in metrics.items() if several == {0xffffffff}} == told
+    assert (OF1 in addresses) == any(3 in [hop.oif for hop in route.nexthops] for route in found.routes
+                                     if (route.table, route.metric, route.only_from) == (252, 512, ""))
+
+
 def test_a_policy_sends_no_link_another_one_s_prefix() -> None:
     found = routing(OF0, OF1, policies=(Policy(("eth1",), iif="lan0"),))
     assert Route(201, "::/0", 512, "", 0, (Nexthop("", 1),), b"\0\11", "2001:db8:a00::/40") in found.routes

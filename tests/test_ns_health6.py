@@ -133,6 +133,31 @@ def test_a_provider_that_is_dead_in_ipv6_alone_is_out_within_six_seconds_and_kee
 
 
 @boxed
+def test_a_link_without_an_address_is_asked_from_the_lan_s_and_dies_like_any_other() -> None:
+    with bed(FAST + NAMED, start=False) as machine:
+        world, lan = machine.world, f"{LAN_OF['eth0']}::2"
+        run("ip", "-6", "address", "flush", "dev", "eth0", "scope", "global")
+        verb("apply")
+        machine.start()
+        machine.answer(f"{INTERNET}::7")
+        assert six("eth0")["state"] == "no address"
+        before = ours()
+        world.die("eth0")
+        until("eth0 is dead", lambda: six("eth0")["state"] == "dead")
+        assert world.told(10, lan, 2.1, lan=True) == 10
+        assert world.connects(50, f"{LAN_OF['eth1']}::2", lan=True) == {"eth1": 50} == world.connects(50)
+        world.revive()
+        until("eth0 works again", lambda: six("eth0")["state"] == "no address")
+        assert world.connects(50, lan, lan=True) == {"eth0": 50}
+        world.die("{ eth0, eth1 }")
+        until("both are dead", lambda: [six(name)["state"] for name in PREFIXES] == ["dead", "dead"])
+        until("both stay", lambda: {line for line in before if "from " in line} <= {*ours()})
+        world.revive()
+        until("both work", lambda: [six(name)["state"] for name in PREFIXES] == ["no address", "up"])
+        assert world.astray() == 0
+
+
+@boxed
 def test_a_provider_that_is_dead_in_ipv4_alone_keeps_its_ipv6() -> None:
     with bed(FAST + NAMED) as machine:
         machine.answer(f"{INTERNET}::7")

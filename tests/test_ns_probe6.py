@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dhcp_lb.monitor.asks import ROOT, Ask, Way
 from dhcp_lb.monitor.probe import Answer, Prober, counts
 from dhcp_lb.targets import DNS, GATEWAY, PING, TCP
-from tests.beds.box import boxed, run
-from tests.beds.ipv6 import INTERNET, PORT, PREFIXES, SERVERS, Providers, own, providers
+from tests.beds.box import boxed, run, verb
+from tests.beds.ipv6 import INTERNET, LAN_OF, PORT, PREFIXES, SERVERS, Providers, own, providers
 
 HOST = f"{INTERNET}::7"
 ECHO, OPEN = Ask(PING, HOST), Ask(TCP, HOST, PORT)
@@ -117,6 +117,24 @@ def test_a_link_that_is_out_asks_nobody_by_another() -> None:
         for ask in ECHO, OPEN, server("eth1"):
             said = found.ask("eth1", ask)
             assert said and counts(said) and found.answers(0.1) == []
+        assert found.world.astray() == 0
+
+
+@boxed
+def test_a_link_without_an_address_asks_from_one_of_the_lan_in_its_delegated_prefix() -> None:
+    with net() as found:
+        run("ip", "-6", "address", "flush", "dev", "eth0", "scope", "global")
+        verb("apply")
+        found.ways["eth0"] = found.ways["eth0"]._replace(source=f"{LAN_OF['eth0']}::1")
+        for ask in ECHO, server("eth0"), OPEN, Ask(GATEWAY, "fe80::1"):
+            assert found.answered("eth0", ask), ask
+        found.world.die("eth0")
+        for ask in ECHO, server("eth0"), OPEN:
+            assert not found.answered("eth0", ask, 0.2), ask
+        found.world.revive()
+        found.world.cable("eth0", "down")
+        for ask in ECHO, OPEN, server("eth0"):
+            assert counts(found.ask("eth0", ask) or errno.ENETUNREACH) and found.answers(0.1) == []
         assert found.world.astray() == 0
 
 

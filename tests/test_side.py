@@ -91,10 +91,11 @@ def test_the_tiers_of_a_family_serve_by_what_works_in_it() -> None:
 @pytest.mark.parametrize("state, lease, probed", [
     (WORKS, SIX, True), (DRAINING, SIX, True), (NO_ROUTER, SIX._replace(lost=True), True),
     (NO_ROUTER, SIX._replace(lost=True, gateway=""), False),  # nothing leads anywhere
-    (NO_ADDRESS, SIX._replace(address="", length=0), False),  # there is no source that would come back
+    (NO_ADDRESS, SIX._replace(address="", length=0), False),  # no answer would come back
+    (NO_ADDRESS, SIX._replace(address="", length=0, asks_from="2001:db8:a:f00::1"), True),
     ("disabled", SIX, False), ("unusable", SIX._replace(gateway=""), False),
 ])
-def test_without_a_source_of_its_own_nobody_is_asked(state: str, lease: Lease, probed: bool) -> None:
+def test_nobody_is_asked_without_a_way_and_an_address_for_the_answer(state: str, lease: Lease, probed: bool) -> None:
     one = watch(AF_INET6, lease=lease, state=state)
     side = Side(AF_INET6)
     side.watches["eth0"] = one

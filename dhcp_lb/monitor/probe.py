@@ -227,8 +227,10 @@ class Prober:
             raise OSError(EBUSY, "too many connections are being tried")
         connection = socket(way.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         try:
-            connection.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, way.ifindex)
+            # In this order: a socket of a device takes that device's addresses alone (net/ipv6/af_inet6.c,
+            # __inet6_bind), and a link without an address of its own is asked from one of the LAN.
             connection.bind((way.source, 0))
+            connection.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, way.ifindex)
             errno = connection.connect_ex(peer(way, host, ask.port))
             if errno not in (0, EINPROGRESS):
                 raise OSError(errno, "")

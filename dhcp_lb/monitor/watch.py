@@ -46,8 +46,9 @@ class Watch:
         self.link, self.pace = uplink.link, _pace(uplink.link)
         leads = routed and lease.gateway != ""
         self.serves = leads and uplink.state not in (DRAINING, KEPT)
-        self.way = Way(uplink.link.interface, uplink.ifindex, lease.address, lease.gateway,
-                       servers) if leads and lease.address else None
+        source = lease.address or lease.asks_from
+        self.way = Way(uplink.link.interface, uplink.ifindex, source, lease.gateway,
+                       servers) if leads and source else None
         another = bool(before and self.way and before[:3] != self.way[:3])
         if another:
             self.health, self.took_s, self.windows = Health(), -1.0, [(0.0, 0, 0)]
