@@ -90,6 +90,10 @@ def _take6(variables: "Environ") -> None:
     store.prepare()
     interface = event.interface
     before = store.prefixes(interface, now_s())
+    if before is None:
+        from .rtnetlink import Rtnetlink
+        from .sight import told_before
+        before = told_before(Rtnetlink(), interface)
     told = merged(before, event)
     try:
         if event.comes or told != before:

@@ -10,7 +10,7 @@ from .model import ON_DEVICE, Interface, Lease, Link, Routing
 from .netlink import S32, U32, attributes
 from .record import NamedTuple
 from .rtmessages import (BODY, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREF, RTA_PRIORITY, RTN_UNICAST,
-                         multipath)
+                         decode_route, multipath)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ PROTOCOLS = (RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP)
 """The protocols of the routes that show a link's routers and networks. A routing daemon's million routes are not asked
 for."""
 RTM_F_CLONED = 0x200
+SRC_LEN = 2  # where struct rtmsg has it
 PREFERENCES = {b"\1": 0, b"\3": 2}  # rank of a router's preference: high first, low last; medium is 1
 
 SLAAC = 64  # bits of the prefix from which a host makes addresses by itself (RFC 4862)
@@ -182,6 +183,23 @@ def accepted(links: tuple[Link, ...], interfaces: dict[str, Interface], addresse
             no.append(f"the delegated prefix {prefix} is not used: it {why}")
         refused[link.interface] = tuple(no)
     return prefixes, refused
+
+
+def recalled(routes: list[bytes], interfaces: dict[str, Interface], now_s: int) -> "dict[str, tuple[Delegated, ...]]":
+    """Interface → the prefixes that the link's client has reported, as far as our own routing has them, for a store
+    that was lost. When they end is not known: their clients will say. `routes`: from Rtnetlink.ours."""
+    sourced = [message for message in routes if message[SRC_LEN]]
+    if not sourced:
+        return {}
+    from .model import Delegated
+    from .routing import METRIC_TOLD
+    names = {interface.ifindex: name for name, interface in interfaces.items()}
+    found: dict[str, tuple[Delegated, ...]] = {}
+    for route in sorted(map(decode_route, sourced)):
+        name = names.get(route.nexthops[0].oif)
+        if name and route.metric == METRIC_TOLD and not route.rest:
+            found[name] = (*found.get(name, ()), Delegated(route.only_from, now_s, 0))
+    return found
 
 
 def inferred(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: list[Address], main: Main,

@@ -48,6 +48,8 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
             state = store.load6(sight.state, config.interfaces, now_s())
             if six := look6(kernel, sight.config, state._replace(objections={}) if news.edited else state,
                             sight.interfaces):
+                for name in six.state.told.keys() - state.told.keys():
+                    store.recall_prefixes(name, six.state.told[name])
                 seen = *seen, settle(lock, kernel, six)
 
     def settle(lock: Lock, kernel: Rtnetlink, sight: Sight) -> Sight:

@@ -28,6 +28,7 @@ TCP, UDP = 6, 17  # IPPROTO_*
 METRIC_SINGLE = 1000  # of the best single default; each further one adds 1
 METRIC_DEAD = 1_000_000  # the same for links whose provider is dead: they come after all others
 METRIC_MAIN = 8100  # the same in main: after what DHCP clients put there
+METRIC_TOLD = 513  # of a delegated prefix that a client has reported: so it is known again if the store is lost
 METRIC_GUARD = 0xffffffff  # of an `unreachable default`: after every other route
 METRIC_DHCP, METRIC_DNS = DHCP_PORT, DNS_PORT  # in the servers' table: they only say what a route is for
 
@@ -323,8 +324,9 @@ def _delegated_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop],
             moves = translated and _is_translated(prefix, uplink)
             gone = elsewhere and not _takes_its_own(uplink) if moves else uplink.given_up
             if (nexthop := nexthops.get(uplink.link.table)) and not gone:
-                routes.append(Route(table, IPV6.everywhere, layout.first_tier, "", SCOPE_UNIVERSE, (nexthop,),
-                                    only_from=prefix))
+                known = prefix in (*uplink.link.prefixes6, *dict(uplink.lease.inferred))
+                routes.append(Route(table, IPV6.everywhere, layout.first_tier if known else METRIC_TOLD, "",
+                                    SCOPE_UNIVERSE, (nexthop,), only_from=prefix))
             if not moves:
                 routes.append(Route(table, IPV6.everywhere, METRIC_GUARD, "", SCOPE_UNIVERSE,
                                     (Nexthop("", LOOPBACK),), ERROR, prefix))

@@ -13,6 +13,10 @@ from .record import NamedTuple
 from .rtnetlink import (BODY, DST_LEN, KIND, OWNER, RTA_DST, RTA_GATEWAY, RTA_OIF, RTN_UNICAST, RTPROT_KERNEL, TOS,
                         Rtnetlink)
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .model import Delegated
+
 MOST_OF_MAIN = 512  # routes, beside four for each of our tables; a routing daemon sets more
 NOWHERE = attribute(RTA_DST, bytes(4))
 PLAIN = 0  # of the versions of marshal's format, the one without references: equal values are equal bytes
@@ -107,13 +111,15 @@ def look6(kernel: Rtnetlink, config: Config, state: State, interfaces: dict[str,
     address, no link has a prefix, and no rule or route is ours. `interfaces`: as `look` has seen them."""
     if not access(IF_INET6, F_OK):
         return None
-    from .ipv6 import PROTOCOLS, Address, interfaces_of, leases_of, read_main
+    from .ipv6 import PROTOCOLS, Address, interfaces_of, leases_of, read_main, recalled
     links = tuple([link for link in config.links if link.ipv6])
     addresses = [Address(*found) for found in kernel.addresses6()]
     rules, routes, others = kernel.ours(IPV6.number)
-    if not rules and not routes and not (links and addresses) and not state.told and not any(
-            [link.prefixes6 for link in links]):
+    if not rules and not routes and not (links and addresses) and not any(
+            [*state.told.values(), *[link.prefixes6 for link in links]]):
         return None
+    if len(state.told) < len(links):
+        state = state._replace(told={**recalled(routes, interfaces, now_s()), **state.told})
     messages = [message for protocol in PROTOCOLS for message in kernel.routes6(MAIN_TABLE, protocol)]
     main, parts = read_main(messages), by_routers(messages, interfaces)
     interfaces = interfaces_of(interfaces, addresses)
@@ -124,6 +130,13 @@ def look6(kernel: Rtnetlink, config: Config, state: State, interfaces: dict[str,
     state = state._replace(leases=leases_of(links, interfaces, addresses, main, have, state.told))
     return Sight(config, standing_only(state, interfaces), interfaces, rules, routes, others,
                  lan_metric(kernel, interfaces, main.best), IPV6.number, parts)
+
+
+def told_before(kernel: Rtnetlink, interface: str) -> "tuple[Delegated, ...]":
+    """The prefixes that a link's DHCPv6 client has reported, for a store that has lost them."""
+    from .ipv6 import recalled
+    _, routes, _ = kernel.ours(IPV6.number)
+    return recalled(routes, kernel.interfaces(frozenset([interface])), now_s()).get(interface, ())
 
 
 def again(kernel: Rtnetlink, sight: Sight) -> Sight:

@@ -150,14 +150,16 @@ class Store:
             names = interfaces & set(listdir(f"{self.path}/{PREFIXES}"))
         except FileNotFoundError:
             names = frozenset()
-        told = {name: self.prefixes(name, now_s) for name in names}
+        known = [(name, self.prefixes(name, now_s)) for name in names]
         return state._replace(leases={}, objections=objections, checked=checked,
-                              told={name: one for name, one in told.items() if one})
+                              told={name: told for name, told in known if told is not None})
 
-    def prefixes(self, interface: str, now_s: int) -> tuple[Delegated, ...]:
-        """The prefixes of a link that its client has reported, and that are valid at `now_s` (CLOCK_BOOTTIME)."""
+    def prefixes(self, interface: str, now_s: int) -> tuple[Delegated, ...] | None:
+        """The prefixes of a link that its client has reported, and that are valid at `now_s` (CLOCK_BOOTTIME). None if
+        nothing is known: the client has reported nothing yet, or its report was lost."""
         found = []
         try:
+            stat(f"{self.path}/{PREFIXES}/{interface}")
             for line in self._lines(f"{PREFIXES}/{interface}"):
                 form, prefix, begin_s, until_s = line.split(" ")
                 start, _, bits = prefix.partition("/")
@@ -166,14 +168,21 @@ class Store:
                     raise ValueError(line)
                 if int(begin_s) <= now_s and (until_s == "0" or now_s < int(until_s)):
                     found.append(Delegated(prefix, int(begin_s), int(until_s)))
-        except (OSError, ValueError):  # like a lost lease: the client will report it again
-            return ()
+        except (OSError, ValueError):
+            return None
         return tuple(found)
 
     def keep_prefixes(self, interface: str, told: tuple[Delegated, ...]) -> None:
         """Writes what `prefixes` returns."""
         self._keep(f"{PREFIXES}/{interface}", [f"{_FORMAT_PREFIX} {prefix} {begin_s} {until_s}"
                                                for prefix, begin_s, until_s in told])
+
+    def recall_prefixes(self, interface: str, told: tuple[Delegated, ...]) -> None:
+        """The same, of what was lost and is known again. If it fails, the next run does it."""
+        try:
+            self.keep_prefixes(interface, told)
+        except OSError:
+            pass
 
     def name_servers6(self, interface: str) -> tuple[str, ...]:
         """The name servers of a link that its DHCPv6 client has reported."""

@@ -7,7 +7,9 @@ import pytest
 from dhcp_lb.delegation import Event6, merged, parse
 from dhcp_lb.ipv6 import Address, accepted
 from dhcp_lb.model import Delegated, Interface, Link
+from dhcp_lb.routing import METRIC_GUARD
 from dhcp_lb.store import Store
+from tests.beds.world import World
 
 # As dhclient -6 -N -P called its hooks: one address, then one prefix; a renewal; the end.
 ADDRESS = {b"reason": b"BOUND6", b"interface": b"eth0", b"new_ip6_address": b"2001:db8:a::1000",
@@ -93,18 +95,56 @@ def test_the_store_keeps_a_prefix_for_as_long_as_it_is_valid(store: Store) -> No
     assert store.prefixes("eth0", 8199) == (PREFIX, ever)
     assert store.prefixes("eth0", 8200) == (ever,)
     assert store.prefixes("eth0", 999) == ()  # of the last boot
-    assert store.prefixes("eth1", 1000) == ()
+    assert store.prefixes("eth1", 1000) is None
     store.tidy(frozenset(["eth1"]))
+    assert store.prefixes("eth0", 1000) is None
+    store.keep_prefixes("eth0", ())
     assert store.prefixes("eth0", 1000) == ()
 
 
-@pytest.mark.parametrize("text", ["", "1 2001:db8::/32 5\n", "2 2001:db8::/32 1 0\n", "1 x/32 1 0\n", "1 ::/x 1 0\n",
+@pytest.mark.parametrize("text", ["1 2001:db8::/32 5\n", "2 2001:db8::/32 1 0\n", "1 x/32 1 0\n", "1 ::/x 1 0\n",
                                   "1 2001:db8::/32 1 0", "\udcff\n", "1 2001:DB8::/32 1 0\n",
                                   "1 2001:db8::1/32 1 0\n", "1 192.0.2.0/24 1 0\n"])
 def test_a_file_that_nobody_can_have_written_is_none(store: Store, text: str) -> None:
     with open(f"{store.path}/prefixes/eth0", "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
-    assert store.prefixes("eth0", 1000) == ()
+    assert store.prefixes("eth0", 1000) is None
+
+
+def test_what_a_wiped_store_has_lost_our_own_routing_tells_until_the_client_does(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch)
+    world.config = b"eth0 a 200 1 prefix6=2001:db8:a::/48\neth1 b 201 1\n"
+    for name in "eth0", "eth1":
+        world.has6(name, (f"3fff:{name[-1]}::2", 64, 0), router="fe80::1")
+    ours = [f"2001:db8:b:{number}00::/56" for number in range(1, 4)]
+
+    def prefixes() -> list[str]:
+        return sorted([route.only_from for route in world.routing.routes
+                       if route.only_from and route.metric != METRIC_GUARD])
+
+    def wipe() -> None:
+        for name in "eth0", "eth1":
+            world.store.discard(f"{world.store.path}/prefixes/{name}")
+
+    for prefix in ours:
+        world.told("BOUND6", "eth1", prefix, "7200")
+    assert prefixes() == ["2001:db8:a::/48", *ours]
+    wipe()
+    assert world.look() == [] and world.kernel.writes == 0
+    assert [one.prefix for one in world.store.prefixes("eth1", world.now_s) or ()] == ours
+    assert world.store.prefixes("eth0", world.now_s) is None  # nobody has told that one
+    for reason, left in ("RENEW6", ours), ("RELEASE6", ours[1:]):
+        wipe()
+        world.told(reason, "eth1", ours[0], "7200")
+        assert prefixes() == ["2001:db8:a::/48", *left]
+    wipe()
+    world.config = b"eth0 a 200 1\neth1 b 201 1\n"  # what a line has named is no client's word
+    world.look()
+    assert prefixes() == ours[1:]
+    world.now_s += 90000  # its client has not said that it has ended
+    world.look()
+    assert prefixes() == ours[1:]
 
 
 LINKS = (Link("eth0", "a", 200, 1, prefixes6=("2001:db8:a::/48",)), Link("eth1", "b", 201, 1),

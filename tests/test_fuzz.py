@@ -307,7 +307,7 @@ def test_any_bytes_in_the_store_are_prefixes_and_name_servers_of_ipv6_or_nothing
         Path(store.path, "prefixes", name).write_bytes(text)
 
     def work() -> None:
-        found = store.prefixes("eth1", 1000)
+        found = store.prefixes("eth1", 1000) or ()
         for prefix, begin_s, until_s in found:
             assert str(ipaddress.IPv6Network(prefix)) == prefix and begin_s <= 1000 < (until_s or 1001)
         assert of_eth0(found) == of_eth0(()) != []

@@ -17,7 +17,7 @@ import pytest
 from tests.beds.box import ENVIRONMENT, ip, run
 from tests.beds.ipv6 import LAN_OF, PORT, PREFIXES, ours, own
 from tests.beds.lab import debian_root, wait_for
-from tests.beds.lab.clients6 import BARE, CLIENTS, KINDS, Client, Delegating, Sharing
+from tests.beds.lab.clients6 import BARE, CLIENTS, KINDS, TOLD, Client, Delegating, Sharing
 from tests.beds.lab.lab6 import PACKAGES, RENEW_S, Lab6
 from tests.test_ns_ipv6 import leads
 
@@ -37,8 +37,8 @@ BOTH = """\
 2001:db8:b::/64 dev eth1 table 201 proto 109 metric 1024 pref medium
 7 default from {0} dev lo table 252 proto 109 metric 4294967295 pref medium
 7 default from {1} dev lo table 252 proto 109 metric 4294967295 pref medium
-default from {0} via fe80::1 dev eth0 table 252 proto 109 metric 512 pref medium
-default from {1} via fe80::1 dev eth1 table 252 proto 109 metric 512 pref medium
+default from {0} via fe80::1 dev eth0 table 252 proto 109 metric {2} pref medium
+default from {1} via fe80::1 dev eth1 table 252 proto 109 metric {2} pref medium
 default table 252 proto 109 metric 512 pref medium nexthop via fe80::1 dev eth0 weight 1 nexthop via fe80::1 dev eth1 \
 weight 2
 default via fe80::1 dev eth0 table 200 proto 109 metric 1024 pref medium
@@ -47,7 +47,7 @@ default via fe80::1 dev eth1 table 201 proto 109 metric 1024 pref medium
 default via fe80::1 dev eth1 table 252 proto 109 metric 1000 pref medium
 fe80::/64 dev eth0 table 200 proto 109 metric 1024 pref medium
 fe80::/64 dev eth1 table 201 proto 109 metric 1024 pref medium
-"""  # 7 is RTN_UNREACHABLE
+"""  # 7 is RTN_UNREACHABLE. The metric of a delegated prefix says whether a client has told it.
 
 
 class Running:
@@ -92,7 +92,7 @@ class Running:
 
     def want(self) -> list[str]:
         """Those with both links up. An address of DHCPv6 has rules of its own, beside those of its network."""
-        lines = BOTH.format(*self.client.prefixes).splitlines()
+        lines = BOTH.format(*self.client.prefixes, 513 if self.client.prefixes == TOLD else 512).splitlines()
         for line in run("ip", "-6", "-o", "address", "show", "scope", "global").splitlines():
             _, name, _, address, *_ = line.split()
             if name in PREFIXES and address.endswith("/128"):

@@ -360,6 +360,9 @@ def test_a_delegated_prefix_leaves_by_the_provider_that_delegated_it() -> None:
         verb("flush")
         apply()
         assert ours() == before  # what was told outlives a flush
+        run("rm", "-r", "/run/dhcp-lb")
+        apply()
+        assert ours() == before  # and a store that is lost
         world.cable("eth0", "down")
         assert world.told(5, f"{LAN_OF['eth0']}::2", 2.1, lan=True) == 5
         told("RELEASE6", "eth0", f"{LAN_OF['eth0']}::/56")

@@ -287,6 +287,7 @@ class Side6:
         self.table, self.weight, self.metric = 300 + place, 1 + place, 1002 - place
         self.address, self.length, self.router = "", 64, ""
         self.kept = ""  # the gateway that our own routing has
+        self.led: set[str] = set()  # the prefixes for which it has a way
         self.told: set[str] = set()
 
     def source(self) -> str:
@@ -330,25 +331,28 @@ class World6:
             earlier = [other for other in self.sides.values() if other.number < side.number]
             prefixes = {prefix for prefix in side.told if not any(prefix in other.told for other in earlier)}
             gateway = side.router or (side.kept if side.address or prefixes else "")
-            side.kept = gateway
+            side.kept, side.led = gateway, prefixes if gateway else set()
             found += [f"7 default from {prefix} dev lo table 252 proto 109 metric 4294967295 pref medium"
                       for prefix in prefixes]
-            if not gateway:
+            if not gateway and not side.address:
                 continue
             way, ends = f"via {gateway} dev {side.name}", "pref medium"
             networks = ["fe80::/64", *([side.source()] if side.address and side.length == 64 else [])]
             found += [f"{network} dev {side.name} table {side.table} proto 109 metric 1024 {ends}"
                       for network in networks]
-            found += [f"default {way} table {side.table} proto 109 metric 1024 {ends}",
-                      f"20200: from all oif {side.name} lookup {side.table} proto 109",
-                      *[f"default from {prefix} {way} table 252 proto 109 metric 512 {ends}" for prefix in prefixes]]
+            found.append(f"20200: from all oif {side.name} lookup {side.table} proto 109")
             if side.address:
-                found += [f"default {way} table 252 proto 109 metric {side.metric} {ends}",
-                          f"20100: from {side.source()} lookup {side.table} proto 109",
+                found += [f"20100: from {side.source()} lookup {side.table} proto 109",
                           f"20101: from {side.source()} 7 proto 109"]
+            if gateway:
+                found += [f"default {way} table {side.table} proto 109 metric 1024 {ends}",
+                          *[f"default from {prefix} {way} table 252 proto 109 metric 513 {ends}"
+                            for prefix in prefixes]]
+            if gateway and side.address:
+                found.append(f"default {way} table 252 proto 109 metric {side.metric} {ends}")
                 nexthops.append((side.router, way, side.weight))
                 up += [side.name] * bool(side.router)
-        if any(side.kept for side in self.sides.values()):
+        if any(side.kept or side.address for side in self.sides.values()):
             found += ["19900: from all lookup 254 suppress_prefixlength 7 suppress_ifgroup 109 proto 109",
                       "30000: from all lookup 254 suppress_ifgroup 109 proto 109",
                       "30100: from all lookup 254 suppress_prefixlength 0 proto 109",
@@ -418,7 +422,7 @@ class World6:
         box.run("rm", "-rf", path)
         if not path.endswith("settled6"):
             for side in self.sides.values():
-                side.told.clear()
+                side.told = set(side.led)  # our own routing tells
 
     def check(self) -> None:
         """The routing is that of the model, there is nothing left to do, and what is not ours is as before."""

@@ -7,7 +7,7 @@ from socket import AF_INET, AF_INET6
 
 import pytest
 
-from dhcp_lb import change, groups, hook, iproute2, log, reconcile, sight, sysctl
+from dhcp_lb import change, groups, hook, iproute2, log, reconcile, rtnetlink, sight, sysctl
 from dhcp_lb.address import network
 from dhcp_lb.config import Config, parse
 from dhcp_lb.delegation import GOES
@@ -49,6 +49,7 @@ class World:
             patch.setattr(module, "now_s", lambda: self.now_s)
         for module in hook, reconcile:
             patch.setattr(module, "read_config", self.read_config)
+        patch.setattr(rtnetlink, "Rtnetlink", lambda: FakeRtnetlink(self))
         patch.setattr(hook, "umask", lambda _: None)  # it holds for the life of the hook's process alone
         patch.setattr(hook, "environ", {})
         patch.setattr(hook, "Store", lambda: self.store)
