@@ -7,10 +7,10 @@ icmpv6.h (ICMPV6_ROUTER_PREF_*)."""
 from . import address
 from .address import IPV6
 from .model import ON_DEVICE, Interface, Lease, Link, Routing
-from .netlink import S32, U32, attributes
+from .netlink import ATTRIBUTE, S32, U32, long_attributes
 from .record import NamedTuple
-from .rtmessages import (BODY, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREF, RTA_PRIORITY, RTN_UNICAST,
-                         decode_route, multipath)
+from .rtmessages import (BODY, RTA_CACHEINFO, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREF, RTA_PRIORITY,
+                         RTN_UNICAST, decode_route, decoded, multipath)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ PROTOCOLS = (RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP)
 """The protocols of the routes that show a link's routers and networks. A routing daemon's million routes are not asked
 for."""
 RTM_F_CLONED = 0x200
+AGE = ATTRIBUTE.pack(36, RTA_CACHEINFO)  # with struct rta_cacheinfo
 SRC_LEN = 2  # where struct rtmsg has it
 PREFERENCES = {b"\1": 0, b"\3": 2}  # rank of a router's preference: high first, low last; medium is 1
 
@@ -62,26 +63,41 @@ def read_main(messages: list[bytes]) -> Main:
     defaults: dict[int, list[tuple[int, int, str]]] = {}
     networks: dict[int, set[str]] = {}
     best = []
-    for message in messages:
-        _, length, source_length, _, _, protocol, _, kind, flags = BODY.unpack_from(message)
-        if source_length or kind != RTN_UNICAST or flags & RTM_F_CLONED:
-            continue
-        found = attributes(message, BODY.size)
-        metric = U32.unpack(found.get(RTA_PRIORITY, bytes(4)))[0]
-        hops = [(S32.unpack(found[RTA_OIF])[0], found.get(RTA_GATEWAY, b""))] if RTA_OIF in found else []
-        hops = hops or [(oif, values.get(RTA_GATEWAY, b""))
-                        for _, _, oif, values in multipath(found.get(RTA_MULTIPATH, b""))]
-        if not length:
+    for network, metric, rank, hops in decoded(_read, [_ageless(message) for message in messages]):
+        if not network:
             best += [(metric, oif) for oif, _ in hops[:1]]
         for oif, gateway in hops:
-            if not length and (gateway or protocol in (RTPROT_BOOT, RTPROT_STATIC)):
-                rank = PREFERENCES.get(found.get(RTA_PREF, b""), 1)
-                defaults.setdefault(oif, []).append((metric, rank, IPV6.text(gateway) if gateway else ON_DEVICE))
-            elif length and not gateway:
-                networks.setdefault(oif, set()).add(f"{IPV6.text(found[RTA_DST])}/{length}")
+            if network and not gateway:
+                networks.setdefault(oif, set()).add(network)
+            elif gateway and not network:
+                defaults.setdefault(oif, []).append((metric, rank, gateway))
     return Main({oif: tuple([gateway for _, _, gateway in sorted(several)]) for oif, several in defaults.items()},
                 {oif: tuple(sorted(several)[:MOST_NETWORKS]) for oif, several in networks.items()},
                 min(best, default=(0, 0)))
+
+
+def _ageless(message: bytes) -> bytes:
+    """A route without its age, which counts down in each dump. The kernel writes it last but for the router's
+    preference (net/ipv6/route.c, rt6_fill_node). So the route is known from one look to the next."""
+    return message[:-44] + message[-8:] if message[-44:-40] == AGE else message
+
+
+def _read(message: bytes) -> tuple[str, int, int, list[tuple[int, str]]]:
+    """A route of main: its network, "" if it is a default; its metric; its router's rank; and its ways, by interface
+    and gateway, "" without. It has no ways if it is no plain route."""
+    _, length, source_length, _, _, protocol, _, kind, flags = BODY.unpack_from(message)
+    if source_length or kind != RTN_UNICAST or flags & RTM_F_CLONED:
+        return "", 0, 0, []
+    found, text = long_attributes(message, BODY.size), IPV6.text
+    if RTA_OIF in found:
+        ways = [(S32.unpack(found[RTA_OIF])[0], found.get(RTA_GATEWAY, b""))]
+    else:
+        ways = [(oif, values.get(RTA_GATEWAY, b"")) for _, _, oif, values in multipath(found.get(RTA_MULTIPATH, b""))]
+    # What leads nowhere but into its device is a router's if somebody has said so.
+    without = "" if length or protocol not in (RTPROT_BOOT, RTPROT_STATIC) else ON_DEVICE
+    return (f"{text(found[RTA_DST])}/{length}" if length else "", U32.unpack(found.get(RTA_PRIORITY, bytes(4)))[0],
+            PREFERENCES.get(found.get(RTA_PREF, b""), 1),
+            [(oif, text(gateway) if gateway else without) for oif, gateway in ways])
 
 
 def interfaces_of(interfaces: dict[str, Interface], addresses: list[Address]) -> dict[str, Interface]:
@@ -97,6 +113,23 @@ def interfaces_of(interfaces: dict[str, Interface], addresses: list[Address]) ->
         found[name] = interface._replace(addresses=tuple([text for text, _ in several]),
                                          lengths=tuple([length for _, length in several]), lasting=())
     return found
+
+
+_answer: "tuple[tuple[object, ...], tuple[dict[str, Interface], dict[str, Lease]]]" = ((), ({}, {}))
+"""The last question to `with_leases`, and the answer. A monitor looks again and again, and mostly nothing of this is
+another one."""
+
+
+def with_leases(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: list[Address], main: Main,
+                have: Routing, told: "dict[str, tuple[Delegated, ...]]",
+                ) -> tuple[dict[str, Interface], dict[str, Lease]]:
+    """What `interfaces_of` and `leases_of` say of this."""
+    global _answer
+    question = links, interfaces, addresses, main, have, told
+    if question != _answer[0]:
+        visible = interfaces_of(interfaces, addresses)
+        _answer = question, (visible, leases_of(links, visible, addresses, main, have, told))
+    return _answer[1]
 
 
 def leases_of(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: list[Address], main: Main,

@@ -122,7 +122,7 @@ class State(NamedTuple):
     checked: dict[str, Checked] = {}  # by the monitor; empty if there is no monitor
     pinned: str = ""  # the nft table: LOADED, LOST since, NO_NFT to make it, or "" where there should be none
     servers: tuple[str, int] = ("", 0)  # name and id of the servers' table, if it had to move; otherwise "" and 0
-    told: dict[str, tuple[Delegated, ...]] = {}  # prefixes that the links' DHCPv6 clients reported; nothing is known of a missing link
+    told: dict[str, tuple[Delegated, ...]] = {}  # prefixes that the links' DHCPv6 clients reported
 
     def holds(self) -> dict[str, tuple[Hold, ...]]:
         """All holds of each link that has any, the administrator's first."""

@@ -152,9 +152,9 @@ def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
 def messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
     """The netlink messages in received data: type, flags, sequence number, and the rest after the header."""
     found = []
-    start = 0
-    while start < len(data):
-        length, kind, flags, sequence, _ = HEADER.unpack_from(data, start)
+    start, end, unpack = 0, len(data), HEADER.unpack_from
+    while start < end:
+        length, kind, flags, sequence, _ = unpack(data, start)
         found.append((kind, flags, sequence, data[start + 16:start + length]))
         start += length + 3 & ~3
     return found
@@ -174,9 +174,15 @@ def attributes(data: bytes, start: int) -> dict[int, bytes]:
                  if 4 < length <= 8}
         if len(found) == (len(data) - start) // 8:
             return found
+    return long_attributes(data, start)
+
+
+def long_attributes(data: bytes, start: int) -> dict[int, bytes]:
+    """The same, where one takes more than eight bytes, as an address of IPv6 does."""
     found = {}
-    while start < len(data):
-        length, kind = ATTRIBUTE.unpack_from(data, start)
+    end, unpack = len(data), ATTRIBUTE.unpack_from
+    while start < end:
+        length, kind = unpack(data, start)
         found[kind & 0x3fff] = data[start + 4:start + length]  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
         start += length + 3 & ~3
     return found

@@ -43,13 +43,13 @@ MEDIUM = b"\0"  # the preference of a router that names none (uapi/linux/icmpv6.
 
 def routing(rules: list[bytes], routes: list[bytes]) -> Routing:
     """The rules and routes in the messages of a dump."""
-    return Routing(frozenset(_each(decode_route, routes)), frozenset(_each(decode_rule, rules)))
+    return Routing(frozenset(decoded(decode_route, routes)), frozenset(decoded(decode_rule, rules)))
 
 
 _before: "dict[tuple[object, int], dict[bytes, Any]]" = {}  # decoder and family → message → the decoded object
 
 
-def _each(decode: "Callable[[bytes], Decoded]", messages: list[bytes]) -> "Iterable[Decoded]":
+def decoded(decode: "Callable[[bytes], Decoded]", messages: list[bytes]) -> "Iterable[Decoded]":
     """These messages of one family, decoded. A message that was in the last dump, too, is not decoded again. So the
     monitor, which looks again and again, decodes only what has changed."""
     if not messages:

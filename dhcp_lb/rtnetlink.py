@@ -8,7 +8,7 @@ from errno import EEXIST, EHOSTUNREACH, EMSGSIZE, ENODEV, ENOENT, ESRCH
 from posix import listdir, strerror
 
 from .model import MAIN_TABLE, PROTOCOL, Change, Interface, Nexthop, Refusal, Route, Rule
-from .netlink import ATTRIBUTE, NLM_F_ACK, NLM_F_CREATE, S32, U32, Netlink, attribute, attributes
+from .netlink import ATTRIBUTE, NLM_F_ACK, NLM_F_CREATE, S32, U32, Netlink, attribute, attributes, long_attributes
 from .record import NamedTuple
 
 TYPE_CHECKING = False
@@ -104,7 +104,7 @@ class Rtnetlink(Netlink):
         for message in self.dump(RTM_GETADDR, bytes([AF_INET6]) + bytes(7)):
             _, length, _, scope, ifindex = IFADDR.unpack_from(message)
             if scope == RT_SCOPE_UNIVERSE:
-                values = attributes(message, IFADDR.size)
+                values = long_attributes(message, IFADDR.size)
                 own = values.get(IFA_LOCAL) or values[IFA_ADDRESS]  # if there are two, IFA_ADDRESS is the peer's
                 found.append((ifindex, IPV6.text(own), length, U32.unpack(values[IFA_FLAGS])[0]))
         return found

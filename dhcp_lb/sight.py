@@ -51,15 +51,13 @@ class Sight(NamedTuple):
     def fingerprint(self) -> bytes:
         """Bytes that are equal if the decisions are. The age of the leases does not matter."""
         state = self.state
-        leases = [(name, *lease[:4], *lease[6:8]) for name, lease in sorted(state.leases.items())]
+        leases = [(name, *lease) if self.family != IPV4.number else (name, *lease[:4], *lease[6:8])
+                  for name, lease in sorted(state.leases.items())]
         held = [(name, hold.reach) for name, hold in sorted(state.held.items())]
         checked = [(name, one.hold.reach if one.hold else "") for name, one in sorted(state.checked.items())]
         interfaces = [(name, *interface) for name, interface in sorted(self.interfaces.items())]
-        rare = f"{sorted(state.objections.items())}"
-        if self.family != IPV4.number:
-            rare += f" {sorted(state.leases.items())}"
-        facts = dumps((VERSION, leases, held, checked, rare, state.pinned, interfaces, self.lan_metric,
-                      self.config.settings.server_table), PLAIN)
+        facts = dumps((VERSION, leases, held, checked, f"{sorted(state.objections.items())}", state.pinned, interfaces,
+                       self.lan_metric, self.config.settings.server_table), PLAIN)
         return b"\n".join([facts, self.config.text, *self.rules, *self.routes, *self.others, *self.parts])
 
 
@@ -111,7 +109,7 @@ def look6(kernel: Rtnetlink, config: Config, state: State, interfaces: dict[str,
     address, no link has a prefix, and no rule or route is ours. `interfaces`: as `look` has seen them."""
     if not access(IF_INET6, F_OK):
         return None
-    from .ipv6 import PROTOCOLS, Address, interfaces_of, leases_of, read_main, recalled
+    from .ipv6 import PROTOCOLS, Address, read_main, recalled, with_leases
     links = tuple([link for link in config.links if link.ipv6])
     addresses = [Address(*found) for found in kernel.addresses6()]
     rules, routes, others = kernel.ours(IPV6.number)
@@ -122,12 +120,12 @@ def look6(kernel: Rtnetlink, config: Config, state: State, interfaces: dict[str,
         state = state._replace(told={**recalled(routes, interfaces, now_s()), **state.told})
     messages = [message for protocol in PROTOCOLS for message in kernel.routes6(MAIN_TABLE, protocol)]
     main, parts = read_main(messages), by_routers(messages, interfaces)
-    interfaces = interfaces_of(interfaces, addresses)
     have = Routing()
     if routes and any([one.ifindex not in main.routers for one in interfaces.values()]):
         from .rtmessages import routing
         have = routing(rules, routes)
-    state = state._replace(leases=leases_of(links, interfaces, addresses, main, have, state.told))
+    interfaces, leases = with_leases(links, interfaces, addresses, main, have, state.told)
+    state = state._replace(leases=leases)
     return Sight(config, standing_only(state, interfaces), interfaces, rules, routes, others,
                  lan_metric(kernel, interfaces, main.best), IPV6.number, parts)
 

@@ -1,13 +1,14 @@
 """What the kernel shows of IPv6 → the leases of the links, and the wanted routing."""
 
 from socket import AF_INET6, inet_pton
+from typing import Any
 
 import pytest
 
 from dhcp_lb.config import parse
-from dhcp_lb.ipv6 import Address, Main, interfaces_of, is_local, leases_of, read_main
-from dhcp_lb.model import (GIVEN_UP, MONITOR, ON_DEVICE, Change, Hold, Interface, Lease, Link, Nexthop, Objection,
-                           Refusal, Route, Routing, Rule, Settings, State)
+from dhcp_lb.ipv6 import Address, Main, _ageless, interfaces_of, is_local, leases_of, read_main, with_leases
+from dhcp_lb.model import (GIVEN_UP, MONITOR, ON_DEVICE, Change, Delegated, Hold, Interface, Lease, Link, Nexthop,
+                           Objection, Refusal, Route, Routing, Rule, Settings, State)
 from dhcp_lb.netlink import S32, U32, attribute
 from dhcp_lb.objections import LAST_METRIC, kept, learned, rehearsal, singles
 from dhcp_lb.plan import changes
@@ -318,6 +319,26 @@ def test_a_rehearsal_hits_nothing_that_others_have_by_habit() -> None:
     assert all(one.what.metric <= LAST_METRIC for one in asked if isinstance(one.what, Route))
 
 
+@pytest.mark.parametrize("beside", [{}, {"hops": ((2, "fe80::1"), (3, "fe80::2"))}, {"oif": 2, "gateway": "fe80::1"}])
+def test_a_route_is_the_same_however_old_it_is(beside: dict[str, Any]) -> None:
+    whole = dumped(**beside, preference=b"\3")
+    assert whole[-8:] == attribute(20, b"\3")
+    aged = [whole[:-8] + attribute(12, U32.pack(seconds) * 8) + whole[-8:] for seconds in (1, 2)]  # rta_cacheinfo
+    ageless = {_ageless(message) for message in aged}
+    assert ageless == {whole} and _ageless(whole) == whole
+    assert read_main(aged[:1]) == read_main(aged) == read_main([whole])
+
+
+def test_what_the_links_have_is_seen_anew_when_any_of_it_is_another_one() -> None:
+    def seen(*addresses: Address, main: Main = MAIN, told: tuple[Delegated, ...] = ()) -> dict[str, Lease]:
+        return with_leases(LINKS, DEVICES, list(addresses), main, Routing(), {"eth1": told})[1]
+    for _ in range(2):
+        assert seen(OF0, OF1) == leases(OF0, OF1)
+        assert seen(OF1)["eth0"].address == ""
+        assert seen(OF0, OF1, main=MAIN._replace(routers={}))["eth0"].lost
+        assert seen(OF0, OF1, told=(Delegated("2001:db8:b:f00::/56", 1, 0),))["eth1"].prefixes
+
+
 def dumped(length: int = 0, source_length: int = 0, protocol: int = 9, kind: int = 1, destination: str = "",
            oif: int = 0, gateway: str = "", metric: int = 1024, preference: bytes = b"",
            hops: tuple[tuple[int, str], ...] = (), nexthop_id: int = 0) -> bytes:
@@ -327,12 +348,11 @@ def dumped(length: int = 0, source_length: int = 0, protocol: int = 9, kind: int
     for number, text in (1, destination), (5, gateway):
         message += attribute(number, inet_pton(AF_INET6, text)) if text else b""
     message += attribute(4, S32.pack(oif)) if oif else b""
-    message += attribute(20, preference) if preference else b""
     message += attribute(30, U32.pack(nexthop_id)) if nexthop_id else b""
     if hops:
         vias = [(index, attribute(5, inet_pton(AF_INET6, text))) for index, text in hops]
         message += attribute(9, b"".join([NEXTHOP.pack(8 + len(via), 0, 0, index) + via for index, via in vias]))
-    return message
+    return message + (attribute(20, preference) if preference else b"")
 
 
 def test_a_router_is_the_best_default_by_the_interface_however_it_is_written() -> None:
@@ -360,6 +380,17 @@ def test_what_is_no_default_for_all_is_no_router(message: bytes) -> None:
 def test_of_thousands_of_prefixes_a_link_has_some() -> None:
     found = read_main([dumped(64, destination=f"2001:db8:{number:x}::", oif=2) for number in range(1, 1000)])
     assert len(found.networks[2]) == 64
+
+
+def test_of_hundreds_of_routers_a_link_has_the_best_and_the_other_link_its_own() -> None:
+    several = [dumped(oif=2, gateway=f"fe80::{number:x}", metric=1324 - number, preference=b"\1")
+               for number in range(1, 301)]
+    main = read_main([*several, dumped(oif=3, gateway="fe80::2")])
+    assert main.routers[2][0] == "fe80::12c" and len(main.routers[2]) == 300
+    found = routing(OF0, OF1, main=main._replace(networks=MAIN.networks))
+    before = routing(OF0, OF1)
+    assert {route for route in found.routes ^ before.routes if 2 not in [hop.oif for hop in route.nexthops]} == set()
+    assert found.rules == before.rules
 
 
 def test_the_best_default_of_all_is_known() -> None:

@@ -63,6 +63,17 @@ def test_it_measures_what_the_monitor_takes() -> None:
     assert all([0 < float(more_mb) < 20 for more_mb in rows["MB more than bare Python"].split(" | ")])
 
 
+def test_it_measures_what_a_look_costs_in_each_family() -> None:
+    rows = bench("--looks", "--against", str(CHECKOUT))
+    for suffix in "", " (the other)":
+        for four, both in zip(*[rows[name + suffix].split(" | ") for name in (
+                "a look at IPv4", "a look at both families")]):
+            assert 0 < float(four) < float(both)
+        for cell in rows[f"more for IPv6, median (95 %){suffix}"].split(" | "):
+            median, low, high = map(float, re.findall(r"[0-9.]+", cell))
+            assert 0 < low <= median <= high
+
+
 def test_the_interval_is_that_of_the_tables_of_the_sign_test() -> None:
     interval = runpy.run_path(str(CHECKOUT / "tests/bench"))["interval"]
     assert interval(range(100, 0, -1)) == (40, 61)
