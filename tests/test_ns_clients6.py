@@ -4,6 +4,7 @@ itself, dhclient, dhcpcd, NetworkManager and systemd-networkd; radvd, and ISC's 
 The clients of a release run at the same time, each in a lab of its own, because most of it is waiting. Each test
 begins and ends with both links up. The monitor runs, as it does on any machine with the package."""
 
+import os
 import socket
 import subprocess
 import time
@@ -22,6 +23,7 @@ from tests.beds.lab.lab6 import PACKAGES, RENEW_S, Lab6
 from tests.test_ns_ipv6 import leads
 
 TABLES = {"eth0": 200, "eth1": 201}
+QUIET_S = float(os.environ.get("DHCP_LB_QUIET_S", RENEW_S + 1))
 BOTH = """\
 19900: from all lookup 254 suppress_prefixlength 7 suppress_ifgroup 109 proto 109
 20100: from 2001:db8:a::/64 lookup 200 proto 109
@@ -145,12 +147,13 @@ def test_each_source_leaves_by_its_own_provider_whichever_client_it_is_from(runn
 
 
 def test_neither_an_advertisement_nor_a_renewal_without_change_costs_a_look_or_writes(running: list[Running]) -> None:
+    """DHCP_LB_QUIET_S: for how long, instead of the least in which both routers advertise."""
     def work(one: Running) -> None:
         for _ in range(4):  # what the links' coming has begun may not have ended
             one.looks()
             before = one.lab.renewals()
             with one.router.capture("ip", "-6", "monitor", "route", "rule") as changes:
-                time.sleep(RENEW_S + 1)  # in which both routers advertise
+                time.sleep(QUIET_S)
             cost = one.looks(), [line for line in changes if "dhcp-lb" in line]
             if cost == (0, []):
                 break
@@ -171,6 +174,22 @@ def test_a_router_that_is_none_any_more_has_no_share_and_the_sources_of_its_link
         for name in PREFIXES:
             assert one.lab.connects(50, f"{LAN_OF[name]}::2", lan=True) == {name: 50}
         one.lab.is_router("eth0", True)
+    each(running, work)
+
+
+def test_a_cable_that_is_cut_costs_its_own_sources_alone_whatever_the_client_does(
+        running: list[Running]) -> None:
+    """networkd 252 takes the other link's default, too, until that router advertises again."""
+    def work(one: Running) -> None:
+        one.lab.cable("eth0", "down")
+        for wait_s in 0, 3:
+            time.sleep(wait_s)
+            assert one.lab.connects(50) == one.lab.connects(50, own("eth1")) == {"eth1": 50}
+            assert one.lab.connects(50, f"{LAN_OF['eth1']}::2", lan=True) == {"eth1": 50}
+            assert one.lab.astray() == 0
+        one.lab.cable("eth0", "up")
+        one.lab.route_back("eth0")
+        one.up("eth0")
     each(running, work)
 
 

@@ -20,7 +20,10 @@ from dhcp_lb.store import Store
 from tests.beds.box import (CHECKOUT, CONFIG, ENVIRONMENT, PROGRAM, Syslog, boxed, event, given, ip, kernel, run,
                             verb)
 from tests.beds.ipv6 import INTERNET, LAN_OF, LINES, PORT, PREFIXES, Providers, apply, ours, own, providers
-from tests.test_ns_kill import Step, kill_points, killed_at
+from tests.test_ns_kill import Step, kill_points, killed_at, points
+
+BARE = "eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"
+BUSY_S = 2.0  # a machine with other work to do
 
 
 @boxed
@@ -246,6 +249,32 @@ def test_an_event_of_ipv4_touches_ipv4_alone() -> None:
 
 
 @boxed
+def test_an_event_of_ipv4_makes_the_same_system_calls_with_ipv6_and_without() -> None:
+    with providers():
+        for number in 0, 1:
+            ip(f"address add {given(number).address}/24 dev eth{number}")
+            event("BOUND", f"eth{number}", given(number))
+
+        def calls() -> list[list[str]]:
+            """Of a renewal without change, of one with another gateway, and of the way back."""
+            verb("apply")
+            found = []
+            for gateway in 1, 2, 1:
+                step = Step("RENEW", "eth0", given(0, gateway=gateway))
+                found.append([point.name for point in points(step)])
+            return found
+        calls()
+        with_ipv6 = calls()
+        assert ours() != []
+        for name in "lo", "eth0", "eth1", "lan0":
+            run("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1")
+        CONFIG.write_text(re.sub("prefix6=[^ \n]*", "", CONFIG.read_text()))
+        calls()
+        assert calls() == with_ipv6 and ours() == []
+        assert len(with_ipv6[0]) < len(with_ipv6[1])
+
+
+@boxed
 def test_explain_knows_both_families() -> None:
     with providers():
         apply()
@@ -315,6 +344,53 @@ def test_the_monitor_looks_when_an_address_or_a_router_comes_or_goes() -> None:
 
 
 @boxed
+def test_a_device_that_comes_back_has_its_share_within_a_second_of_its_address() -> None:
+    with providers("pin = no\n" + LINES) as world, monitor():
+        until("both", lambda: "nexthop via fe80::1 dev eth0" in "\n".join(ours()))
+        run("ip", "link", "delete", "eth0")
+        until("one", lambda: "nexthop" not in "\n".join(ours()))
+        assert world.connects(100) == {"eth1": 100}
+        world.plug("eth0")
+        world.introduce("eth0")
+        begin_s = time.monotonic()
+        until("both again", lambda: "nexthop via fe80::1 dev eth0" in "\n".join(ours()))
+        took_s = time.monotonic() - begin_s
+        assert took_s < 1 + BUSY_S, took_s
+        found = world.connects(300)
+        assert abs(found["eth0"] / 300 - 1 / 3) < 0.08 and sum(found.values()) == 300
+
+
+@boxed
+def test_a_provider_that_renumbers_at_once_is_followed_within_a_second_and_a_half() -> None:
+    """Without a warning, as after a reboot of its own: the new prefixes are there, and the old ones lead nowhere."""
+    with providers("pin = no\n" + BARE) as world, monitor():
+        told("BOUND6", "eth0", f"{LAN_OF['eth0']}::/56")
+        until("both", lambda: "nexthop via fe80::1 dev eth0" in "\n".join(ours()))
+        old = own("eth0")
+        new, new_lan = "2001:db8:a:1", "2001:db8:a:e00"
+        begin_s = time.monotonic()
+        for prefix, lives in (f"{PREFIXES['eth0']}::", False), (f"{new}::", True):
+            world.advertise("eth0", prefix, preferred_s=3600 * lives, valid_s=7200 * lives)
+        told("RENEW6", "eth0", f"{new_lan}::/56")
+        told("EXPIRE6", "eth0", f"{LAN_OF['eth0']}::/56")
+        ip(f"address add {new_lan}::1/64 dev lan0 nodad")
+        with world.lan:
+            ip(f"address add {new_lan}::2/64 dev eth0 nodad")
+        until("the new address", lambda: f"from {new}::/64 lookup" in "\n".join(ours()))
+        took_s = time.monotonic() - begin_s
+        assert took_s < 1.5 + BUSY_S, took_s
+        address = next(line.split()[3].partition("/")[0] for line in run(
+            "ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "global").splitlines() if f" {new}:" in line)
+        assert world.connects(200, address) == world.connects(200, f"{new_lan}::2", lan=True) == {"eth0": 200}
+        assert set(world.connects(200)) == {"eth0", "eth1"}
+        assert f"from {LAN_OF['eth0']}::/56" not in "\n".join(ours())
+        assert world.connects(20, old) == {"eth0": 20}  # as long as the address is there
+        run("ip", "-6", "address", "del", f"{old}/64", "dev", "eth0")
+        until("the end of the old rules", lambda: f"from {PREFIXES['eth0']}::/64" not in "\n".join(ours()))
+        assert world.astray() == 0
+
+
+@boxed
 def test_an_unchanged_advertisement_is_no_reason_for_a_look() -> None:
     with providers() as world, monitor() as looks:
         until("both", lambda: "nexthop via fe80::1 dev eth0" in "\n".join(ours()))
@@ -330,9 +406,6 @@ def test_an_unchanged_advertisement_is_no_reason_for_a_look() -> None:
         assert changes.communicate()[0] == b""
         world.advertise("eth0", router_s=0)
         until("a look", looks)
-
-
-BARE = "eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"
 
 
 def told(reason: str, interface: str, prefix: str, valid_s: int = 7200) -> None:
