@@ -44,7 +44,7 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
         if of_any or news.family == IPV4.number:
             sight = settle(lock, kernel, sight)
             seen = sight,
-        if of_any or news.family == IPV6.number:
+        if (of_any or news.family == IPV6.number) and access(IF_INET6, F_OK):
             state = store.load6(sight.state, config.interfaces, now_s())
             if six := look6(kernel, sight.config, state._replace(objections={}) if news.edited else state,
                             sight.interfaces):

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from dhcp_lb import nfnetlink
+from dhcp_lb import nfnetlink, reconcile
 from dhcp_lb.config import Config
 from dhcp_lb.model import LOADED, LOST, Change, Interface, Nexthop, Refusal, Route, Routing, State
 from dhcp_lb.pinning import conntrack
 from dhcp_lb.routing import PREF_PIN
 from dhcp_lb.store import Store
 from tests.beds.examples import (BOTH, COMMON_RULES, CONFIG, MAIN1, ONLY0, ONLY1, RULES1, SINGLE0, SINGLE1, TABLE1)
-from tests.beds.world import World
+from tests.beds.world import FakeRtnetlink, World
 
 NOTHING = Routing()
 ALONE1 = Routing(TABLE1 | {ONLY1, SINGLE1, MAIN1}, RULES1 | COMMON_RULES)
@@ -38,6 +38,16 @@ def test_every_change_is_in_the_log_as_a_command_and_nothing_else_is(world: Worl
     assert lines[0] == "ip -4 route append 192.0.2.0/25 dev eth0 table 200 proto 109 scope link src 192.0.2.34"
     assert lines[-1] == ("ip -4 route append default via 192.0.2.1 dev eth0 table 254 proto 109 src 192.0.2.34 "
                          "metric 8101")
+
+
+def test_where_the_kernel_has_no_ipv6_nothing_of_it_is_read(bound: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(reconcile, "access", lambda path, _: asked.append(path))  # there is no such file
+    monkeypatch.setattr(Store, "load6", None)
+    monkeypatch.setattr(FakeRtnetlink, "addresses6", None)
+    before = bound.routing
+    assert bound.apply() == [] and bound.is_settled() and bound.routing == before
+    assert {*asked} == {"/proc/net/if_inet6"} and len(asked) == 2  # a look each
 
 
 @pytest.mark.parametrize("reason", ["BOUND", "RENEW", "REBIND", "REBOOT"])

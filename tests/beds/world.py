@@ -60,7 +60,8 @@ class World:
         patch.setattr(pins, "keep", lambda kernel, config, store, state: state.pinned)
         patch.setattr(pins, "remove", lambda _: None)
         patch.setattr(change, "interface_names", lambda *_: {1: "lo", 2: "eth0", 3: "eth1", 4: "eth2"})
-        patch.setattr(sight, "access", lambda *_: True)  # there is IPv6
+        for module in reconcile, sight:
+            patch.setattr(module, "access", lambda *_: True)  # there is IPv6
 
     def read_config(self, known: Config | None = None) -> Config:
         return parse(self.config)
