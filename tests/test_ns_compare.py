@@ -19,3 +19,8 @@ def test_it_compares_and_prints_its_tables() -> None:
     assert ipv6[1:3] + ipv6[4:7] == ["20, 20", "20, 20", "0", "20, 20", "0"], ipv6  # nothing failed, nothing astray
     assert cut[1:3] + cut[5:] == ["0; 0", "0; 0", "0; 0"], cut
     assert all(cell.count("10 of 10 in ") == 2 for cell in cut[3:5]), cut
+
+
+def test_a_release_is_for_the_comparison_of_ipv6_alone() -> None:
+    done = subprocess.run([CHECKOUT / "tests/compare", "--release", "trixie"], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, "--release needs --ipv6" in done.stderr) == (2, True)

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import os
-import platform
 import statistics
 import sys
 import time
@@ -17,7 +16,7 @@ from tests.beds.lab.clients6 import CLIENTS
 from tests.beds.lab.lab import Counts
 from tests.beds.lab.lab6 import PACKAGES as PACKAGES6
 from tests.beds.lab.lab6 import Lab6
-from tests.beds.lab.root import PACKAGES
+from tests.beds.lab.root import PACKAGES, host_suite
 
 from . import at_will, daemons, ipv6, watching, with_dhcp
 from .at_will import KINDS, Cost, Costs, Kills, Pairs
@@ -78,17 +77,16 @@ def machines(peers: Sequence[Peer], stack: contextlib.ExitStack, options: Mappin
     return labs
 
 
-def compare(peers: Sequence[Peer], watching_peers: Sequence[Watching], peers6: Sequence[Peer6],
-            amount: Amount) -> None:
-    system = platform.freedesktop_os_release()["PRETTY_NAME"]
+def compare(peers: Sequence[Peer], watching_peers: Sequence[Watching], peers6: Sequence[Peer6], amount: Amount,
+            release: str) -> None:
     kernel = ".".join(os.uname().release.split(".")[:2])
-    print(f"{system}, Linux {kernel}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}.\n")
+    print(f"Debian {release or host_suite()}, Linux {kernel}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}.\n")
     if peers:
         compare_routing(peers, amount)
     if watching_peers:
         compare_monitors(watching_peers, amount)
     if peers6:
-        compare_ipv6(peers6, amount)
+        compare_ipv6(peers6, amount, release)
 
 
 def compare_routing(peers: Sequence[Peer], amount: Amount) -> None:
@@ -128,9 +126,9 @@ def compare_monitors(peers: Sequence[Watching], amount: Amount) -> None:
             lambda peer: watching.measure(labs[peer.name], peer, amount.deaths, amount.healthy_s), peers))))
 
 
-def compare_ipv6(peers: Sequence[Peer6], amount: Amount) -> None:
+def compare_ipv6(peers: Sequence[Peer6], amount: Amount, release: str) -> None:
     print_peers(peers)
-    root = debian_root(packages=sorted({*PACKAGES6, *CLIENTS}))
+    root = debian_root(release, sorted({*PACKAGES6, *CLIENTS}))
     labs = [Lab6(root, ipv6.RENEW_S) for _ in peers]
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(max_workers=3) as pool:
         for lab in labs:
@@ -301,8 +299,12 @@ def main() -> None:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--monitors", action="store_true", help="only what watches the links")
     only.add_argument("--ipv6", action="store_true", help="only IPv6")
+    parser.add_argument("--release", default="", metavar="NAME",
+                        help="with --ipv6: of this release of Debian, trixie for instance, instead of this machine's")
     parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {'; '.join(all_names)}")
     wanted = parser.parse_args()
+    if wanted.release and not wanted.ipv6:
+        parser.error("--release needs --ipv6: the others are compared on this machine's release alone")
     if os.geteuid() != 0:
         sys.exit("compare: only root can make network namespaces; try sudo")
     names = wanted.peers or (QUICK if wanted.quick else all_names)
@@ -311,7 +313,7 @@ def main() -> None:
     compare([peer for peer in ALL if peer.name in names and not wanted.monitors and not wanted.ipv6],
             [peer for peer in WATCHING if peer.name in names and not wanted.ipv6],
             [peer for peer in ipv6.ALL if peer.name in names and not wanted.monitors],
-            LITTLE if wanted.quick else FULL)
+            LITTLE if wanted.quick else FULL, wanted.release)
 
 
 if __name__ == "__main__":
