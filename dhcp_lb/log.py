@@ -3,20 +3,24 @@ there is no journal; and to the terminal if there is one."""
 
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, socket
 from posix import F_OK, access, getpid, isatty, write
+from time import strftime
 
-JOURNAL = "/run/systemd/journal/socket"
+JOURNAL, SYSLOG = "/run/systemd/journal/socket", "/dev/log"
 NOTICE, DAEMON = 5, 3  # LOG_NOTICE and LOG_DAEMON >> 3: syslog.h
 PATIENCE_S = 1.0
 
-_patience_s = PATIENCE_S  # how long the next line waits for room; a process waits only once for a stuck journal
+_patience_s = PATIENCE_S  # how long the next line waits for room; a process waits only once for a stuck log
 
 
 def log(line: str, fields: dict[str, str] = {}, message_id: str = "") -> None:
     """Logs one line; never raises. In the journal the entry also has the `fields`, with DHCP_LB_ before their names,
     and the id of its kind of message (systemd.journal-fields(7), MESSAGE_ID)."""
     text = line.encode("utf-8", "backslashreplace")  # an interface's name may have any bytes
-    if not _to_journal(text, fields, message_id):
-        _to_syslog(text)
+    # To look for the journal costs a tenth of what a socket would, if there is no journal.
+    if not (access(JOURNAL, F_OK) and _sent(JOURNAL, _entry(text, fields, message_id))):
+        # The datagram of syslog(3), which would wait for as long as nobody reads the log, and the monitor with it.
+        _sent(SYSLOG, b"<%d>%s dhcp-lb[%d]: %s" % (
+            DAEMON << 3 | NOTICE, strftime("%b %e %H:%M:%S").encode(), getpid(), text))
     try:
         if isatty(2):
             write(2, b"dhcp-lb: " + printable(line).encode("utf-8", "backslashreplace") + b"\n")
@@ -31,34 +35,15 @@ def printable(line: str) -> str:
     return "".join([char if 32 <= code < 127 or code >= 160 else f"\\x{code:02x}" for char, code in codes])
 
 
-def _to_journal(text: bytes, fields: dict[str, str], message_id: str) -> bool:
-    """False: there is no journal, or it does not take the line. If the journal has no room for the line, the line is
-    lost."""
-    global _patience_s
-    if not access(JOURNAL, F_OK):  # this costs a tenth of what a socket would, if there is no journal
-        return False
+def _entry(text: bytes, fields: dict[str, str], message_id: str) -> bytes:
+    """An entry for the journal."""
     entry = b"PRIORITY=%d\nSYSLOG_FACILITY=%d\nSYSLOG_IDENTIFIER=dhcp-lb\nSYSLOG_PID=%d\n" % (NOTICE, DAEMON, getpid())
     entry += _field("MESSAGE", text)
     if message_id:
         entry += _field("MESSAGE_ID", message_id.encode())
     for name, value in fields.items():
         entry += _field(f"DHCP_LB_{name}", value.encode("utf-8", "surrogateescape"))
-    try:
-        one = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
-    except OSError:  # no descriptor is left
-        return False
-    try:
-        one.settimeout(_patience_s)
-        one.connect(JOURNAL)  # otherwise poll(2) cannot tell whether there is room
-        one.send(entry)
-        _patience_s = PATIENCE_S
-    except (TimeoutError, BlockingIOError):
-        _patience_s = 0.0
-    except OSError:
-        return False
-    finally:
-        one.close()
-    return True
+    return entry
 
 
 def _field(name: str, value: bytes) -> bytes:
@@ -68,8 +53,22 @@ def _field(name: str, value: bytes) -> bytes:
     return b"%s=%s\n" % (name.encode(), value)
 
 
-def _to_syslog(text: bytes) -> None:
-    # Imported here, because the journal does not need it.
-    from syslog import LOG_DAEMON, LOG_NOTICE, LOG_PID, openlog, syslog
-    openlog("dhcp-lb", LOG_PID, LOG_DAEMON)
-    syslog(LOG_NOTICE, text.decode())
+def _sent(path: str, data: bytes) -> bool:
+    """False: nobody takes it there. If there is no room for it, it is lost."""
+    global _patience_s
+    try:
+        one = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+    except OSError:  # no descriptor is left
+        return False
+    try:
+        one.settimeout(_patience_s)
+        one.connect(path)  # otherwise poll(2) cannot tell whether there is room
+        one.send(data)
+        _patience_s = PATIENCE_S
+    except (TimeoutError, BlockingIOError):
+        _patience_s = 0.0
+    except OSError:
+        return False
+    finally:
+        one.close()
+    return True

@@ -37,6 +37,7 @@ mknod -m 666 dev/urandom c 1 9
 mknod -m 666 dev/tty c 5 0
 ln -s /proc/self/fd dev/fd
 mkdir run/network
+echo 1000 >proc/sys/net/unix/max_dgram_qlen  # of the log, whose reader may be late
 hostname "$3"
 echo "$3" >etc/hostname
 pivot_root . mnt
