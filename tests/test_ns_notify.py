@@ -117,6 +117,7 @@ def test_a_script_that_sleeps_for_ever_holds_up_nothing_and_is_ended() -> None:
             assert machine.becomes("eth0") < 5
             machine.isps[1].revive()
             assert machine.becomes("eth0 eth1") < 5
+        until("it runs", lambda: Path(f"{SAID}.pid").exists() and Path(f"{SAID}.pid").read_text())
         first = int(Path(f"{SAID}.pid").read_text())
         # One after the other, ten seconds each.
         assert [variables["EVENT"] for _, variables, _ in told(2, 50.0)][:2] == ["link-down", "link-up"]
