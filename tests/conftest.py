@@ -2,6 +2,7 @@
 Otherwise they are skipped, with the reason."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 def pytest_configure() -> None:
     """This early, because in a test the standard error is pytest's own."""
     steps.show_on(os.fdopen(os.dup(2), "w"))
+    # A shell ignores SIGINT for what it starts in the background, and so would everything that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -53,7 +53,10 @@ def offered(shell: str, tmp_path: Path, *words: str) -> set[str]:
             ["fish", "--no-config", "-c", f"source {COMPLETION}/dhcp-lb.fish; complete -C {shlex.quote(line)}"])
     done = subprocess.run(argv, capture_output=True, text=True, env={**box.ENVIRONMENT, "HOME": str(tmp_path)})
     assert (done.returncode, done.stderr) == (0, "")
-    return {one.partition("\t")[0] for one in done.stdout.splitlines() if one}
+    found = {one.partition("\t")[0] for one in done.stdout.splitlines() if one}
+    if shell == "fish":  # fish 4 also prints words that only contain these letters, and shows them last on a terminal
+        return {one for one in found if one.startswith(words[-1])}
+    return found
 
 
 def by_zsh(tmp_path: Path, line: str) -> set[str]:

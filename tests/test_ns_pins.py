@@ -190,7 +190,7 @@ def test_a_table_that_somebody_flushed_is_told_once_and_made_again_by_apply(lab:
         for _ in range(3):
             lab.router.dhcp_lb("drain", "eth1")
             lab.router.dhcp_lb("enable", "eth1")
-        assert sum("nft table is gone" in line for line in lab.router.log()) == 1
+        assert sum("the nft table inet dhcp-lb is gone" in line for line in lab.router.log()) == 1
         lab.router.dhcp_lb("apply")
         assert has_table(lab) and marked(lab, "eth0") + marked(lab, "eth1") == 20
         assert held.still_alive() > 0
