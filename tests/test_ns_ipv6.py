@@ -275,6 +275,30 @@ def test_an_event_of_ipv4_makes_the_same_system_calls_with_ipv6_and_without() ->
 
 
 @boxed
+def test_the_commands_that_plan_shows_of_ipv6_do_what_apply_does() -> None:
+    with providers("pin = no\n" + LINES + "in lan0 -> eth1 eth0\n") as world:
+        def follow() -> None:
+            """Types what `plan` shows; then it has nothing left to show."""
+            planned = verb("plan")
+            assert "ip -6 " in planned
+            run("sh", "-ec", planned)
+            assert verb("plan") == "" and ours() != []
+
+        follow()
+        before = ours()
+        verb("flush")
+        apply()
+        assert ours() == before
+        world.advertise("eth0", router_s=0)
+        time.sleep(0.1)
+        follow()
+        told("BOUND6", "eth1", "2001:db8:c:f00::/56")
+        CONFIG.write_text(f"pin = no\n{BARE}")
+        follow()
+        assert world.connects(20, own("eth0")) == {"eth0": 20} and world.connects(20) == {"eth1": 20}
+
+
+@boxed
 def test_explain_knows_both_families() -> None:
     with providers():
         apply()

@@ -17,6 +17,7 @@ from tests.test_ns_health6 import FAST, NAMED, Bed, bed
 from tests.test_ns_ipv6 import until
 from tests.test_ns_notify import ETC, install
 
+BUSY_S = 4.0  # a machine with other work to do: a shell, Python, and a daemon that starts anew
 EXAMPLES = CHECKOUT / "doc/examples/notify"
 ROOT = Path("/mnt/root")
 RADVD = "interface lan0 {\nAdvSendAdvert on;\nMinRtrAdvInterval 3;\nMaxRtrAdvInterval 10;\n" + "".join(
@@ -88,7 +89,8 @@ def _while_a_provider_is_dead(root: Path, example: str) -> None:
             until(f"{dead}'s addresses are not preferred", lambda: preferred(world) == {other}, 10)
             took_s = time.monotonic() - began_s
             assert world.connects(300, lan=True) == {other: 300}
-            assert took_s < 6, took_s
+            print(f"{example}: the LAN has left {dead} {took_s:.1f} s after the look")
+            assert took_s < 2 + BUSY_S
             time.sleep(4)  # and so it stays
             assert preferred(world) == {other}
             world.revive()
