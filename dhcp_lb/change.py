@@ -63,7 +63,9 @@ def judged(sight: Sight) -> View:
     before, want = _answers.get(family, ((), Routing()))
     if facts != before:
         want = desired(*facts)
-        _answers[family] = facts, want
+    if want == have:
+        want = have
+    _answers[family] = facts, want  # the newest ones, and no second copy of hundreds of links' leases and routes
     if oifs := frozenset([uplink.ifindex for uplink in uplinks if uplink.state == KEPT]):
         want = kept(want, have, oifs, settings.shared())
     return View(uplinks, have, want, changes(have, want, settings.shared()))
