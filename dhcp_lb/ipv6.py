@@ -77,14 +77,15 @@ def read_main(messages: list[bytes]) -> Main:
 
 
 def _ageless(message: bytes) -> bytes:
-    """A route without its age, which counts down in each dump. The kernel writes it last but for the router's
-    preference (net/ipv6/route.c, rt6_fill_node). So the route is known from one look to the next."""
+    """The message of a route without its age, which counts down from dump to dump. Behind the age, the kernel writes
+    only the router's preference (net/ipv6/route.c, rt6_fill_node). So a route has the same message in the next
+    look."""
     return message[:-44] + message[-8:] if message[-44:-40] == AGE else message
 
 
 def _read(message: bytes) -> tuple[str, int, int, list[tuple[int, str]]]:
-    """A route of main: its network, "" if it is a default; its metric; its router's rank; and its ways, by interface
-    and gateway, "" without. It has no ways if it is no plain route."""
+    """A route of main: its network ("" = a default), its metric, its router's rank, and its ways: interface index and
+    gateway ("" = none). A route that is not a plain one has no ways."""
     _, length, source_length, _, _, protocol, _, kind, flags = BODY.unpack_from(message)
     if source_length or kind != RTN_UNICAST or flags & RTM_F_CLONED:
         return "", 0, 0, []
@@ -93,7 +94,7 @@ def _read(message: bytes) -> tuple[str, int, int, list[tuple[int, str]]]:
         ways = [(S32.unpack(found[RTA_OIF])[0], found.get(RTA_GATEWAY, b""))]
     else:
         ways = [(oif, values.get(RTA_GATEWAY, b"")) for _, _, oif, values in multipath(found.get(RTA_MULTIPATH, b""))]
-    # What leads nowhere but into its device is a router's if somebody has said so.
+    # A default into a device counts as one by a router, if somebody has set it.
     without = "" if length or protocol not in (RTPROT_BOOT, RTPROT_STATIC) else ON_DEVICE
     return (f"{text(found[RTA_DST])}/{length}" if length else "", U32.unpack(found.get(RTA_PRIORITY, bytes(4)))[0],
             PREFERENCES.get(found.get(RTA_PREF, b""), 1),
@@ -116,14 +117,14 @@ def interfaces_of(interfaces: dict[str, Interface], addresses: list[Address]) ->
 
 
 _answer: "tuple[tuple[object, ...], tuple[dict[str, Interface], dict[str, Lease]]]" = ((), ({}, {}))
-"""The last question to `with_leases`, and the answer. A monitor looks again and again, and mostly nothing of this is
-another one."""
+"""The last arguments of `with_leases`, and its answer. A monitor looks again and again, and in most of its looks
+nothing of this has changed."""
 
 
 def with_leases(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: list[Address], main: Main,
                 have: Routing, told: "dict[str, tuple[Delegated, ...]]",
                 ) -> tuple[dict[str, Interface], dict[str, Lease]]:
-    """What `interfaces_of` and `leases_of` say of this."""
+    """The answers of `interfaces_of` and `leases_of` to these arguments."""
     global _answer
     question = links, interfaces, addresses, main, have, told
     if question != _answer[0]:
@@ -219,8 +220,8 @@ def accepted(links: tuple[Link, ...], interfaces: dict[str, Interface], addresse
 
 
 def recalled(routes: list[bytes], interfaces: dict[str, Interface], now_s: int) -> "dict[str, tuple[Delegated, ...]]":
-    """Interface → the prefixes that the link's client has reported, as far as our own routing has them, for a store
-    that was lost. When they end is not known: their clients will say. `routes`: from Rtnetlink.ours."""
+    """Interface → the prefixes that the link's client has reported, as far as our own routing shows them, for a store
+    that was lost. It does not show when they end; the client will report that. `routes`: from Rtnetlink.ours."""
     sourced = [message for message in routes if message[SRC_LEN]]
     if not sourced:
         return {}
@@ -305,8 +306,8 @@ def _preferred(addresses: list[Address]) -> list[tuple[str, int]]:
 
 
 def _asks_from(ifindex: int, prefixes: tuple[str, ...], addresses: list[Address], of_links: set[int]) -> str:
-    """This machine's address to which the provider sends answers, though no new connection is to have it: a deprecated
-    one of the link, or one of the LAN in a prefix that he has delegated."""
+    """An address of this machine to which the provider sends answers, although no new connection gets it: a deprecated
+    one of the link, or one of the LAN in a prefix that the provider has delegated. "" if there is none."""
     found = sorted([(one.ifindex != ifindex, one.flags & (IFA_F_DEPRECATED | IFA_F_TEMPORARY), one.text)
                     for one in addresses if one.usable() and not is_local(one.text) and (
                         one.ifindex == ifindex or one.ifindex not in of_links

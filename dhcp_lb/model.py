@@ -52,11 +52,11 @@ class Lease(NamedTuple):
     sources: tuple[str, ...] = ()  # packets from these addresses leave by this link
     networks: tuple[str, ...] = ()  # on-link prefixes
     prefixes: tuple[str, ...] = ()  # delegated to this machine, for its LAN
-    lost: bool = False  # main has no default by it; `gateway` is the one that it had, "" if nobody knows that
+    lost: bool = False  # main has no default by this link; `gateway` is its last one, or "" if nobody knows it
     refused: tuple[str, ...] = ()  # a sentence for each prefix that its client has reported and that is not used
     inferred: tuple[tuple[str, str], ...] = ()  # those `prefixes` that nobody reported, each with the LAN's address
     unsure: tuple[str, ...] = ()  # sentences: what of the LAN may belong to it or to another link, and what to write
-    asks_from: str = ""  # the monitor, if there is no `address`: "" = there is no other one that answers come back to
+    asks_from: str = ""  # without an `address`, the monitor's source; "" = answers would come back to none
     said: str = ""  # IPv4: its client's very words, for the hook to compare (event.said); "" = it must not compare
 
 
@@ -122,7 +122,7 @@ class State(NamedTuple):
     checked: dict[str, Checked] = {}  # by the monitor; empty if there is no monitor
     pinned: str = ""  # the nft table: LOADED, LOST since, NO_NFT to make it, or "" where there should be none
     servers: tuple[str, int] = ("", 0)  # name and id of the servers' table, if it had to move; otherwise "" and 0
-    told: dict[str, tuple[Delegated, ...]] = {}  # prefixes that the links' DHCPv6 clients reported
+    told: dict[str, tuple[Delegated, ...]] = {}  # prefixes that the links' DHCPv6 clients have reported
 
     def holds(self) -> dict[str, tuple[Hold, ...]]:
         """All holds of each link that has any, the administrator's first."""

@@ -178,7 +178,7 @@ def attributes(data: bytes, start: int) -> dict[int, bytes]:
 
 
 def long_attributes(data: bytes, start: int) -> dict[int, bytes]:
-    """The same, where one takes more than eight bytes, as an address of IPv6 does."""
+    """The same as `attributes`, faster if some take more than eight bytes, as IPv6 addresses do."""
     found = {}
     end, unpack = len(data), ATTRIBUTE.unpack_from
     while start < end:

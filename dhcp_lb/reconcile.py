@@ -25,7 +25,7 @@ def reconcile(config: Config, store: Store, news: News = News(), wait: bool = Tr
     seen: tuple[Sight, ...] = ()
     made = ""
     if news.edited:
-        # Before the lock is taken, for which events wait: nft may take long.
+        # Events wait for the lock, and nft may take long. So nft runs before the lock is taken.
         store.prepare()
         made = _by_nft(Rtnetlink(), config, store, store.load(config.interfaces, now_s())._replace(objections={}))
 

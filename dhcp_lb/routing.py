@@ -78,7 +78,7 @@ class Uplink(NamedTuple):
     balanced: bool = False  # it gets new connections as soon as its tier serves and its carrier is there
     beside: tuple[tuple[str, str], ...] = ()  # other networks of its interface, each with its address there
     sources: tuple[str, ...] = ()  # IPv6: those sources of its lease that leave by this link and by no other
-    given_up: bool = False  # it is dead, others are not, and nobody is to wait for its provider
+    given_up: bool = False  # its provider is dead, others are not, and nothing waits for it
 
 
 class Layout(NamedTuple):
@@ -120,7 +120,7 @@ def judge(links: tuple[Link, ...], leases: dict[str, Lease], holds: dict[str, tu
         judged[link.interface] = _judge(link, leases.get(link.interface, NONE), holds.get(link.interface, ()),
                                         interfaces.get(link.interface), taken)
     uplinks = [judged[link.interface] for link in links]
-    # In IPv6 a link that balances nothing may still carry the LAN.
+    # In IPv6 a link that is not balanced may still carry the LAN.
     if any([uplink.state == UP or uplink.state == NO_ADDRESS and uplink.lease.prefixes for uplink in uplinks]):
         uplinks = [uplink._replace(given_up=True) if uplink.state == DEAD else uplink for uplink in uplinks]
     if not any([uplink.state == UP for uplink in uplinks]):
@@ -481,7 +481,7 @@ def _shared_routes(uplinks: tuple[Uplink, ...], nexthops: dict[int, Nexthop], ta
 
 
 def _nexthop(uplink: Uplink) -> Nexthop | None:
-    """The way to the provider; None if no router of his is known."""
+    """The way to the link's provider; None if no router of the provider is known."""
     lease = uplink.lease
     gateway = lease.gateway
     if not gateway:

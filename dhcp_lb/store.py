@@ -178,7 +178,7 @@ class Store:
                                                for prefix, begin_s, until_s in told])
 
     def recall_prefixes(self, interface: str, told: tuple[Delegated, ...]) -> None:
-        """The same, of what was lost and is known again. If it fails, the next run does it."""
+        """Writes prefixes that were lost and are known again. If that fails, the next run does it."""
         try:
             self.keep_prefixes(interface, told)
         except OSError:
@@ -217,8 +217,8 @@ class Store:
             pass
 
     def checked(self, now_s: int, family: int = IPV4.number) -> dict[str, Checked]:
-        """Interface → what the monitor has found out in a family; {} if the monitor's word is out of date. While the
-        machine sleeps, nothing grows old: the monitor does not look then, nor is it dead."""
+        """Interface → what the monitor has found out in a family; {} if the monitor's word is out of date. Sleep does
+        not count: the monitor cannot look while the machine sleeps, and still lives."""
         try:
             first, *lines = self._lines(_of(WATCHED, family))
             _, until_s, _, before_ms = first.split(" ")
@@ -383,7 +383,7 @@ class Store:
 
 
 def slept_ms() -> int:
-    """How long the machine has been asleep since it was booted. Two clocks are read, a moment apart."""
+    """For how many milliseconds the machine has slept since its boot. Two clocks are read, a moment apart."""
     return int(1000 * (clock_gettime(CLOCK_BOOTTIME) - clock_gettime(CLOCK_MONOTONIC)))
 
 

@@ -40,8 +40,8 @@ class Advertisements:
 
     def hear(self, now_s: float, indexes: frozenset[int]) -> bool:
         """Takes the advertisements that have come by the interfaces with these indexes, and forgets those of other
-        interfaces. `now_s` is CLOCK_BOOTTIME. Returns whether other name servers count now: a router says the same
-        again every few minutes, or, to be a nuisance, all the time."""
+        interfaces. `now_s` is CLOCK_BOOTTIME. Returns whether the name servers that count have changed: a router
+        advertises the same again every few minutes, and a hostile one all the time."""
         before = self.known(now_s)
         self._take(now_s, indexes)
         return self.known(now_s) != before

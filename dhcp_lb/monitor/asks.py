@@ -19,7 +19,7 @@ class Way(NamedTuple):
 
     interface: str
     ifindex: int
-    source: str  # the link's address, or another one of this machine to which answers come by the link
+    source: str  # the link's address, or another address of this machine whose answers come back by the link
     gateway: str  # ON_DEVICE: the link has none
     servers: tuple[str, ...] = ()  # the name servers that came with the lease
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WELL, LACKING, BROKEN, UNKNOWN = range(4)  # exit statuses: those of monitoring plugins
 OUT6 = DEAD, RETURNING, NO_ROUTER  # the other states are those of the interface
-FILE = "brief"  # one line: NUMBER TIME WORDS, in seconds of CLOCK_MONOTONIC: asleep, nobody keeps it up to date
+FILE = "brief"  # one line: NUMBER TIME WORDS; TIME in seconds of CLOCK_MONOTONIC, which does not count sleep
 VALID_S = 120
 NO_MONITOR = UNKNOWN, "no word of the monitor: see `systemctl status dhcp-lb-monitor`, or ask as root"
 MISTAKES = UNKNOWN, "/etc/dhcp-lb has mistakes: `dhcp-lb check` names them"
@@ -36,7 +36,7 @@ def brief(config: Config, uplinks: tuple[Uplink, ...], held: "Collection[str]", 
         return BROKEN, "nothing is balanced: flushed; `dhcp-lb apply` brings the routing back"
     states = {uplink.link.interface: uplink.state for uplink in uplinks}
     out = [name for name, state in states.items() if state != UP]
-    # Without a gateway nobody has ever given it more of IPv6 than an address.
+    # A link without a gateway never had more of IPv6 than an address.
     out6 = [one for one in six if one.state in OUT6 and one.lease.gateway and one.link.interface not in out]
     count = len(states) - len(out)
     words = "; ".join([f"{count} of {len(states)} links {'works' if count == 1 else 'work'}",

@@ -137,8 +137,8 @@ class Checking:
         """Judges each link that is due, and sends probes by it."""
         if not [watch for watch in self.watches if watch.due_s <= moment_s]:
             return
-        # A probe may be a moment early. So of hundreds of links, several are asked in one turn. None is late: a dead
-        # link would be out as much later.
+        # A probe may be a moment early. So of hundreds of links, several are asked in one turn. No probe is late: a
+        # dead link would be out later by the same time.
         soon_s = moment_s + TOGETHER_S
         for watch in [watch for watch in self.watches if watch.due_s <= soon_s]:
             watch.health = machine.judged(watch.health, moment_s, watch.pace)

@@ -227,8 +227,8 @@ class Prober:
             raise OSError(EBUSY, "too many connections are being tried")
         connection = socket(way.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         try:
-            # In this order: a socket of a device takes that device's addresses alone (net/ipv6/af_inet6.c,
-            # __inet6_bind), and a link without an address of its own is asked from one of the LAN.
+            # The address comes first: a socket that is bound to a device accepts only addresses of that device
+            # (net/ipv6/af_inet6.c, __inet6_bind), and a link without its own address is asked from one of the LAN.
             connection.bind((way.source, 0))
             connection.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, way.ifindex)
             errno = connection.connect_ex(peer(way, host, ask.port))

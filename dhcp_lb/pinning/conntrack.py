@@ -65,9 +65,10 @@ def release(mark: int, mask: int, family: int = AF_UNSPEC, translated: bool = Fa
 
 
 def seed(marks: dict[str, int], mask: int) -> int:
-    """Marks the connections that have nothing in the bits of `mask` by the link's prefix that they have (PREFIX/LENGTH
-    → its mark): of the source that they left with, or of the destination that they asked for. One between two such
-    prefixes is no link's, but the LAN's. Returns the number of them."""
+    """Marks the connections that have nothing in the bits of `mask`. `marks`: PREFIX/LENGTH of a link → the link's
+    mark. The prefix is that of the source with which a connection left, or of the destination that it asked for. A
+    connection between two such prefixes stays within the LAN and gets no mark. Returns how many were marked. OSError
+    if the kernel refuses."""
     wanted = Networks(marks)
     kernel = Netlink(NETLINK_NETFILTER)
     requests = []

@@ -132,8 +132,8 @@ def _unmake() -> None:
 
 
 def owners(four: tuple[Uplink, ...], six: tuple[Uplink, ...], mark_of: dict[str, int]) -> dict[str, int]:
-    """Pure: the links as they are in each family → the mark of each PREFIX/LENGTH whose connections are theirs. Of two
-    links with one address that is the one by which it leaves."""
+    """Pure: the links in IPv4 and in IPv6 → PREFIX/LENGTH → the mark of the link that has the prefix's connections. If
+    two links have the same address, that is the link by which its packets leave."""
     own = [*[(uplink, (f"{uplink.lease.address}/32",)) for uplink in four],
            *[(uplink, (*uplink.sources, *uplink.lease.prefixes)) for uplink in six]]
     return {prefix: mark_of[uplink.link.interface] for uplink, prefixes in own for prefix in prefixes
