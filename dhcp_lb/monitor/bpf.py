@@ -2,7 +2,6 @@
 packets do not wake the process."""
 
 from _socket import SOL_SOCKET, socket
-from array import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,5 +31,7 @@ Instruction = tuple[int, int, int, int]
 def attach(receiver: socket, program: list[Instruction]) -> None:
     """From now on `receiver` receives only what the program lets through. What it has received before is still there.
     OSError if the kernel refuses the program."""
-    code = array("B", b"".join([INSTRUCTION.pack(*instruction) for instruction in program]))
-    receiver.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, PROGRAM.pack(len(program), code.buffer_info()[0]))
+    code = b"".join([INSTRUCTION.pack(*instruction) for instruction in program])
+    # CPython has the bytes behind the head of their object. The module `array` would say where, and takes 0.9 MB.
+    address = id(code) + bytes.__basicsize__ - 1
+    receiver.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, PROGRAM.pack(len(program), address))
