@@ -1,7 +1,7 @@
 """Connections that stay open while something happens to the links."""
 
+import selectors
 import socket
-import time
 
 
 class Held:
@@ -11,21 +11,28 @@ class Held:
         self.pairs = pairs
 
     def alive(self) -> int:
-        """How many carry a byte there and back within a second."""
+        """How many carry a byte there and back, until none has come for a second."""
         heres = self._carry([here for here, _ in self.pairs])
-        theres = self._carry([there for here, there in self.pairs if here in heres])
-        return len(theres)
+        theirs = self._carry([there for here, there in self.pairs if here in heres])
+        return len(theirs)
 
-    def _carry(self, senders: list[socket.socket]) -> list[socket.socket]:
-        """Those senders whose byte has reached the other end."""
+    def _carry(self, senders: list[socket.socket]) -> set[socket.socket]:
+        """Those of the senders that got a byte to their other end."""
         others = {here: there for pair in self.pairs for here, there in (pair, pair[::-1])}
-        for sender in senders:
-            try:
-                sender.send(b"?")
-            except OSError:
-                pass  # the connection was reset before
-        end = time.monotonic() + 1
-        return [sender for sender in senders if receives(others[sender], max(0.001, end - time.monotonic()))]
+        came = set()
+        with selectors.DefaultSelector() as selector:
+            for sender in senders:
+                try:
+                    sender.send(b"?")
+                except OSError:
+                    pass  # a reset that came before
+                selector.register(others[sender], selectors.EVENT_READ, sender)
+            while selector.get_map() and (ready := selector.select(1)):
+                for key, _ in ready:
+                    selector.unregister(key.fileobj)
+                    if receives(others[key.data], 1):
+                        came.add(key.data)
+        return came
 
     def by(self, address: str) -> int:
         """How many connections come from this address, or from one that begins like this, as the other end sees it."""
