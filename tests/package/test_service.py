@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.beds.lab.booted import Booted
+from tests.beds.lab.booted import Booted, why_not
 from tests.beds.lab.node import wait_for
 from tests.beds.lab.root import debian_root
 
@@ -52,6 +52,8 @@ up = 1
 
 @pytest.fixture
 def booted(release: str) -> Iterator[Booted]:
+    if reason := why_not():
+        pytest.skip(reason)
     root = debian_root(release, [*vm.PACKAGES, vm.CLIENTS[release]])
     with Booted("router", root) as machine:
         machine.sh("systemctl stop NetworkManager networking ifupdown-pre || :")

@@ -101,6 +101,17 @@ def _remove(groups: Path) -> None:
             group.rmdir()
 
 
+def why_not() -> str:
+    """Why no such machine can be booted here, in one line; "" if it can."""
+    try:
+        group = _groups() / f"dhcp-lb-{os.getpid()}-tried"
+        group.mkdir()
+        group.rmdir()
+    except (CommandFailed, OSError) as error:
+        return f"needs groups of processes for systemd: {error}"
+    return ""
+
+
 def _groups() -> Path:
     """Where cgroup2 is mounted."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
