@@ -3,7 +3,7 @@
 from _socket import if_indextoname
 
 from . import VERSION
-from .address import IPV6
+from .address import IPV4, IPV6
 from .config import Invalid, with_servers
 from .lock import Lock
 from .log import log
@@ -48,10 +48,8 @@ def judged(sight: Sight) -> View:
     config, state, interfaces, rules, routes, others, lan_metric, family, parts, _ = sight
     settings = config.settings
     have = routing(rules, routes)
-    leases, links = state.leases, config.links
-    if family == IPV6.number:
-        links = tuple([link.of(family) for link in links if link.ipv6])
-    elif len(leases) < len(links):
+    leases, links = state.leases, config.links_of(family)
+    if family == IPV4.number and len(leases) < len(links):
         leases = {**recovered(have, interfaces, settings), **leases}
     uplinks = judge(links, leases, state.holds(), interfaces)
     pins = marks(config.links, settings.marks) if pins_count(sight) else {}

@@ -47,6 +47,12 @@ class Config(NamedTuple):
     text: bytes = b""
     policies: tuple["Policy", ...] = ()  # in the order of the lines
 
+    def links_of(self, family: int) -> tuple[Link, ...]:
+        """The links that are used in a family, as they are there."""
+        if family == address.IPV4.number:
+            return self.links
+        return tuple([link.of(family) for link in self.links if link.ipv6])
+
 
 def read_config(path: str = PATH, known: Config | None = None) -> Config:
     """The configuration in a file; `known` itself if the text is still the same. An absent file counts as empty. If

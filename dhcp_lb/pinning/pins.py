@@ -147,8 +147,7 @@ def _seed(kernel: Rtnetlink, config: Config, store: Store, state: State) -> None
     six: tuple[Uplink, ...] = ()
     state = store.load6(state, config.interfaces, now_s())
     if sight := look6(kernel, config, state, interfaces):
-        links = tuple([link.of(IPV6.number) for link in config.links if link.ipv6])
-        six = judge(links, sight.state.leases, sight.state.holds(), sight.interfaces)
+        six = judge(config.links_of(IPV6.number), sight.state.leases, sight.state.holds(), sight.interfaces)
     try:
         seed(owners(four, six, marks(config.links, config.settings.marks)), config.settings.marks)
     except OSError as error:
