@@ -7,7 +7,7 @@ icmpv6.h (ICMPV6_ROUTER_PREF_*)."""
 from . import address
 from .address import IPV6
 from .model import ON_DEVICE, Interface, Lease, Link, Routing
-from .netlink import ATTRIBUTE, S32, U32, long_attributes
+from .netlink import ATTRIBUTE, S32, U32, attribute, long_attributes
 from .record import NamedTuple
 from .rtmessages import (BODY, RTA_CACHEINFO, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREF, RTA_PRIORITY,
                          RTN_UNICAST, decode_route, decoded, multipath)
@@ -228,10 +228,10 @@ def recalled(routes: list[bytes], interfaces: dict[str, Interface], now_s: int) 
     from .model import Delegated
     from .routing import METRIC_TOLD
     names = {interface.ifindex: name for name, interface in interfaces.items()}
+    metric = attribute(RTA_PRIORITY, U32.pack(METRIC_TOLD))
     found: dict[str, tuple[Delegated, ...]] = {}
-    for route in sorted(map(decode_route, sourced)):
-        name = names.get(route.nexthops[0].oif)
-        if name and route.metric == METRIC_TOLD and not route.rest:
+    for route in sorted([decode_route(message) for message in sourced if metric in message]):
+        if route.metric == METRIC_TOLD and not route.rest and (name := names.get(route.nexthops[0].oif)):
             found[name] = (*found.get(name, ()), Delegated(route.only_from, now_s, 0))
     return found
 
