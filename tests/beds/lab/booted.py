@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from .node import ENVIRONMENT, CommandFailed, Node, wait_for
+from .node import ENVIRONMENT, SET_UP, CommandFailed, Node, wait_for
 
 # $1 to $3 as in node.py. $4: a new group of processes, in a mount of cgroup2, of which systemd makes its own groups.
 OUTSIDE = """
@@ -16,36 +16,16 @@ echo 0 >"$4/cgroup.procs"
 exec unshare --mount --net --uts --ipc --pid --cgroup --fork --kill-child sh -ec "$5" sh "$1" "$2" "$3"
 """
 # Of /proc/sys all but net is the host's, too: no daemon of the machine may write there, nor set the host's clock.
-SET_UP = """
-read pid _ </proc/self/stat
-echo "$pid"
-mount -t tmpfs -o mode=755 lab "$1"
-cd "$1"
-mkdir upper work root
-mount -t overlay -o lowerdir="../$2",upperdir=upper,workdir=work lab root
-cd root
-mount -t proc proc proc
+START = """
 mount --bind proc/sys proc/sys
 mount --bind proc/sys/net proc/sys/net
 mount -o remount,bind,ro proc/sys
 [ ! -e proc/sysrq-trigger ] || mount --bind -o ro proc/sysrq-trigger proc/sysrq-trigger
-mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
-mount -t tmpfs -o mode=755 run run
-mount -t tmpfs -o mode=755 dev dev
-mknod -m 666 dev/null c 1 3
-mknod -m 666 dev/zero c 1 5
-mknod -m 666 dev/full c 1 7
-mknod -m 666 dev/random c 1 8
-mknod -m 666 dev/urandom c 1 9
-mknod -m 666 dev/tty c 5 0
-ln -s /proc/self/fd dev/fd
 ln -s null dev/console
 mkdir dev/pts
 mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
-hostname "$3"
-echo "$3" >etc/hostname
 ln -sf /dev/null etc/systemd/system/getty.target
 pivot_root . mnt
 exec chroot . sh -ec '
@@ -69,7 +49,7 @@ class Booted(Node):
         mount_point.mkdir(exist_ok=True)
         self._init = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "sh", "-ec", OUTSIDE, "sh", str(mount_point), root.name, name,
-             str(self.group), SET_UP],
+             str(self.group), SET_UP + START],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=ENVIRONMENT, start_new_session=True)
 
     def __enter__(self) -> "Booted":

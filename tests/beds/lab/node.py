@@ -16,9 +16,10 @@ from typing import Any
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
 
-# $1: an empty directory to mount things on, beside the root that $2 names. $3: host name. $4: PID 1.
+# $1: an empty directory to mount things on, beside the root that $2 names. $3: host name. Says the process id as the
+# host knows it, and ends in the machine's root.
 SET_UP = """
-read pid _ </proc/self/stat  # of the host's /proc: the process id as the host knows it
+read pid _ </proc/self/stat
 echo "$pid"
 mount -t tmpfs -o mode=755 lab "$1"
 cd "$1"
@@ -36,10 +37,13 @@ mknod -m 666 dev/random c 1 8
 mknod -m 666 dev/urandom c 1 9
 mknod -m 666 dev/tty c 5 0
 ln -s /proc/self/fd dev/fd
-mkdir run/network
-echo 1000 >proc/sys/net/unix/max_dgram_qlen  # of the log, whose reader may be late
 hostname "$3"
 echo "$3" >etc/hostname
+"""
+# $4: PID 1.
+START = """
+mkdir run/network
+echo 1000 >proc/sys/net/unix/max_dgram_qlen  # of the log, whose reader may be late
 pivot_root . mnt
 exec chroot . sh -ec 'umount -l /mnt; ip link set lo up; exec python3 -I -S -c "$1"' sh "$4"
 """
@@ -84,7 +88,7 @@ class Node:
         mount_point.mkdir(exist_ok=True)
         self._init = subprocess.Popen(
             ["unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork",
-             "sh", "-ec", SET_UP, "sh", str(mount_point), root.name, name, PID_1],
+             "sh", "-ec", SET_UP + START, "sh", str(mount_point), root.name, name, PID_1],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT,
             start_new_session=True,  # Ctrl-C reaches the lab, which then ends its machines in order
         )
