@@ -428,6 +428,33 @@ main(["monitor"])
 """
 
 
+@contextmanager
+def with_a_dead_link(machine: Bed, *program: str) -> Iterator[None]:
+    """A monitor that this Python text starts has found one of three links dead. It is back in the end, and another one
+    dead."""
+    machine.process = subprocess.Popen([sys.executable, "-ISB", "-c", *program], env=box.ENVIRONMENT)
+    until("the monitor knows of all", lambda: len(published()) == 3)
+    time.sleep(1)  # and they have answered
+    machine.isps[2].die()
+    machine.becomes("eth0 eth1")
+    until("it is told", lambda: "eth2: dead, was up" in machine.log.lines())
+    yield
+    machine.isps[1].die()
+    machine.becomes("eth0")
+    machine.isps[2].revive()
+    machine.becomes("eth0 eth2")
+
+
+def signalled_it_goes_on(machine: Bed, wait_s: float) -> None:
+    for isp in machine.isps:
+        isp.seen()
+    machine.process.send_signal(signal.SIGUSR1)
+    time.sleep(wait_s)
+    for isp in machine.isps:
+        until("it goes on asking", isp.seen)
+    assert machine.process.poll() is None and balance() == "eth0 eth1"
+
+
 @box.boxed
 def test_who_slept_draws_no_conclusion_and_goes_on() -> None:
     """What a suspend is to a process: CLOCK_BOOTTIME has jumped, CLOCK_MONOTONIC has not. SIGUSR1 moves the monitor
@@ -441,31 +468,16 @@ def test_who_slept_draws_no_conclusion_and_goes_on() -> None:
             stack.callback(clock.kill)
             assert clock.stdout
             clocks.append(clock.stdout.readline().rstrip())
-        machine.process = subprocess.Popen([sys.executable, "-ISB", "-c", SLEEPER, *clocks], env=box.ENVIRONMENT)
-        until("the monitor knows of all", lambda: len(published()) == 3)
-        time.sleep(1)  # and they have answered
-        machine.isps[2].die()
-        machine.becomes("eth0 eth1")
-        until("it is told", lambda: "eth2: dead, was up" in machine.log.lines())
-        for slept_s in 5, 3600, 10**7:
-            for isp in machine.isps:
-                isp.seen()
-            machine.process.send_signal(signal.SIGUSR1)
-            time.sleep(1)
-            for isp in machine.isps:
-                until("it goes on asking", isp.seen)
-            assert machine.process.poll() is None and balance() == "eth0 eth1"
-            now_s = time.clock_gettime(time.CLOCK_BOOTTIME) + slept_s
-            _, until_s, since_s, slept_ms = [int(word) for word in WATCHED.read_text().splitlines()[0].split()]
-            asleep_s = slept_s - slept_ms / 1000  # since it said so
-            assert since_s <= now_s - asleep_s < until_s and asleep_s < 10  # its verdicts hold
-            assert [name for name, line in published().items() if "given up" in line] == ["eth2"]
-        lines = machine.log.lines()
-        assert lines == [], "\n".join(lines)
-        machine.isps[1].die()
-        machine.becomes("eth0")
-        machine.isps[2].revive()
-        machine.becomes("eth0 eth2")
+        with with_a_dead_link(machine, SLEEPER, *clocks):
+            for slept_s in 5, 3600, 10**7:
+                signalled_it_goes_on(machine, 1)
+                now_s = time.clock_gettime(time.CLOCK_BOOTTIME) + slept_s
+                _, until_s, since_s, slept_ms = [int(word) for word in WATCHED.read_text().splitlines()[0].split()]
+                asleep_s = slept_s - slept_ms / 1000  # since it said so
+                assert since_s <= now_s - asleep_s < until_s and asleep_s < 10  # its verdicts hold
+                assert [name for name, line in published().items() if "given up" in line] == ["eth2"]
+            lines = machine.log.lines()
+            assert lines == [], "\n".join(lines)
 
 
 SETTER = """
@@ -488,24 +500,10 @@ main(["monitor"])
 def test_a_clock_that_is_set_changes_no_verdict() -> None:
     """As the monitor sees it: an hour back, years ahead, and right again, at SIGUSR1."""
     with bed(FAST, FAST, FAST, start=False) as machine:
-        machine.process = subprocess.Popen([sys.executable, "-ISB", "-c", SETTER], env=box.ENVIRONMENT)
-        until("the monitor knows of all", lambda: len(published()) == 3)
-        time.sleep(1)
-        machine.isps[2].die()
-        machine.becomes("eth0 eth1")
-        until("it is told", lambda: "eth2: dead, was up" in machine.log.lines())
-        for _ in range(3):
-            for isp in machine.isps:
-                isp.seen()
-            machine.process.send_signal(signal.SIGUSR1)
-            time.sleep(1.5)
-            for isp in machine.isps:
-                until("it goes on asking", isp.seen)
-            assert machine.process.poll() is None and balance() == "eth0 eth1" and machine.log.lines() == []
-        machine.isps[1].die()
-        machine.becomes("eth0")
-        machine.isps[2].revive()
-        machine.becomes("eth0 eth2")
+        with with_a_dead_link(machine, SETTER):
+            for _ in range(3):
+                signalled_it_goes_on(machine, 1.5)
+                assert machine.log.lines() == []
 
 
 @box.boxed
