@@ -108,8 +108,8 @@ def test_the_service_is_confined(booted: Booted, deb: Path) -> None:
 def test_in_its_sandbox_it_does_all_of_its_work(booted: Booted, deb: Path) -> None:
     install(booted, deb)
     connect(booted)
-    booted.run("dhcp-lb", "apply")
-    assert states(booted, MONITOR) == ["active"]
+    booted.run("dhcp-lb", "apply")  # which has the monitor read its configuration again
+    wait_for("the monitor", lambda: states(booted, MONITOR) == ["active"])
     becomes(booted, "wan0 wan1")
 
     # A route, and a rule.
