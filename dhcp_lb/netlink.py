@@ -132,8 +132,14 @@ class Netlink:
         self.socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, body))
         found: list[bytes] = []
         interrupted = 0
+        unpack = HEADER.unpack_from
         while not (enough and found and enough(found)):
-            for answer, flags, _, reply in messages(self.socket.recv(RECEIVE)):
+            data = self.socket.recv(RECEIVE)
+            start, end = 0, len(data)
+            while start < end:  # as in `messages`, without a tuple for each of thousands
+                length, answer, flags, _, _ = unpack(data, start)
+                reply = data[start + 16:start + length]
+                start += length + 3 & ~3
                 interrupted |= flags & NLM_F_DUMP_INTR
                 if answer == NLMSG_DONE:
                     return found, bool(interrupted)
