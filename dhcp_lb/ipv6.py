@@ -1,7 +1,7 @@
 """What only IPv6 has. A link's lease is what the kernel shows: perhaps a dozen addresses and routers, and prefixes for
 the LAN. Loaded only if a run looks at IPv6 and the machine has it.
 
-Pure. Numbers are from uapi/linux: if_addr.h (IFA_F_*), rtnetlink.h (RTN_*, RTPROT_*, RTM_F_*),
+Pure. Numbers are from uapi/linux: if_addr.h (IFA_*), rtnetlink.h (RTN_*, RTPROT_*, RTM_F_*),
 icmpv6.h (ICMPV6_ROUTER_PREF_*)."""
 
 from . import address
@@ -10,16 +10,21 @@ from .model import ON_DEVICE, Interface, Lease, Link, Routing
 from .netlink import ATTRIBUTE, S32, U32, attribute, long_attributes
 from .record import NamedTuple
 from .rtmessages import (BODY, RTA_CACHEINFO, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREF, RTA_PRIORITY,
-                         RTN_UNICAST, decode_route, decoded, multipath)
+                         RTN_UNICAST, decode_route, decoded, multipath, routing)
+from .rtnetlink import IFA_ADDRESS, IFA_FLAGS, IFA_LOCAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from struct import Struct
+
     from .model import Delegated
 
     Texts = dict[str, tuple[str, ...]]
     """Interface of a link → prefixes, or sentences."""
     Inferred = dict[str, tuple[tuple[str, str], ...]]
     """Interface of a link → prefixes, each with the address of this machine that it is inferred from."""
+else:
+    from _struct import Struct
 
 IFA_F_TEMPORARY, IFA_F_OPTIMISTIC, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x1, 0x4, 0x8, 0x20, 0x40
 RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP = 2, 3, 4, 9, 16
@@ -27,7 +32,10 @@ PROTOCOLS = (RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP)
 """The protocols of the routes that show a link's routers and networks. A routing daemon's million routes are not asked
 for."""
 RTM_F_CLONED = 0x200
+IFA_CACHEINFO = 6
+IFADDR = Struct("=4BL")  # struct ifaddrmsg: family, prefixlen, flags, scope, index
 AGE = ATTRIBUTE.pack(36, RTA_CACHEINFO)  # with struct rta_cacheinfo
+LIFETIMES = ATTRIBUTE.pack(20, IFA_CACHEINFO)  # with struct ifa_cacheinfo
 SRC_LEN = 2  # where struct rtmsg has it
 PREFERENCES = {b"\1": 0, b"\3": 2}  # rank of a router's preference: high first, low last; medium is 1
 
@@ -58,12 +66,31 @@ class Main(NamedTuple):
     best: tuple[int, int] = (0, 0)  # the metric and the interface of the best default of all
 
 
+def read_addresses(messages: list[bytes]) -> list[Address]:
+    """The addresses in the messages of a dump."""
+    return [*decoded(_read_address, messages)]
+
+
+def _lasting(message: bytes) -> bytes:
+    """The message of an address without its lifetimes, which count down from dump to dump, unless a peer's address is
+    in it, too. Before the lifetimes, the kernel writes only the address (net/ipv6/addrconf.c, inet6_fill_ifaddr). So
+    an address has the same message in the next look."""
+    return message[:28] + message[48:] if message[28:32] == LIFETIMES else message
+
+
+def _read_address(message: bytes) -> Address:
+    _, length, _, _, ifindex = IFADDR.unpack_from(message)
+    found = long_attributes(message, IFADDR.size)
+    own = found.get(IFA_LOCAL) or found[IFA_ADDRESS]  # if there are two, IFA_ADDRESS is the peer's
+    return Address(ifindex, IPV6.text(own), length, U32.unpack(found[IFA_FLAGS])[0])
+
+
 def read_main(messages: list[bytes]) -> Main:
-    """What the messages of a dump of main say. They have no headers."""
+    """What the messages of a dump of main say."""
     defaults: dict[int, list[tuple[int, int, str]]] = {}
     networks: dict[int, set[str]] = {}
     best = []
-    for network, metric, rank, hops in decoded(_read, [_ageless(message) for message in messages]):
+    for network, metric, rank, hops in decoded(_read_route, messages):
         if not network:
             best += [(metric, oif) for oif, _ in hops[:1]]
         for oif, gateway in hops:
@@ -83,7 +110,7 @@ def _ageless(message: bytes) -> bytes:
     return message[:-44] + message[-8:] if message[-44:-40] == AGE else message
 
 
-def _read(message: bytes) -> tuple[str, int, int, list[tuple[int, str]]]:
+def _read_route(message: bytes) -> tuple[str, int, int, list[tuple[int, str]]]:
     """A route of main: its network ("" = a default), its metric, its router's rank, and its ways: interface index and
     gateway ("" = none). A route that is not a plain one has no ways."""
     _, length, source_length, _, _, protocol, _, kind, flags = BODY.unpack_from(message)
@@ -116,20 +143,33 @@ def interfaces_of(interfaces: dict[str, Interface], addresses: list[Address]) ->
     return found
 
 
-_answer: "tuple[tuple[object, ...], tuple[dict[str, Interface], dict[str, Lease]]]" = ((), ({}, {}))
-"""The last arguments of `with_leases`, and its answer. A monitor looks again and again, and in most of its looks
-nothing of this has changed."""
+class Found(NamedTuple):
+    """What the kernel's messages say of the links."""
+
+    interfaces: dict[str, Interface]  # with their IPv6 addresses
+    leases: dict[str, Lease]
+    best: tuple[int, int]  # of Main
 
 
-def with_leases(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: list[Address], main: Main,
-                have: Routing, told: "dict[str, tuple[Delegated, ...]]",
-                ) -> tuple[dict[str, Interface], dict[str, Lease]]:
-    """The answers of `interfaces_of` and `leases_of` to these arguments."""
+_answer: tuple[tuple[object, ...], Found] = (), Found({}, {}, (0, 0))
+"""The last question of `read`, and its answer. A monitor looks again and again, and in most of its looks nothing but
+ages and lifetimes has changed."""
+
+
+def read(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: list[bytes], main: list[bytes],
+         routes: list[bytes], told: "dict[str, tuple[Delegated, ...]]") -> Found:
+    """What the messages say of these links. `addresses`: from Rtnetlink.addresses6. `main`: from Rtnetlink.routes6.
+    `routes`: ours, from Rtnetlink.ours. None of them has a header. `told`: as for `leases_of`."""
     global _answer
-    question = links, interfaces, addresses, main, have, told
+    question = (links, interfaces, [_lasting(message) for message in addresses],
+                [_ageless(message) for message in main], routes, told)
     if question != _answer[0]:
-        visible = interfaces_of(interfaces, addresses)
-        _answer = question, (visible, leases_of(links, visible, addresses, main, have, told))
+        _, _, addresses, main, _, _ = question
+        known, table = read_addresses(addresses), read_main(main)
+        visible = interfaces_of(interfaces, known)
+        lacking = any([one.ifindex not in table.routers for one in interfaces.values()])
+        have = routing([], routes) if lacking else Routing()
+        _answer = question, Found(visible, leases_of(links, visible, known, table, have, told), table.best)
     return _answer[1]
 
 

@@ -8,7 +8,7 @@ from errno import EEXIST, EHOSTUNREACH, EMSGSIZE, ENODEV, ENOENT, ESRCH
 from posix import listdir, strerror
 
 from .model import MAIN_TABLE, PROTOCOL, Change, Interface, Nexthop, Refusal, Route, Rule
-from .netlink import ATTRIBUTE, NLM_F_ACK, NLM_F_CREATE, S32, U32, Netlink, attribute, attributes, long_attributes
+from .netlink import ATTRIBUTE, NLM_F_ACK, NLM_F_CREATE, S32, U32, Netlink, attribute, attributes
 from .record import NamedTuple
 
 TYPE_CHECKING = False
@@ -47,8 +47,8 @@ DST_LEN, TOS, OWNER, KIND = 1, 3, 5, 7  # bytes in a route's message: rtm_dst_le
 LINK = Struct("=BxHlLL")  # struct ifinfomsg: family, type, index, flags, change
 TUNNELS = b"tun", b"gretap", b"ip6gretap", b"vxlan", b"geneve", b"l2tpeth"  # rtnl_link_ops.kind; a tap is a tun, too
 NO_STATS = attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
-IFADDR = Struct("=4BL")  # struct ifaddrmsg: family, prefixlen, flags, scope, index
-ADDRESS = Struct("=4BLHH4sHH4s")  # the same and two attributes
+ADDRESS = Struct("=4BLHH4sHH4s")  # struct ifaddrmsg (family, prefixlen, flags, scope, index) and two attributes
+SCOPE = 3  # byte in it
 OUR_RULE = attribute(FRA_PROTOCOL, bytes([PROTOCOL]))
 IPV4_CONF = "/proc/sys/net/ipv4/conf"  # shows the network namespace of the process that reads it
 
@@ -97,17 +97,10 @@ class Rtnetlink(Netlink):
                     pass
         return our_rules, routes, [message for message in rules if OUR_RULE not in message]
 
-    def addresses6(self) -> list[tuple[int, str, int, int]]:
-        """The global IPv6 addresses of all interfaces: interface index, address, prefix length, flags (IFA_F_*)."""
-        from .address import IPV6
-        found = []
-        for message in self.dump(RTM_GETADDR, bytes([AF_INET6]) + bytes(7)):
-            _, length, _, scope, ifindex = IFADDR.unpack_from(message)
-            if scope == RT_SCOPE_UNIVERSE:
-                values = long_attributes(message, IFADDR.size)
-                own = values.get(IFA_LOCAL) or values[IFA_ADDRESS]  # if there are two, IFA_ADDRESS is the peer's
-                found.append((ifindex, IPV6.text(own), length, U32.unpack(values[IFA_FLAGS])[0]))
-        return found
+    def addresses6(self) -> list[bytes]:
+        """The messages of the global IPv6 addresses of all interfaces, without their headers."""
+        return [message for message in self.dump(RTM_GETADDR, bytes([AF_INET6]) + bytes(7))
+                if message[SCOPE] == RT_SCOPE_UNIVERSE]
 
     def routes6(self, table: int, protocol: int) -> list[bytes]:
         """The messages of the IPv6 routes of this protocol (RTPROT_*) in a table with an id below 256, without their

@@ -7,7 +7,7 @@ from time import CLOCK_BOOTTIME, clock_gettime
 from . import VERSION
 from .address import IPV4, IPV6
 from .config import Config, with_servers
-from .model import MAIN_TABLE, PROTOCOL, Interface, Lease, Routing, State
+from .model import MAIN_TABLE, PROTOCOL, Interface, Lease, State
 from .netlink import S32, attribute, attributes
 from .record import NamedTuple
 from .rtnetlink import (BODY, DST_LEN, KIND, OWNER, RTA_DST, RTA_GATEWAY, RTA_OIF, RTN_UNICAST, RTPROT_KERNEL, TOS,
@@ -109,25 +109,20 @@ def look6(kernel: Rtnetlink, config: Config, state: State, interfaces: dict[str,
     address, no link has a prefix, and no rule or route is ours. `interfaces`: as `look` has seen them."""
     if not access(IF_INET6, F_OK):
         return None
-    from .ipv6 import PROTOCOLS, Address, read_main, recalled, with_leases
+    from .ipv6 import PROTOCOLS, read, recalled
     links = tuple([link for link in config.links if link.ipv6])
-    addresses = [Address(*found) for found in kernel.addresses6()]
+    addresses = kernel.addresses6()
     rules, routes, others = kernel.ours(IPV6.number)
     if not rules and not routes and not (links and addresses) and not any(
             [*state.told.values(), *[link.prefixes6 for link in links]]):
         return None
     if len(state.told) < len(links):
         state = state._replace(told={**recalled(routes, interfaces, now_s()), **state.told})
-    messages = [message for protocol in PROTOCOLS for message in kernel.routes6(MAIN_TABLE, protocol)]
-    main, parts = read_main(messages), by_routers(messages, interfaces)
-    have = Routing()
-    if routes and any([one.ifindex not in main.routers for one in interfaces.values()]):
-        from .rtmessages import routing
-        have = routing(rules, routes)
-    interfaces, leases = with_leases(links, interfaces, addresses, main, have, state.told)
+    main = [message for protocol in PROTOCOLS for message in kernel.routes6(MAIN_TABLE, protocol)]
+    interfaces, leases, best = read(links, interfaces, addresses, main, routes, state.told)
     state = state._replace(leases=leases)
     return Sight(config, standing_only(state, interfaces), interfaces, rules, routes, others,
-                 lan_metric(kernel, interfaces, main.best), IPV6.number, parts)
+                 lan_metric(kernel, interfaces, best), IPV6.number, by_routers(main, interfaces))
 
 
 def told_before(kernel: Rtnetlink, interface: str) -> "tuple[Delegated, ...]":

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from dhcp_lb.config import parse
-from dhcp_lb.ipv6 import Address, Main, _ageless, interfaces_of, is_local, leases_of, read_main, with_leases
+from dhcp_lb.ipv6 import (Address, Main, _ageless, _lasting, interfaces_of, is_local, leases_of, read, read_addresses,
+                          read_main)
 from dhcp_lb.model import (GIVEN_UP, MONITOR, ON_DEVICE, Change, Delegated, Hold, Interface, Lease, Link, Nexthop,
                            Objection, Refusal, Route, Routing, Rule, Settings, State)
 from dhcp_lb.netlink import S32, U32, attribute
@@ -14,8 +15,8 @@ from dhcp_lb.objections import LAST_METRIC, kept, learned, rehearsal, singles
 from dhcp_lb.plan import changes
 from dhcp_lb.policy import Policy
 from dhcp_lb.routing import Uplink, desired, judge
-from dhcp_lb.rtmessages import BODY, NEXTHOP
-from tests.beds.examples import held
+from dhcp_lb.rtmessages import BODY, NEXTHOP, encode
+from tests.beds.examples import held, written
 
 ETH0 = Link("eth0", "table-eth0", 200, 1, prefixes6=("2001:db8:a00::/40",))
 ETH1 = Link("eth1", "table-eth1", 201, 2)
@@ -326,16 +327,37 @@ def test_a_route_is_the_same_however_old_it_is(beside: dict[str, Any]) -> None:
     aged = [whole[:-8] + attribute(12, U32.pack(seconds) * 8) + whole[-8:] for seconds in (1, 2)]  # rta_cacheinfo
     ageless = {_ageless(message) for message in aged}
     assert ageless == {whole} and _ageless(whole) == whole
-    assert read_main(aged[:1]) == read_main(aged) == read_main([whole])
+    assert read_main(aged[:1]) == read_main([whole])
+
+
+def test_an_address_is_the_same_however_long_it_lasts() -> None:
+    whole = written(OF0)
+    several = [whole[:-8] + attribute(6, U32.pack(seconds) * 4) + whole[-8:] for seconds in (1, 2)]  # ifa_cacheinfo
+    assert {_lasting(message) for message in several} == {whole} and _lasting(whole) == whole
+    assert read_addresses(several[:1]) == read_addresses([whole]) == [OF0]
+    peer = whole[:8] + attribute(2, inet_pton(AF_INET6, OF1.text)) + several[0][8:]  # IFA_LOCAL is before the peer's
+    assert _lasting(peer) == peer and read_addresses([peer]) == [OF1._replace(ifindex=2, length=64)]
+    # An address in whose place the kernel writes no lifetimes, but whose own bytes read like them.
+    hostile = OF0._replace(text="2001:db8::1400:600:1400:600")
+    assert read_addresses([_lasting(written(hostile))]) == [hostile]
 
 
 def test_what_the_links_have_is_seen_anew_when_any_of_it_is_another_one() -> None:
-    def seen(*addresses: Address, main: Main = MAIN, told: tuple[Delegated, ...] = ()) -> dict[str, Lease]:
-        return with_leases(LINKS, DEVICES, list(addresses), main, Routing(), {"eth1": told})[1]
+    networks = [dumped(64, protocol=2, destination="2001:db8:a::", oif=2), dumped(64, destination="fe80::", oif=2),
+                dumped(128, protocol=2, destination="2001:db8:b::2", oif=3), dumped(64, destination="fe80::", oif=3)]
+    routers = [dumped(oif=2, gateway="fe80::1"), dumped(oif=3, gateway="fe80::2")]
+    assert read_main([*networks, *routers]) == MAIN._replace(best=(1024, 2))
+
+    def seen(*addresses: Address, main: list[bytes] = [*networks, *routers], routes: list[bytes] = [],
+             told: tuple[Delegated, ...] = ()) -> dict[str, Lease]:
+        return read(LINKS, DEVICES, [written(one) for one in addresses], main, routes, {"eth1": told}).leases
+    ours = [encode(Change(True, route))[2] for route in routing(OF0, OF1).routes]
     for _ in range(2):
         assert seen(OF0, OF1) == leases(OF0, OF1)
         assert seen(OF1)["eth0"].address == ""
-        assert seen(OF0, OF1, main=MAIN._replace(routers={}))["eth0"].lost
+        lost = seen(OF0, OF1, main=networks)["eth0"]
+        assert lost.lost and lost.gateway == ""
+        assert seen(OF0, OF1, main=networks, routes=ours)["eth0"].gateway == "fe80::1"
         assert seen(OF0, OF1, told=(Delegated("2001:db8:b:f00::/56", 1, 0),))["eth1"].prefixes
 
 

@@ -1,6 +1,11 @@
 """The two links of most tests: eth0 of provider A (weight 1) and eth1 of provider B (weight 2)."""
 
+from socket import AF_INET6, inet_pton
+
+from dhcp_lb.ipv6 import IFADDR, Address
 from dhcp_lb.model import ADMINISTRATOR, NO_NEW, OUT, Hold, Interface, Lease, Link, Nexthop, Route, Rule
+from dhcp_lb.netlink import U32, attribute
+from dhcp_lb.rtnetlink import IFA_ADDRESS, IFA_FLAGS
 
 ETH0 = Link("eth0", "table-eth0", 200, 1)
 ETH1 = Link("eth1", "table-eth1", 201, 2)
@@ -16,6 +21,13 @@ REACHES = {"disabled": OUT, "draining": NO_NEW}
 def held(**words: str) -> dict[str, Hold]:
     """The administrator's holds: INTERFACE="disabled" or "draining"."""
     return {name: Hold(ADMINISTRATOR, REACHES[word]) for name, word in words.items()}
+
+
+def written(address: Address) -> bytes:
+    """The message of an IPv6 address that lasts for ever, as the kernel dumps it."""
+    ifindex, text, length, flags = address
+    return (IFADDR.pack(AF_INET6, length, flags & 0xff, 0, ifindex)
+            + attribute(IFA_ADDRESS, inet_pton(AF_INET6, text)) + attribute(IFA_FLAGS, U32.pack(flags)))
 
 
 CONFIG = b"eth0 table-eth0 200 1\neth1 table-eth1 201 2\n"

@@ -17,6 +17,7 @@ from dhcp_lb.pinning import pins
 from dhcp_lb.rtmessages import encode
 from dhcp_lb.store import Store
 from tests.beds import examples
+from tests.beds.examples import written
 from tests.beds.model_kernel import ModelKernel
 
 BOUND = {
@@ -171,8 +172,8 @@ class FakeRtnetlink:
     def name_of(self, alias: str) -> str:
         return ""
 
-    def addresses6(self) -> list[Address]:
-        return self.world.kernel.addresses6
+    def addresses6(self) -> list[bytes]:
+        return [written(one) for one in self.world.kernel.addresses6]
 
     def routes6(self, table: int, protocol: int) -> list[bytes]:
         bodies = [encode(Change(True, route))[2] for route, owner in self.world.kernel.routes
