@@ -6,8 +6,8 @@ spaces of it (event.said)."""
 
 from _socket import inet_aton, inet_ntoa
 from errno import EISDIR, ELOOP, ENOSPC, EPERM
-from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, close, fchmod, fsync, geteuid,
-                   getpid, kill, listdir, lstat, mkdir, open, rename, rmdir, stat, unlink, write)
+from posix import (O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, close, fchmod, fstat, fsync,
+                   geteuid, getpid, kill, listdir, lstat, mkdir, open, rename, rmdir, stat, unlink, write)
 from posix import read as read_some
 from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime
 
@@ -43,6 +43,7 @@ _CHECK_VALID_S = 120  # how long the monitor's word counts after a look that has
 _REACHES = {"disabled": OUT, "draining": NO_NEW}  # of an administrator's hold, by its word in HELD
 _WORDS = {reach: word for word, reach in _REACHES.items()}
 _SAID = "0123456789./ |"  # that event.said writes
+SMALL = 4096  # bytes: for a larger buffer Python may ask the kernel, which takes longer than to read the file
 _DIRECTORY = 0o40000  # S_IFDIR, inode(7)
 _TYPE = 0o170000
 
@@ -392,13 +393,15 @@ def _of(name: str, family: int) -> str:
     return name if family == IPV4.number else f"{name}6"
 
 
-def read(path: str, most: int = 4096, follow: bool = False) -> bytes:
+def read(path: str, most: int = SMALL, follow: bool = False) -> bytes:
     """The first `most` bytes of a file. ValueError if it is a directory, or a symbolic link without `follow`. OSError
     if it cannot be read."""
     # O_NONBLOCK: a FIFO in the place of a file must not hold up a DHCP client.
     try:
         descriptor = open(path, O_RDONLY | O_NONBLOCK | (0 if follow else O_NOFOLLOW))
         try:
+            if most > SMALL:
+                most = min(most, fstat(descriptor).st_size or most)  # a pipe or a file in /proc has no size
             return read_some(descriptor, most)
         finally:
             close(descriptor)
