@@ -19,7 +19,7 @@ from .probe import Prober, counts
 from .side import MANY_UNANSWERED, Side
 from .watch import Watch
 
-TOGETHER_S = 0.02  # how early a probe may be
+TOGETHER_S = 0.05  # how early a probe may be
 CANNOT = {EPERM: "a firewall of this machine lets no probe out",
           EOPNOTSUPP: "its entry among the neighbours is permanent, or there is no name server to ask"}
 
@@ -135,12 +135,13 @@ class Checking:
 
     def attend(self, moment_s: float) -> None:
         """Judges each link that is due, and sends probes by it."""
-        if not [watch for watch in self.watches if watch.due_s <= moment_s]:
-            return
         # A probe may be a moment early. So of hundreds of links, several are asked in one turn. No probe is late: a
         # dead link would be out later by the same time.
         soon_s = moment_s + TOGETHER_S
-        for watch in [watch for watch in self.watches if watch.due_s <= soon_s]:
+        soon = [watch for watch in self.watches if watch.due_s <= soon_s]
+        if min([watch.due_s for watch in soon], default=NEVER) > moment_s:
+            return
+        for watch in soon:
             watch.health = machine.judged(watch.health, moment_s, watch.pace)
             if watch.way and watch.probed and soon_s >= self.sides[watch.family].ask_s(watch):
                 asked = tuple([ask for ask in machine.chosen(watch.health, watch.asks)
