@@ -167,7 +167,7 @@ def said(environ: "Environ") -> str:
     """All that dhclient or dhcpcd says of a lease, in one line, as their hook puts it together. "" if the line has
     other characters than addresses and numbers have, or is too long: such a line is not kept."""
     values = [environ.get(name, b"") for name in SAID]
-    line = b"|".join([SAID_FORM, b"1" if b"if_up" in environ else b"", *values])
+    line = b"|".join([SAID_FORM, b"1" if b"if_up" in environ else b"", *values, b""])
     strange = b"".join(values).translate(None, b"0123456789./ ")
     return "" if strange or len(line) > MAX_SAID else line.decode("ascii")
 

@@ -18,7 +18,7 @@ from .model import (ADMINISTRATOR, GIVEN_UP, GONE, KERNEL, LOADED, LOST, MONITOR
 RUN = "/run/dhcp-lb"
 
 HELD = "held"  # by the administrator: lines `INTERFACE disabled|draining SINCE`; 2.0 had no SINCE
-LEASES = "leases"  # a file a link: a line (_encode), and what its client said
+LEASES = "leases"  # a file a link: `BEGIN SAID`, if dhclient or dhcpcd said it, and a line (_encode)
 RENEWED = "renewed"  # a file a link: CLOCK_BOOTTIME when its client said the same again; the hook writes it, too
 # For IPv6 there are four more of these files, with a 6 behind the name: objections, watched, settled, furnished.
 # PREFIXES has a file for each link, with a line `1 PREFIX BEGIN UNTIL` for each prefix (model.Delegated). It may have
@@ -438,26 +438,29 @@ def replace(path: str, data: bytes, temporary: str = "", mode: int = 0o600) -> N
 
 def _encode(lease: Lease) -> str:
     address, length, gateway, server, begin_s, duration_s, fault, name_servers = lease[:8]
-    return (f"{_FORMAT} {address or '-'} {length} {gateway or '-'} {server or '-'} {begin_s} {duration_s} "
-            f"{','.join(name_servers) or '-'} {fault}\n" + (f"{lease.said}\n" if lease.said else ""))
+    # What the hook needs comes first: a shell reads a file byte by byte.
+    return (f"{begin_s} {lease.said}\n" if lease.said else "") + (
+        f"{_FORMAT} {address or '-'} {length} {gateway or '-'} {server or '-'} {begin_s} {duration_s} "
+        f"{','.join(name_servers) or '-'} {fault}\n")
 
 
 def _decode(text: str) -> Lease:
     """The lease in a file's text. ValueError if this program cannot have written it."""
-    first, newline, said = text.partition("\n")
-    form, address, length, gateway, server, begin_s, duration_s, rest = first.split(" ", 7)
+    *before, line, end = text.split("\n")
+    form, address, length, gateway, server, begin_s, duration_s, rest = line.split(" ", 7)
+    heard_s, _, said = before[0].partition(" ") if before else (begin_s, "", "")
     names, fault = ("-", rest) if form == _FORMAT_2_0 else rest.split(" ", 1)
     name_servers = () if names == "-" else tuple(names.split(","))
     quads = {address, gateway, server} - {"-"}  # mostly one router is the server and the name server, too
     if not all([_canonical(quad) for quad in quads.union(name_servers)]):
         raise ValueError(text)
-    if form not in (_FORMAT, _FORMAT_2_0) or not newline or int(length) not in _LENGTHS:
+    if form not in (_FORMAT, _FORMAT_2_0) or end or int(length) not in _LENGTHS:
         raise ValueError(text)
-    if said and (said[-1] != "\n" or said[:-1].strip(_SAID)):
+    if before[1:] or before and not said or heard_s != begin_s or said.strip(_SAID):
         raise ValueError(text)
     return Lease("" if address == "-" else address, int(length), "" if gateway == "-" else gateway,
                  "" if server == "-" else server, int(begin_s), int(duration_s), fault, name_servers,
-                 *NONE[8:-1], said[:-1])
+                 *NONE[8:-1], said)
 
 
 def _encode_checked(name: str, checked: Checked) -> str:

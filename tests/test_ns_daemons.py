@@ -110,7 +110,7 @@ def test_an_administrator_s_own_sysctls_win(lab: Lab) -> None:
 
 
 def name_servers(lab: Lab) -> str:
-    return lab.router.path("/run/dhcp-lb/leases/eth1").read_text().split(" ")[7]
+    return lab.router.path("/run/dhcp-lb/leases/eth1").read_text().split(" ")[-2]
 
 
 def test_a_link_of_networkd_s_has_its_name_servers(lab: Lab) -> None:

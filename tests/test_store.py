@@ -52,11 +52,12 @@ def test_the_file_is_a_line_of_words(store: Store) -> None:
     assert lease_file(store).read_text() == "2 - 0 - - 0 0 - no lease\n"
 
 
-def test_behind_it_is_what_the_client_said(store: Store) -> None:
-    lease = LEASE0._replace(said="1||192.0.2.34|255.255.255.0||192.0.2.1||||| 9.9.9.9 ")
+def test_before_it_is_what_the_client_said(store: Store) -> None:
+    lease = LEASE0._replace(said="1||192.0.2.34|255.255.255.0||192.0.2.1||||| 9.9.9.9 |")
     store.save("eth0", lease)
     assert lease_file(store).read_text() == (
-        "2 192.0.2.34 24 192.0.2.1 192.0.2.1 1000 3600 - \n1||192.0.2.34|255.255.255.0||192.0.2.1||||| 9.9.9.9 \n")
+        "1000 1||192.0.2.34|255.255.255.0||192.0.2.1||||| 9.9.9.9 |\n"
+        "2 192.0.2.34 24 192.0.2.1 192.0.2.1 1000 3600 - \n")
     assert store.load(BOTH, NOW).leases == {"eth0": lease}
 
 
@@ -141,7 +142,8 @@ GOOD = _encode(LEASE0).encode()
     b"3" + GOOD[1:],  # a newer version's
     b"2 192.0.2.34 24 192.0.2.1 - 0 0 9.9.9 \n", b"2 192.0.2.34 24 192.0.2.1 - 0 0 9.9.9.9,, \n",
     b"2 192.0.2.34 24 192.0.2.1 - 0 0\n",
-    b"12" + GOOD[1:], GOOD + b"1|said", GOOD + b"1|$(id)\n", GOOD + b"1|\n1|\n", GOOD + b"\0\n",
+    b"12" + GOOD[1:], b"1000 1|said\n" + GOOD, b"1000 1|$(id)\n" + GOOD, b"1000 1|\n1000 1|\n" + GOOD, GOOD + b"\0\n",
+    b"1000 \n" + GOOD, b"1001 1|\n" + GOOD, b"1|\n" + GOOD, b"\n" + GOOD, GOOD + b"1000 1|\n", b"1000 1|\n",
     b"1 999.1.1.1 24 192.0.2.1 - 0 0 \n", b"1 192.0.2.34 33 192.0.2.1 - 0 0 \n", b"1 192.0.2.34 -1 192.0.2.1 - 0 0 \n",
     b"1 192.0.2.34 24 gateway - 0 0 \n", b"1 192.0.2.34 24 192.0.2 - 0 0 \n",
     b"1 192.0.2.34 24 192.0.2.1 $(id) 0 0 \n", b"1 192.0.2.34 24 192.0.2.1 - then 0 \n",
