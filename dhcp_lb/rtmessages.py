@@ -131,27 +131,28 @@ def decode_rule(message: bytes) -> Rule:
     found.pop(FRA_PROTOCOL, b"")
     source, destination = found.pop(FRA_SRC, b""), found.pop(FRA_DST, b"")
     pref, suppress = found.pop(FRA_PRIORITY, b""), found.pop(FRA_SUPPRESS_PREFIXLEN, b"")
-    oif, iif = _name(found.pop(FRA_OIFNAME, b"")), _name(found.pop(FRA_IIFNAME, b""))
+    if FRA_TABLE in found:
+        table = U32.unpack(found.pop(FRA_TABLE))[0]
+    rule = Rule(U32.unpack(pref)[0] if pref else 0, table, f"{text(source)}/{source_length}" if source else "",
+                f"{text(destination)}/{destination_length}" if destination else "", _name(found.pop(FRA_OIFNAME, b"")),
+                S32.unpack(suppress)[0] if suppress else -1, b"", family, action)
+    flags &= ~FIB_RULE_DETACHED
+    if not (found or tos or flags):  # most of hundreds
+        return rule
     mark, mask = found.pop(FRA_FWMARK, b""), found.pop(FRA_FWMASK, b"")
     protocol, users = found.pop(FRA_IP_PROTO, b"\0"), found.pop(FRA_UID_RANGE, b"")
     sports, ports = found.pop(FRA_SPORT_RANGE, b""), found.pop(FRA_DPORT_RANGE, b"")
-    group = found.pop(FRA_SUPPRESS_IFGROUP, b"")
-    if FRA_TABLE in found:
-        table = U32.unpack(found.pop(FRA_TABLE))[0]
+    iif, group = _name(found.pop(FRA_IIFNAME, b"")), found.pop(FRA_SUPPRESS_IFGROUP, b"")
     for added in FRA_SPORT_MASK, FRA_DPORT_MASK:  # Linux 6.15 and later add these to a range of one port
         if found.get(added) == ALL_OF_A_PORT:
             del found[added]
     rest = b""
-    flags &= ~FIB_RULE_DETACHED
     if found or tos or flags:
         rest = BODY.pack(0, 0, 0, tos, 0, 0, 0, 0, flags)
         rest += b"".join([attribute(number, found[number]) for number in sorted(found)])
-    return Rule(U32.unpack(pref)[0] if pref else 0, table, f"{text(source)}/{source_length}" if source else "",
-                f"{text(destination)}/{destination_length}" if destination else "", oif,
-                S32.unpack(suppress)[0] if suppress else -1, rest, family, action,
-                U32.unpack(mark)[0] if mark else 0, U32.unpack(mask)[0] if mask else 0, iif, protocol[0],
-                _range(PORTS, sports), _range(PORTS, ports), _range(USERS, users),
-                S32.unpack(group)[0] if group else -1)
+    return Rule(*rule[:6], rest, family, action, U32.unpack(mark)[0] if mark else 0,
+                U32.unpack(mask)[0] if mask else 0, iif, protocol[0], _range(PORTS, sports), _range(PORTS, ports),
+                _range(USERS, users), S32.unpack(group)[0] if group else -1)
 
 
 def _name(value: bytes) -> str:
