@@ -248,7 +248,7 @@ def test_tcp_waits_for_a_cable_that_is_out_and_what_is_new_takes_another_link() 
     with router(2) as (lan, internet):
         load(TABLE)
         pin("eth0", "eth1")
-        batch(f"rule add pref 20001 fwmark {ETH1:#x}/{MASK:#x} ipproto tcp blackhole")
+        batch(f"rule add pref 20001 fwmark {ETH1:#x}/{MASK:#x} ipproto 6 blackhole")
         Path(CONF, "eth1", "ignore_routes_with_linkdown").write_text("1")
         balance("eth0", "eth1")
         with held(lan, internet, 100) as connections:
@@ -284,7 +284,8 @@ FLOWTABLE = """table inet fast {
     chain forward { type filter hook forward priority 0
         meta l4proto { tcp, udp } flow add @f
     }
-}"""
+}
+"""
 
 
 def flowtable() -> None:
