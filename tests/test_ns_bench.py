@@ -5,6 +5,8 @@ import runpy
 import subprocess
 from collections.abc import Sequence
 
+import pytest
+
 from tests.beds.lab import CHECKOUT
 
 
@@ -36,7 +38,8 @@ def test_it_compares_two_checkouts_each_with_its_own_installation_in_a_chroot_to
 
 def test_it_measures_what_a_packet_and_a_connection_cost_on_their_way() -> None:
     rows = bench("--packets", "--against", str(CHECKOUT))  # of a name that both tables have, the connections
-    for name in "shell script", "dhcp-lb, `pin = no`", "dhcp-lb", "dhcp-lb, 20 policy lines", "dhcp-lb (the other)":
+    for name in ("shell script", "dhcp-lb, `pin = no`", "dhcp-lb", "dhcp-lb, an nft rule a link",
+                 "dhcp-lb, 20 policy lines", "dhcp-lb (the other)"):
         for cell in rows[name].split(" | "):
             took_us, median, low, high = map(float, re.findall(r"[0-9.]+", cell))
             assert took_us > 0 and 0 < low <= median <= high
@@ -46,10 +49,11 @@ def test_it_measures_what_a_packet_and_a_connection_cost_on_their_way() -> None:
     assert " × (" in rows["dhcp-lb, of dhcp-lb, `pin = no`"] and " × (" in rows["dhcp-lb, of dhcp-lb (the other)"]
 
 
-def test_it_measures_an_event_beside_a_full_table() -> None:
-    rows = bench("--routes")
+@pytest.mark.parametrize("option, ending", [("--routes", "with a full table"), ("--pins", "with pins")])
+def test_it_measures_an_event_beside_a_full_table_and_with_pins(option: str, ending: str) -> None:
+    rows = bench(option)
     for event in "renewal without change", "another gateway":
-        assert float(rows[f"dhcp-lb, {event}, with a full table"]) > 0
+        assert rows[f"dhcp-lb, {event}, {ending}"] == rows[f"dhcp-lb, {event}"] == "1"  # the last table: of processes
         median, low, high = map(float, re.findall(r"[0-9.]+", rows[f"dhcp-lb, {event}, ms of CPU"]))
         assert 0 < low <= median <= high
 
