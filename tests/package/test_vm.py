@@ -22,5 +22,6 @@ def test_autopkgtest(release: str, deb: Path, deb_2_0: Path | None, tmp_path: Pa
     # What the machine says on its console is no text that anybody promises.
     print((tmp_path / "log").read_text(errors="replace")[-20000:])
     summary = (tmp_path / "output" / "summary").read_text()
-    assert [line.split()[:2] for line in summary.splitlines()] == [["container", "PASS"], ["machine", "PASS"]]
+    assert [line.split()[:2] for line in summary.splitlines()] == [
+        ["container", "PASS"], ["kernel", "PASS"], ["machine", "PASS"]]
     assert status == 0

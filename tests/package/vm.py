@@ -2,23 +2,32 @@
 
 The kernel is started by qemu itself, in software: it works wherever the tests do, nested or not. A boot takes
 about a minute, all of it twenty, and thirty while other tests run.
+
+`python3 -m tests.package.vm RELEASE [OPTION...]` runs the lab's tests of connections on the release's own kernel and
+in its own systems. The options are pytest's.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.beds.lab.root import CACHE, debian_root
+from tests.beds.lab.root import CACHE, NotOffered, debian_root
+from tests.beds.lab.root import PACKAGES as LAB
 
-from .build import copy_source
+from .build import build, copy_source
 
 PACKAGES = (
     "apt-utils", "bsdextrautils", "dbus", "dnsmasq-base", "dpkg-dev", "dpkg-repack", "e2fsprogs", "ifupdown", "init",
     "iproute2", "iputils-ping", "kmod", "linux-image-amd64", "network-manager", "nftables", "passwd", "procps",
-    "python3", "systemd-sysv", "ucf", "udev",
+    "python3", "python3-debian", "python3-hypothesis", "python3-pytest", "python3-setuptools", "systemd-sysv", "ucf",
+    "udev",
 )
 CLIENTS = {"bookworm": "isc-dhcp-client", "trixie": "dhcpcd-base"}  # what comes with each one's ifupdown
 
@@ -96,14 +105,42 @@ def image(release: str) -> Path:
 def autopkgtest(release: str, deb: Path, deb_2_0: Path | None, directory: Path) -> int:
     """Runs debian/tests of the checkout with this package, and with that of 2.0, if there is one, to upgrade from.
     Leaves output/, see autopkgtest(1), and the file `log` in `directory`. Returns autopkgtest's exit status."""
+    options = ["--timeout-test=3000", *([f"--copy={deb_2_0}:/var/tmp/2.0.deb"] if deb_2_0 else [])]
+    with open(directory / "log", "w") as log:
+        return subprocess.run(_command(release, deb, directory, options),
+                              stdout=log, stderr=subprocess.STDOUT).returncode
+
+
+def _command(release: str, deb: Path, directory: Path, options: Sequence[str], devices: str = "") -> list[str]:
+    """autopkgtest with these options, and with more devices in qemu's words."""
     copy_source(directory / "source")
     machine = image(release)
-    with open(directory / "log", "w") as log:
-        return subprocess.run(
-            # One processor: to emulate two that talk to each other takes a quarter more.
-            ["autopkgtest", f"--output-dir={directory}/output", "--timeout-test=3000",
-             *([f"--copy={deb_2_0}:/var/tmp/2.0.deb"] if deb_2_0 else []), "--no-built-binaries", str(deb),
-             f"{directory}/source/", "--", str(Path(__file__).with_name("virt-qemu")),
-             f"--qemu-command={machine}/qemu", "--ram-size=1536", "--cpus=1", "--timeout-reboot=900",
-             str(machine / "disk")],
-            stdout=log, stderr=subprocess.STDOUT).returncode
+    # One processor: to emulate two that talk to each other takes a quarter more.
+    return ["autopkgtest", f"--output-dir={directory}/output", "--no-built-binaries", *options, str(deb),
+            f"{directory}/source/", "--", str(Path(__file__).with_name("virt-qemu")),
+            f"--qemu-command={machine}/qemu", f"--qemu-options={devices}", "--ram-size=1536", "--cpus=1",
+            "--timeout-reboot=900", str(machine / "disk")]
+
+
+def main(release: str, *options: str) -> int:
+    """debian/tests/kernel with the lab's systems in the machine. Returns the exit status."""
+    for packages in LAB, [*LAB, "wireguard-tools"]:
+        debian_root(release, packages)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        return subprocess.run(_command(
+            release, build(release, directory / "deb"), directory,
+            ["--test-name=kernel", "--timeout-test=20000",
+             "--env=PYTEST_ADDOPTS=" + " ".join([f'"{option}"' for option in options])],
+            f"-virtfs local,path={CACHE},mount_tag=lab,security_model=passthrough")).returncode
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        sys.exit("tests/kernel: only root can build a Debian system; try sudo")
+    if not set(sys.argv[1:2]) & CLIENTS.keys():
+        sys.exit(f"tests/kernel: which kernel? Must be that of {' or '.join(CLIENTS)}")
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except NotOffered as failure:
+        sys.exit(f"tests/kernel {failure}")
