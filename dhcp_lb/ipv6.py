@@ -32,10 +32,11 @@ PROTOCOLS = (RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP)
 """The protocols of the routes that show a link's routers and networks. A routing daemon's million routes are not asked
 for."""
 RTM_F_CLONED = 0x200
-IFA_CACHEINFO = 6
+IFA_CACHEINFO, IFA_RT_PRIORITY = 6, 9
 IFADDR = Struct("=4BL")  # struct ifaddrmsg: family, prefixlen, flags, scope, index
 AGE = ATTRIBUTE.pack(36, RTA_CACHEINFO)  # with struct rta_cacheinfo
 LIFETIMES = ATTRIBUTE.pack(20, IFA_CACHEINFO)  # with struct ifa_cacheinfo
+METRIC = ATTRIBUTE.pack(8, IFA_RT_PRIORITY)
 SRC_LEN = 2  # where struct rtmsg has it
 PREFERENCES = {b"\1": 0, b"\3": 2}  # rank of a router's preference: high first, low last; medium is 1
 
@@ -71,11 +72,15 @@ def read_addresses(messages: list[bytes]) -> list[Address]:
     return [*decoded(_read_address, messages)]
 
 
-def _lasting(message: bytes) -> bytes:
-    """The message of an address without its lifetimes, which count down from dump to dump, unless a peer's address is
-    in it, too. Before the lifetimes, the kernel writes only the address (net/ipv6/addrconf.c, inet6_fill_ifaddr). So
-    an address has the same message in the next look."""
-    return message[:28] + message[48:] if message[28:32] == LIFETIMES else message
+def _lasting(messages: list[bytes]) -> list[bytes]:
+    """The messages of addresses without their lifetimes, which count down from dump to dump, unless a peer's address
+    is in it, too. Before the lifetimes, the kernel writes the address, and the metric of its network's route if it has
+    one (net/ipv6/addrconf.c, inet6_fill_ifaddr). So an address has the same message in the next look."""
+    found = []
+    for message in messages:
+        start = 36 if message[28:32] == METRIC else 28
+        found.append(message[:start] + message[start + 20:] if message[start:start + 4] == LIFETIMES else message)
+    return found
 
 
 def _read_address(message: bytes) -> Address:
@@ -103,11 +108,11 @@ def read_main(messages: list[bytes]) -> Main:
                 min(best, default=(0, 0)))
 
 
-def _ageless(message: bytes) -> bytes:
-    """The message of a route without its age, which counts down from dump to dump. Behind the age, the kernel writes
+def _ageless(messages: list[bytes]) -> list[bytes]:
+    """The messages of routes without their age, which counts down from dump to dump. Behind the age, the kernel writes
     only the router's preference (net/ipv6/route.c, rt6_fill_node). So a route has the same message in the next
     look."""
-    return message[:-44] + message[-8:] if message[-44:-40] == AGE else message
+    return [message[:-44] + message[-8:] if message[-44:-40] == AGE else message for message in messages]
 
 
 def _read_route(message: bytes) -> tuple[str, int, int, list[tuple[int, str]]]:
@@ -161,8 +166,7 @@ def read(links: tuple[Link, ...], interfaces: dict[str, Interface], addresses: l
     """What the messages say of these links. `addresses`: from Rtnetlink.addresses6. `main`: from Rtnetlink.routes6.
     `routes`: ours, from Rtnetlink.ours. None of them has a header. `told`: as for `leases_of`."""
     global _answer
-    question = (links, interfaces, [_lasting(message) for message in addresses],
-                [_ageless(message) for message in main], routes, told)
+    question = links, interfaces, _lasting(addresses), _ageless(main), routes, told
     if question != _answer[0]:
         _, _, addresses, main, _, _ = question
         known, table = read_addresses(addresses), read_main(main)

@@ -21,7 +21,7 @@ SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x4, 0x10, 0x300
 NLM_F_REPLACE, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x400, 0x800
 NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
-NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLMSG_ERROR, NLMSG_DONE = 2, 3  # no dump has another type below 16 (NLMSG_MIN_TYPE)
 NLMSGERR_ATTR_MSG = 1
 
 HEADER = Struct("=LHHLL")  # struct nlmsghdr: length, type, flags, sequence, port
@@ -140,13 +140,12 @@ class Netlink:
             while start < end:  # as in `messages`, which takes twice as long for thousands
                 length, answer, flags = unpack(data, start)
                 every |= flags
-                if answer == NLMSG_DONE:
-                    return found, bool(every & NLM_F_DUMP_INTR)
-                reply = data[start + 16:start + length]
-                if answer == NLMSG_ERROR:
-                    errno, words = refusal(flags, reply)
+                if answer <= NLMSG_DONE:
+                    if answer == NLMSG_DONE:
+                        return found, bool(every & NLM_F_DUMP_INTR)
+                    errno, words = refusal(flags, data[start + 16:start + length])
                     raise OSError(errno, words or strerror(errno))
-                add(reply)
+                add(data[start + 16:start + length])
                 start += length + 3 & ~3
         return found, bool(every & NLM_F_DUMP_INTR)
 

@@ -325,21 +325,22 @@ def test_a_route_is_the_same_however_old_it_is(beside: dict[str, Any]) -> None:
     whole = dumped(**beside, preference=b"\3")
     assert whole[-8:] == attribute(20, b"\3")
     aged = [whole[:-8] + attribute(12, U32.pack(seconds) * 8) + whole[-8:] for seconds in (1, 2)]  # rta_cacheinfo
-    ageless = {_ageless(message) for message in aged}
-    assert ageless == {whole} and _ageless(whole) == whole
+    assert _ageless([*aged, whole]) == [whole] * 3
     assert read_main(aged[:1]) == read_main([whole])
 
 
 def test_an_address_is_the_same_however_long_it_lasts() -> None:
     whole = written(OF0)
     several = [whole[:-8] + attribute(6, U32.pack(seconds) * 4) + whole[-8:] for seconds in (1, 2)]  # ifa_cacheinfo
-    assert {_lasting(message) for message in several} == {whole} and _lasting(whole) == whole
+    assert _lasting([*several, whole]) == [whole] * 3
     assert read_addresses(several[:1]) == read_addresses([whole]) == [OF0]
+    metric = [one[:28] + attribute(9, U32.pack(512)) + one[28:] for one in [*several, whole]]  # as networkd sets it
+    assert _lasting(metric) == metric[2:] * 3 and read_addresses(_lasting(metric)) == [OF0]
     peer = whole[:8] + attribute(2, inet_pton(AF_INET6, OF1.text)) + several[0][8:]  # IFA_LOCAL is before the peer's
-    assert _lasting(peer) == peer and read_addresses([peer]) == [OF1._replace(ifindex=2, length=64)]
+    assert _lasting([peer]) == [peer] and read_addresses([peer]) == [OF1._replace(ifindex=2, length=64)]
     # An address in whose place the kernel writes no lifetimes, but whose own bytes read like them.
     hostile = OF0._replace(text="2001:db8::1400:600:1400:600")
-    assert read_addresses([_lasting(written(hostile))]) == [hostile]
+    assert read_addresses(_lasting([written(hostile)])) == [hostile]
 
 
 def test_what_the_links_have_is_seen_anew_when_any_of_it_is_another_one() -> None:

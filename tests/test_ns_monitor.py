@@ -22,6 +22,7 @@ WATCHED = box.STORE / "watched"
 FAST = "interval=0.25 down=1 up=2"
 RULE = "32765"
 BUSY_S = 2.0  # a machine with other work to do
+STILL_S = float(os.environ.get("DHCP_LB_STILL_S", "3"))  # doc/faults.md, "How far the campaigns go"
 SERVERS = f"{HOST} 198.51.100.2"
 
 
@@ -406,7 +407,7 @@ def test_who_stood_still_draws_no_conclusion() -> None:
     with bed(FAST, FAST) as machine:
         time.sleep(1)
         assert machine.process
-        for stopped_s in 0.7, 3.0:
+        for stopped_s in 0.7, STILL_S:
             machine.process.send_signal(signal.SIGSTOP)
             time.sleep(stopped_s)
             machine.process.send_signal(signal.SIGCONT)
@@ -545,8 +546,8 @@ def test_a_lock_that_somebody_holds_stops_no_probe_and_what_waited_is_done_after
             box.run("ip", "rule", "del", "pref", RULE)
             for isp in machine.isps:
                 isp.seen()
-            time.sleep(3)
-            assert all([len(isp.seen()) > 8 for isp in machine.isps])
+            time.sleep(STILL_S)
+            assert all([len(isp.seen()) > 2 * STILL_S for isp in machine.isps])
             assert not rule_is_there()
         until("the rule is back", rule_is_there, 2)
         assert not [line for line in machine.log.lines() if "dead" in line]
