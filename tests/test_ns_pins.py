@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,7 +15,7 @@ from tests.test_ns_pinning import FLOWTABLE
 
 ROUTER = "10.0.0.1"
 FLOWS = int(os.environ.get("DHCP_LB_FLOWS", "300"))  # doc/faults.md, "How far the campaigns go"
-GAP_S = 5 if FLOWS >= 300 else 20  # fewer are for an emulated machine, where all takes longer
+GAP_S, TOLD_S = (5, 2) if FLOWS >= 300 else (20, 10)  # fewer are for an emulated machine, where all takes longer
 
 
 @pytest.fixture
@@ -155,23 +155,24 @@ def churn(lab: Lab) -> None:
     nftables.write_text("flush ruleset\n" + nftables.read_text() + 'include "/var/lib/dhcp-lb/*.nft"\n')
     lab.router.ifup("eth0", "eth1")
     lab.router.dhcp_lb("apply")
-    with lab.stream(lab.lan, FLOWS) as flows:
+    with lab.stream(lab.lan, FLOWS, timeout_s=GAP_S) as flows:
         assert flows.opened == FLOWS
-        for change in (
-            lambda: lab.router.ifup("eth2"),
-            lambda: config.write_text(config.read_text().replace("201 2", "201 5")),
-            lambda: lab.router.dhcp_lb("apply"),
-            lambda: lab.router.run("nft", "-f", "/etc/nftables.conf"),
-            lambda: lab.router.dhcp_lb("drain", "eth1"),
-            lambda: lab.router.ifdown("eth2"),
-            lambda: lab.router.dhcp_lb("enable", "eth1"),
-            lambda: another_gateway(lab),
-            lambda: cable_out(lab, "eth1", 2),
-            lambda: lab.router.dhcp_lb("apply"),
-        ):
+        changes: dict[str, Callable[[], object]] = {
+            "another link comes": lambda: lab.router.ifup("eth2"),
+            "another weight": lambda: config.write_text(config.read_text().replace("201 2", "201 5")),
+            "counts": lambda: lab.router.dhcp_lb("apply"),
+            "nftables is loaded again": lambda: lab.router.run("nft", "-f", "/etc/nftables.conf"),
+            "a link is drained": lambda: lab.router.dhcp_lb("drain", "eth1"),
+            "the other link goes": lambda: lab.router.ifdown("eth2"),
+            "the drained link is used again": lambda: lab.router.dhcp_lb("enable", "eth1"),
+            "another gateway": lambda: another_gateway(lab),
+            "a cable is out for two seconds": lambda: cable_out(lab, "eth1", 2),
+            "all is looked at again": lambda: lab.router.dhcp_lb("apply"),
+        }
+        for what, change in changes.items():
             change()
             seen = flows.look()
-            assert seen.broken == 0 and seen.gap_s < GAP_S
+            assert seen.broken == 0 and seen.gap_s < GAP_S, (what, lab.router.log()[-30:])
 
 
 def cable_out(lab: Lab, interface: str, seconds: float) -> None:
@@ -491,7 +492,9 @@ def test_a_dead_provider_releases_its_connections_and_nobody_elses(watched: Lab)
         assert marked(watched, "eth1") == 0
         begin = time.monotonic()
         assert held.still_alive() == by_eth0
-        assert time.monotonic() - begin < 2
+        took_s = time.monotonic() - begin
+        print(f"{100 - by_eth0} are told, and {by_eth0} answer: after {took_s:.2f} s")
+        assert took_s < TOLD_S
         assert calls.look().lost > 2  # before the verdict
         time.sleep(1)
         assert calls.look().lost == 0
