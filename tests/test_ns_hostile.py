@@ -31,7 +31,7 @@ COMPARED = 5  # of the cases of each link, one in so many
 
 SERVER = Path(hostile.__file__)
 QUAD = rb"(-|\d+\.\d+\.\d+\.\d+)"
-LEASE = re.compile(rb"2 %s \d+ %s %s \d+ \d+ %s(,%s)* [A-Za-z0-9 ,:./'-]*\n(1\|1?\|[0-9./ |]{,999}\n)?" % (
+LEASE = re.compile(rb"(\d+ 1\|1?\|[0-9./ |]{,999}\n)?2 %s \d+ %s %s \d+ \d+ %s(,%s)* [A-Za-z0-9 ,:./'-]*\n" % (
     QUAD, QUAD, QUAD, QUAD, QUAD))
 ENDS = {"BOUND", "RENEW", "REBIND", "REBOOT", "TIMEOUT", "EXPIRE", "FAIL", "NAK", "STOPPED"}
 
