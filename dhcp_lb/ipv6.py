@@ -11,7 +11,6 @@ from .netlink import ATTRIBUTE, S32, U32, attribute, long_attributes
 from .record import NamedTuple
 from .rtmessages import (BODY, RTA_CACHEINFO, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREF, RTA_PRIORITY,
                          RTN_UNICAST, decode_route, decoded, multipath, routing)
-from .rtnetlink import IFA_ADDRESS, IFA_FLAGS, IFA_LOCAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ PROTOCOLS = (RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP)
 """The protocols of the routes that show a link's routers and networks. A routing daemon's million routes are not asked
 for."""
 RTM_F_CLONED = 0x200
-IFA_CACHEINFO, IFA_RT_PRIORITY = 6, 9
+IFA_ADDRESS, IFA_LOCAL, IFA_CACHEINFO, IFA_FLAGS, IFA_RT_PRIORITY = 1, 2, 6, 8, 9
 IFADDR = Struct("=4BL")  # struct ifaddrmsg: family, prefixlen, flags, scope, index
 AGE = ATTRIBUTE.pack(36, RTA_CACHEINFO)  # with struct rta_cacheinfo
 LIFETIMES = ATTRIBUTE.pack(20, IFA_CACHEINFO)  # with struct ifa_cacheinfo

@@ -43,7 +43,7 @@ _CHECK_VALID_S = 120  # how long the monitor's word counts after a look that has
 _REACHES = {"disabled": OUT, "draining": NO_NEW}  # of an administrator's hold, by its word in HELD
 _WORDS = {reach: word for word, reach in _REACHES.items()}
 _SAID = "0123456789./ |"  # that event.said writes
-SMALL = 4096  # bytes: for a larger buffer Python may ask the kernel, which takes longer than to read the file
+_SMALL = 4096  # bytes: for a larger buffer Python may ask the kernel, which takes longer than to read the file
 _DIRECTORY = 0o40000  # S_IFDIR, inode(7)
 _TYPE = 0o170000
 
@@ -393,14 +393,14 @@ def _of(name: str, family: int) -> str:
     return name if family == IPV4.number else f"{name}6"
 
 
-def read(path: str, most: int = SMALL, follow: bool = False) -> bytes:
+def read(path: str, most: int = _SMALL, follow: bool = False) -> bytes:
     """The first `most` bytes of a file. ValueError if it is a directory, or a symbolic link without `follow`. OSError
     if it cannot be read."""
     # O_NONBLOCK: a FIFO in the place of a file must not hold up a DHCP client.
     try:
         descriptor = open(path, O_RDONLY | O_NONBLOCK | (0 if follow else O_NOFOLLOW))
         try:
-            if most > SMALL:
+            if most > _SMALL:
                 most = min(most, fstat(descriptor).st_size or most)  # a pipe or a file in /proc has no size
             return read_some(descriptor, most)
         finally:

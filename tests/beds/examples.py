@@ -2,10 +2,9 @@
 
 from socket import AF_INET6, inet_pton
 
-from dhcp_lb.ipv6 import IFADDR, Address
+from dhcp_lb.ipv6 import IFA_ADDRESS, IFA_FLAGS, IFADDR, Address
 from dhcp_lb.model import ADMINISTRATOR, NO_NEW, OUT, Hold, Interface, Lease, Link, Nexthop, Route, Rule
 from dhcp_lb.netlink import U32, attribute
-from dhcp_lb.rtnetlink import IFA_ADDRESS, IFA_FLAGS
 
 ETH0 = Link("eth0", "table-eth0", 200, 1)
 ETH1 = Link("eth1", "table-eth1", 201, 2)
