@@ -99,7 +99,7 @@ def test_the_page_names_the_pure_rooms() -> None:
 @pytest.mark.parametrize("name", PURE)
 def test_a_pure_room_needs_other_pure_rooms_and_nothing_that_acts(name: str) -> None:
     path = HOUSE / f"{name}.py"
-    assert imported(path) <= {*PURE, *(CODECS & {name} and {"netlink", "rtnetlink"})}
+    assert imported(path) <= {*PURE, *(CODECS & {name} and {"netlink"})}
     assert of_python(path) & DOORS == set()
 
 
