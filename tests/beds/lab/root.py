@@ -70,10 +70,13 @@ def _tidy() -> None:
 def build(suite: str, packages: Sequence[str], target: Path, mirrors: Sequence[str],
           smallest: Path | None = None) -> None:
     """Builds a root by mmdebstrap, from nothing or from a copy of the `smallest` one. Without `mirrors`, mmdebstrap
-    takes Debian's. A mirror may be an old copy, whose Release file has expired."""
+    takes Debian's. A mirror may be an old copy, whose Release file has expired.
+
+    mmdebstrap mounts the host's /proc and /sys into the root. In a mount namespace of its own, they go with it if it
+    is killed: whoever then removes the root must not find them there."""
     copy = f'cp -a {shlex.quote(str(smallest))}/. "$1"'
     begin = ["--variant=custom", f"--setup-hook={copy}"] if smallest else ["--variant=minbase"]
-    argv = ["mmdebstrap", "--mode=root", *begin, f"--include={','.join(packages)}",
+    argv = ["unshare", "--mount", "mmdebstrap", "--mode=root", *begin, f"--include={','.join(packages)}",
             *(f"--aptopt={setting}" for setting in [*_apt_settings(), 'Acquire::Check-Valid-Until "false"']),
             suite, str(target), *mirrors]
     done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=target.parent)
