@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.beds.lab.root import CHECKOUT
+
 from .conftest import FILE, PRESEED, PROTOCOLS, TABLES, Machine
 
 HOOK = "/etc/dhcp/dhclient-exit-hooks.d/dhcp-lb"
@@ -97,6 +99,12 @@ def test_installed_without_an_answer_and_purged_nothing_is_left(machine: Machine
     machine.install()
     machine.quietly("dpkg", "--purge", "dhcp-lb")
     assert differences(before, machine.snapshot()) == {}
+
+
+def test_debian_tests_container(machine: Machine) -> None:
+    machine.install()
+    machine.put(CHECKOUT / "debian/tests/container", "/test")
+    machine.run("env", "AUTOPKGTEST_TMP=/tmp", "sh", "/test")
 
 
 def test_purge_takes_the_companions_of_the_file_along_and_works_without_ucf(machine: Machine) -> None:

@@ -117,6 +117,11 @@ def test_in_its_sandbox_it_does_all_of_its_work(booted: Booted, deb: Path) -> No
     becomes(booted, "wan0 wan1")
     wait_for("the rule", lambda: "32765:" in booted.run("ip", "rule"))
 
+    # Thousands of changes at once leave it listening.
+    booted.sh("seq 1001 6000 | sed 's/.*/rule add pref & from 198.51.100.1 lookup main/' >/tmp/rules; "
+              "ip -batch /tmp/rules; sed s/add/del/ /tmp/rules | ip -batch -; ip rule del pref 32765")
+    wait_for("the rule", lambda: "32765:" in booted.run("ip", "rule"))
+
     # A verdict.
     booted.run("ip", "-n", "isp1", "address", "del", f"{HOST}/32", "dev", "lo")
     becomes(booted, "wan0")
@@ -210,6 +215,8 @@ def test_an_upgrade_from_2_0_ends_its_looks_and_carries_a_mask_over(
     enabled = booted.try_run("systemctl", "is-enabled", *MONITORS).stdout.split()
     assert enabled.count("masked") == (2 if masked else 0), enabled
     assert balance(booted) == "wan0 wan1"
+    # Nothing is pinned, so the hash stays what 2.0 had set until the next boot.
+    assert booted.run("sysctl", "-n", "net.ipv4.fib_multipath_hash_policy") == "1\n"
     booted.sh("ip rule del pref 32765; sleep 1")
     assert ("32765:" in booted.run("ip", "rule")) == (not masked)
     journal = booted.run("journalctl", "-b", "-o", "cat", "-u", "dhcp-lb-look.socket", "-u", MONITOR)
