@@ -1,7 +1,7 @@
 """A Debian system in a directory, which the machines of the lab run from. mmdebstrap builds it once.
 
-The machines only read the directory: each writes into a layer of its own above it (`node.py`). All systems of a
-release begin as a copy of its smallest one, because that takes most of the time. """
+The machines only read the directory: each writes into a layer of its own above it (`node.py`). A system begins as a
+copy of the lab's usual one of its release, or else of the smallest one, because that takes most of the time."""
 
 import fcntl
 import hashlib
@@ -40,7 +40,8 @@ def debian_root(suite: str = "", packages: Sequence[str] = PACKAGES) -> Path:
     if suite != host_suite() and os.environ.get("DHCP_LB_RELEASES") == "own":
         raise NotOffered(f"needs a system of Debian {suite}, which `tests/run --fast` leaves out here")
     packages = sorted(packages)
-    smallest = None if packages == [*SMALLEST] else debian_root(suite, SMALLEST)
+    begun = [few for few in (PACKAGES, SMALLEST) if {*few} < {*packages}]
+    copied = debian_root(suite, begun[0]) if begun else None
     root = CACHE / f"{suite}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:12]}"
     CACHE.mkdir(exist_ok=True)
     with open(CACHE / f"{root.name}.lock", "w") as lock:
@@ -50,7 +51,7 @@ def debian_root(suite: str = "", packages: Sequence[str] = PACKAGES) -> Path:
             unfinished = CACHE / f"{root.name}.unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
             try:
-                build(suite, packages, unfinished, _host_mirrors() if suite == host_suite() else [], smallest)
+                build(suite, packages, unfinished, _host_mirrors() if suite == host_suite() else [], copied)
                 unfinished.rename(root)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
@@ -68,14 +69,14 @@ def _tidy() -> None:
 
 
 def build(suite: str, packages: Sequence[str], target: Path, mirrors: Sequence[str],
-          smallest: Path | None = None) -> None:
-    """Builds a root by mmdebstrap, from nothing or from a copy of the `smallest` one. Without `mirrors`, mmdebstrap
+          copied: Path | None = None) -> None:
+    """Builds a root by mmdebstrap, from nothing or from a copy of another root. Without `mirrors`, mmdebstrap
     takes Debian's. A mirror may be an old copy, whose Release file has expired.
 
     mmdebstrap mounts the host's /proc and /sys into the root. In a mount namespace of its own, they go with it if it
     is killed: whoever then removes the root must not find them there."""
-    copy = f'cp -a {shlex.quote(str(smallest))}/. "$1"'
-    begin = ["--variant=custom", f"--setup-hook={copy}"] if smallest else ["--variant=minbase"]
+    copy = f'cp -a {shlex.quote(str(copied))}/. "$1"'
+    begin = ["--variant=custom", f"--setup-hook={copy}"] if copied else ["--variant=minbase"]
     argv = ["unshare", "--mount", "mmdebstrap", "--mode=root", *begin, f"--include={','.join(packages)}",
             *(f"--aptopt={setting}" for setting in [*_apt_settings(), 'Acquire::Check-Valid-Until "false"']),
             suite, str(target), *mirrors]
