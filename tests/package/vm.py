@@ -1,7 +1,7 @@
 """A virtual machine of each Debian release for autopkgtest, and the run of debian/tests in it.
 
 The kernel is started by qemu itself, in software: it works wherever the tests do, nested or not. A boot takes
-about a minute, all of it twenty, and thirty while other tests run.
+half a minute to a minute, all of it a quarter of an hour, and half an hour while other tests run.
 
 `python3 -m tests.package.vm RELEASE [OPTION...]` runs the lab's tests of connections on the release's own kernel and
 in its own systems. The options are pytest's.
