@@ -1,6 +1,6 @@
 """Many links and many events: everything ends as it began, and an event takes no longer at the end than at the start.
 
-DHCP_LB_SOAK: the number of events of the soak, instead of 300."""
+DHCP_LB_SOAK: the number of events of the soak, instead of 600."""
 
 import gc
 import os
@@ -16,7 +16,7 @@ from tests.beds import box
 from tests.beds.box import Given, boxed, event, given, kernel, lookup, set_address, start_event
 
 LINKS = 250
-EVENTS = int(os.environ.get("DHCP_LB_SOAK", "300"))
+EVENTS = int(os.environ.get("DHCP_LB_SOAK", "600"))
 AT_ONCE = 8  # as many hooks as are in flight in the concurrent part
 
 
