@@ -40,8 +40,8 @@ def debian_root(suite: str = "", packages: Sequence[str] = PACKAGES) -> Path:
     if suite != host_suite() and os.environ.get("DHCP_LB_RELEASES") == "own":
         raise NotOffered(f"needs a system of Debian {suite}, which `tests/run --fast` leaves out here")
     packages = sorted(packages)
-    begun = [few for few in (PACKAGES, SMALLEST) if {*few} < {*packages}]
-    copied = debian_root(suite, begun[0]) if begun else None
+    fewer = next((some for some in (PACKAGES, SMALLEST) if {*some} < {*packages}), None)
+    copied = debian_root(suite, fewer) if fewer else None
     root = CACHE / f"{suite}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:12]}"
     CACHE.mkdir(exist_ok=True)
     with open(CACHE / f"{root.name}.lock", "w") as lock:
